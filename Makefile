@@ -1,0 +1,43 @@
+# `make demo` and `make test` start from nothing but Python 3.11 and the package index.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Constraints make an install the same everywhere. A recent pip first: old resolvers backtrack for minutes.
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(INSTALLED) ## create .venv with everything
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch numpy
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED) ## the whole path: train, export, run two simulated boards, collect, report
+	$(BIN)/tamiyo demo --out demo-out --overwrite
+
+test: $(INSTALLED) ## all tests, with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+check: $(INSTALLED) ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED) ## benchmarks against peers; appends to benchmarks/results/
+	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) demo-out dist build

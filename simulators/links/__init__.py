@@ -1,0 +1,1 @@
+"""Simulated links, registered by name with the runtime's link registry."""

@@ -1,0 +1,71 @@
+"""What running something costs, and how well that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tamiyo_runtime.contracts.document import require, require_finite
+
+
+class Source(StrEnum):
+    """Where a figure comes from. Printed beside every figure; a simulated one is never called measured."""
+
+    MEASURED = "measured"
+    CALIBRATED = "calibrated"
+    ANALYTIC = "analytic"
+    SIMULATED = "simulated"
+    PUBLISHED = "published"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A figure with its interval and its source. ``low <= value <= high``, all in the unit of the field's name."""
+
+    value: float
+    low: float
+    high: float
+    source: Source
+
+    def __post_init__(self) -> None:
+        require_finite(value=self.value, low=self.low, high=self.high)
+        require(
+            self.low <= self.value <= self.high,
+            "value",
+            f"{self.low} <= {self.value} <= {self.high} is false",
+        )
+
+    def __add__(self, other: Estimate) -> Estimate:
+        """Sum of two estimates; errors are taken as fully correlated (they share one profile), so bounds add."""
+        source = self.source if self.source == other.source else Source.ANALYTIC
+        return Estimate(
+            value=self.value + other.value,
+            low=self.low + other.low,
+            high=self.high + other.high,
+            source=source,
+        )
+
+    def scaled(self, factor: float) -> Estimate:
+        """The estimate multiplied by a non-negative factor."""
+        return Estimate(value=self.value * factor, low=self.low * factor, high=self.high * factor, source=self.source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Cost of one inference of a graph or a chain of graphs.
+
+    ``peak_memory_bytes`` is weights plus the largest set of live activations; ``macs`` counts multiply-accumulates.
+    """
+
+    latency_ms: Estimate
+    energy_uj: Estimate
+    peak_memory_bytes: int
+    params: int
+    macs: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("peak_memory_bytes", "params", "macs"):
+            require(getattr(self, name) >= 0, name, "must not be negative")

@@ -1,0 +1,135 @@
+"""The manifest: everything a runtime has to know of a bundle, in one signed document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from tamiyo_runtime.contracts.budget import Budget
+from tamiyo_runtime.contracts.document import canonical_json, check_schema, load, parse_json, require
+from tamiyo_runtime.contracts.plan import Configuration, Format, Graph, SegmentPlan, Variant
+from tamiyo_runtime.contracts.profile import ProfileSnapshot
+
+SCHEMA = "tamiyo.manifest/1"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_member_name(name: str) -> None:
+    """Refuse a bundle path that is absolute, climbs out, or is not plain POSIX; raises SchemaError."""
+    path = PurePosixPath(name)
+    plain = bool(name) and not path.is_absolute() and "\\" not in name and str(path) == name
+    require(plain and ".." not in path.parts and len(name) <= 200, "files", f"unsafe member name {name!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """Hash and size of one file of the bundle."""
+
+    sha256: str
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        require(_SHA256.fullmatch(self.sha256) is not None, "sha256", "must be 64 hexadecimal digits")
+        require(self.size_bytes >= 0, "size_bytes", "must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What a sample is before the first graph: real = (raw - offset) * scale, laid out as ``shape`` without batch.
+
+    ``layout`` names the axes of ``shape``, as in ``CHW``; a graph that wants another order shows it in its input shape.
+    """
+
+    shape: tuple[int, ...]
+    layout: str
+    offset: float
+    scale: float
+    raw_low: float
+    raw_high: float
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.layout) == len(self.shape),
+            "layout",
+            f"{self.layout!r} does not name {len(self.shape)} axes",
+        )
+        require(self.scale > 0, "scale", "must be above 0")
+        require(self.raw_low < self.raw_high, "raw_low", "must be below raw_high")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySpec:
+    """The exported policy: its graphs by format, and the observation and head layout it was trained with."""
+
+    graphs: Mapping[Format, Graph]
+    observation: str
+    heads: str
+    slots: int
+    blueprints: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        require(bool(self.graphs), "graphs", "must not be empty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Contents of ``manifest.json``.
+
+    ``files`` lists every other file of the bundle; ``variants`` come in the order a runtime should prefer them;
+    ``provenance`` records what the bundle was made from (checkpoint hash, tool versions, data hash), never a path.
+    """
+
+    schema: str
+    name: str
+    target: str
+    task: str
+    classes: tuple[str, ...]
+    input: InputSpec
+    plan: SegmentPlan
+    configurations: tuple[Configuration, ...]
+    variants: tuple[Variant, ...]
+    policy: PolicySpec | None
+    profile: ProfileSnapshot
+    budget: Budget
+    files: Mapping[str, FileEntry]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_schema(self.schema, SCHEMA)
+        for name in self.files:
+            check_member_name(name)
+        require(bool(self.variants), "variants", "must not be empty")
+        known = {configuration.id for configuration in self.configurations}
+        for configuration in self.configurations:
+            require(
+                len(configuration.gates) == self.plan.slots,
+                "configurations",
+                f"{configuration.id}: one gate a slot",
+            )
+        for variant in self.variants:
+            for runnable in variant.runnables:
+                require(
+                    runnable.configuration in known,
+                    "variants",
+                    f"no configuration '{runnable.configuration}'",
+                )
+            for graph in variant.graphs.values():
+                require(graph.file in self.files, "variants", f"file '{graph.file}' is not listed in files")
+        for graph in self.policy.graphs.values() if self.policy else ():
+            require(graph.file in self.files, "policy", f"file '{graph.file}' is not listed in files")
+
+    def to_json(self) -> bytes:
+        """The canonical bytes: what is signed."""
+        return canonical_json(self)
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Manifest:
+        """Parse and validate; raises SchemaError or SchemaVersionError."""
+        data = parse_json(raw, path="manifest")
+        if isinstance(data, Mapping) and isinstance(data.get("schema"), str):
+            check_schema(data["schema"], SCHEMA, path="manifest.schema")  # before anything a later version may change
+        return load(cls, data, path="manifest")

@@ -1,0 +1,240 @@
+"""Telemetry records: what a device says of itself. No raw sample is ever part of one.
+
+Records are numbered per boot; (device, boot, seq) names one for ever. Durations and energies are integers in the
+unit of the field's name, so that JSON, the compact codec and the collector's store agree to the last digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, ClassVar
+
+from tamiyo_runtime.contracts.document import dump, load, require
+from tamiyo_runtime.contracts.errors import SchemaError
+
+SCHEMA = "tamiyo.records/1"
+
+
+class Priority(IntEnum):
+    """Order of sending, and of dropping when the spool is full (the last goes first)."""
+
+    ALARM = 0
+    EVENT = 1
+    METRIC = 2
+
+
+class Mode(StrEnum):
+    """How the runtime is doing."""
+
+    NORMAL = "normal"
+    DEGRADED = "degraded"  # running less than the policy asked for
+    SAFE = "safe"  # bare host only
+    ROLLBACK = "rollback"
+    FAULT = "fault"  # nothing can run
+
+
+class Reason(StrEnum):
+    """Why a configuration was granted, or a sample skipped. One enumeration for records, logs and docs."""
+
+    POLICY = "policy"  # as the policy proposed
+    LATENCY = "latency"  # the proposal would not meet the deadline
+    ENERGY = "energy"  # the token bucket does not hold the energy
+    MEMORY = "memory"  # does not fit in memory
+    HYSTERESIS = "hysteresis"  # changed too recently
+    UNAVAILABLE = "unavailable"  # the proposed seeds are no configuration of this bundle; the nearest one runs
+    POLICY_FAILED = "policy_failed"  # the policy crashed or answered NaN; the governor chose
+    NO_POLICY = "no_policy"  # the bundle holds none; the governor chose
+    SKIP_LATENCY = "skip_latency"  # even the bare host would miss the deadline
+    SKIP_ENERGY = "skip_energy"  # even the bare host would overdraw the energy budget
+
+
+class Event(StrEnum):
+    """Things that happen, each once when it begins and, where it lasts, once when it ends."""
+
+    START = "start"
+    STOP = "stop"
+    MODE = "mode"  # value: none; detail: new mode
+    THROTTLE = "throttle"  # value: latency multiplier in per mille
+    BUDGET = "budget"  # the budget was changed; detail says which limit
+    DEADLINE_MISS = "deadline_miss"  # value: latency in us
+    POLICY_FAILURE = "policy_failure"
+    LINK_LOST = "link_lost"
+    LINK_RESTORED = "link_restored"
+
+
+class LossReason(StrEnum):
+    """Why records were dropped before they could be delivered."""
+
+    SPOOL_FULL = "spool_full"
+    EXPIRED = "expired"
+    TOO_LARGE = "too_large"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A summary of all inferences in a stretch of time: what a slow link carries instead of samples.
+
+    ``counts`` maps a configuration id to its number of inferences; ``correct`` counts right answers among
+    ``labelled`` ones. Latencies are of the inferences in the window, us.
+    """
+
+    KIND: ClassVar[str] = "window"
+    PRIORITY: ClassVar[Priority] = Priority.METRIC
+
+    t_ms: int
+    duration_ms: int
+    inferences: int
+    skipped: int
+    deadline_misses: int
+    latency_p50_us: int
+    latency_p95_us: int
+    latency_max_us: int
+    energy_uj: int
+    labelled: int
+    correct: int
+    bucket_permille: int
+    throttle_permille: int
+    counts: Mapping[str, int]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_integers(self)
+        require(sum(self.counts.values()) == self.inferences, "counts", "must add up to inferences")
+        require(
+            self.correct <= self.labelled <= self.inferences,
+            "correct",
+            "correct <= labelled <= inferences is false",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A change of what runs, and why. ``proposed`` is the policy's configuration id, or empty when there was none."""
+
+    KIND: ClassVar[str] = "decision"
+    PRIORITY: ClassVar[Priority] = Priority.EVENT
+
+    t_ms: int
+    proposed: str
+    granted: str
+    reason: Reason
+    mode: Mode
+    latency_left_permille: int
+    bucket_permille: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(self.t_ms >= 0, "t_ms", "must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """Something that happened."""
+
+    KIND: ClassVar[str] = "event"
+    PRIORITY: ClassVar[Priority] = Priority.ALARM
+
+    t_ms: int
+    event: Event
+    value: int = 0
+    detail: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(self.t_ms >= 0, "t_ms", "must not be negative")
+        require(len(self.detail.encode()) <= 64, "detail", "must not exceed 64 bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One inference, for links that can carry them: what was decided and what it took, never the input."""
+
+    KIND: ClassVar[str] = "sample"
+    PRIORITY: ClassVar[Priority] = Priority.METRIC
+
+    t_ms: int
+    configuration: str
+    answer: int
+    confidence_permille: int
+    latency_us: int
+    energy_uj: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_integers(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone:
+    """Records ``first_seq..last_seq`` of ``boot`` were dropped: loss is never silent. It is itself delivered."""
+
+    KIND: ClassVar[str] = "tombstone"
+    PRIORITY: ClassVar[Priority] = Priority.ALARM
+
+    t_ms: int
+    boot: int
+    first_seq: int
+    last_seq: int
+    reason: LossReason
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(self.t_ms >= 0, "t_ms", "must not be negative")
+        require(
+            0 <= self.first_seq <= self.last_seq,
+            "first_seq",
+            f"{self.first_seq}..{self.last_seq} is no range",
+        )
+        require(self.boot >= 0, "boot", "must not be negative")
+
+
+Record = Window | Decision | EventRecord | Sample | Tombstone
+KINDS: Mapping[str, type[Record]] = {cls.KIND: cls for cls in (Window, Decision, EventRecord, Sample, Tombstone)}
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A record with its sequence number within the boot."""
+
+    seq: int
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one boot on their way to the collector. ``bundle``: first 8 hex digits of the manifest's sha256."""
+
+    boot: int
+    bundle: str
+    records: tuple[Numbered, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The collector's word, after its commit, that these sequence numbers (inclusive ranges) of ``boot`` are stored."""
+
+    boot: int
+    ranges: tuple[tuple[int, int], ...]
+
+
+def record_to_dict(record: Record) -> dict[str, Any]:
+    """The record as plain data, with its ``kind``."""
+    return {"kind": record.KIND, **dump(record)}
+
+
+def record_from_dict(data: Mapping[str, Any], *, path: str = "record") -> Record:
+    """The inverse of ``record_to_dict``; raises SchemaError on an unknown kind or a field out of range."""
+    rest = dict(data)
+    kind = rest.pop("kind", None)
+    if kind not in KINDS:
+        raise SchemaError(f"{path}.kind", f"{kind!r} is not one of {', '.join(KINDS)}")
+    return load(KINDS[kind], rest, path=path)
+
+
+def _check_integers(record: Any) -> None:
+    for name in record.__slots__:
+        value = getattr(record, name)
+        if isinstance(value, int):
+            require(value >= 0, name, f"must not be negative, got {value}")

@@ -1,0 +1,87 @@
+"""Files that are whole or absent: written beside, synced, then put in place in one step.
+
+A process killed at any moment leaves the old file or the new one, never half of one. What may be left behind is a
+temporary file whose name starts with a dot and ends in ``.part``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from tamiyo_runtime.contracts.errors import InputError
+
+
+def write_atomic(path: Path, data: bytes, *, overwrite: bool, mode: int = 0o644) -> None:
+    """Write ``data`` to ``path`` atomically and durably; ``mode`` is that of the new file, less the umask.
+
+    Raises InputError when the file exists and ``overwrite`` is False, or when the folder cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise _exists(path)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_synced(part, data, mode)
+            _put_in_place(part, path, overwrite=overwrite)
+        finally:
+            part.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as exc:
+        raise InputError(
+            f"cannot write {path}: {exc.strerror}", hint="check the folder, its permissions and its free space"
+        ) from exc
+
+
+def write_atomic_text(path: Path, text: str, *, overwrite: bool) -> None:
+    """``write_atomic`` for text, as UTF-8."""
+    write_atomic(path, text.encode(), overwrite=overwrite)
+
+
+def read_bytes(path: Path, *, limit_bytes: int, what: str) -> bytes:
+    """The file's contents; raises InputError naming ``what`` when it is missing, unreadable or over the limit."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(limit_bytes + 1)
+    except FileNotFoundError:
+        raise InputError(f"{what} not found: {path}", hint="check the path") from None
+    except OSError as exc:
+        raise InputError(f"cannot read {what} {path}: {exc.strerror}", hint="check the path and permissions") from exc
+    if len(data) > limit_bytes:
+        raise InputError(f"{what} {path} exceeds the limit of {limit_bytes} bytes", hint="is this the right file?")
+    return data
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_synced(part: Path, data: bytes, mode: int) -> None:
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _put_in_place(part: Path, path: Path, *, overwrite: bool) -> None:
+    if overwrite:
+        part.replace(path)
+        return
+    try:
+        path.hardlink_to(part)  # unlike a rename, fails when another process made the file meanwhile
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError:  # no hard links here, as on FAT: the check at the start has to do
+        part.replace(path)
+
+
+def _exists(path: Path) -> InputError:
+    return InputError(f"{path} exists already", hint="pass --overwrite to replace it")

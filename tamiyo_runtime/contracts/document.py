@@ -71,9 +71,11 @@ def load(cls: type[C], data: Any, *, path: str = "document") -> C:
         known[EXTRA] = extra
     elif extra:
         raise SchemaError(path, f"unknown field '{min(extra)}'", hint=f"known: {', '.join(sorted(hints))}")
-    missing = [f.name for f in dataclasses.fields(typing.cast(Any, cls)) if _required(f) and f.name not in known]
-    if missing:
-        raise SchemaError(path, f"missing field '{missing[0]}'")
+    for field in dataclasses.fields(typing.cast(Any, cls)):
+        if _required(field) and field.name not in known:
+            if type(None) not in typing.get_args(hints[field.name]):
+                raise SchemaError(path, f"missing field '{field.name}'")
+            known[field.name] = None  # ``dump`` leaves None out
     try:
         return cls(**known)
     except SchemaError as exc:

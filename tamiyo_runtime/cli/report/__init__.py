@@ -1,0 +1,1 @@
+"""Self-contained HTML reports: one file, no script, no font or style from elsewhere."""

@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 _STYLE = """
 :root { --ink:#1c2430; --soft:#5b6675; --line:#dfe4ea; --paper:#fff; --wash:#f5f7f9; --good:#1f7a4d; --bad:#b3372f; }
 * { box-sizing:border-box }
-body { margin:0; background:var(--wash); color:var(--ink); font:15px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif }
+body { margin:0; background:var(--wash); color:var(--ink) }
+body { font:15px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif }
 main { max-width:1020px; margin:0 auto; padding:32px 20px 64px }
 h1 { font-size:28px; margin:0 0 4px; letter-spacing:-.01em } h2 { font-size:19px; margin:0 0 6px }
 p { margin:6px 0 12px; max-width:76ch } .lead { color:var(--soft); margin-bottom:24px }
 section { background:var(--paper); border:1px solid var(--line); border-radius:10px; padding:20px 24px; margin:18px 0 }
 .cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(165px,1fr)); gap:12px; margin:18px 0 }
 .card { background:var(--paper); border:1px solid var(--line); border-radius:10px; padding:12px 16px }
-.card b { display:block; font-size:22px; font-variant-numeric:tabular-nums } .card span { color:var(--soft); font-size:13px }
+.card b { display:block; font-size:22px; font-variant-numeric:tabular-nums }
+.card span { color:var(--soft); font-size:13px }
 .good b { color:var(--good) } .bad b { color:var(--bad) }
-figure { margin:8px 0 } figure svg { width:100%; height:auto } figcaption, .note { color:var(--soft); font-size:13px }
+figure { margin:8px 0 } figure svg { width:100%; height:auto }
+figcaption, .note { color:var(--soft); font-size:13px }
 .scroll { overflow-x:auto } table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; margin:6px 0 }
 th,td { text-align:left; padding:5px 12px 5px 0; border-bottom:1px solid var(--line); white-space:nowrap }
 th { color:var(--soft); font-weight:600; font-size:13px } td.n, th.n { text-align:right }

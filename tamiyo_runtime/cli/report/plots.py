@@ -67,7 +67,7 @@ def learning_curve(
 ) -> str:
     """Validation accuracy over training steps, growth events as vertical marks, final test figures as levels."""
     figure, (axes,) = _figure(3.6, 1)
-    axes.plot(steps, [100 * a for a in accuracy], color=BLUE, marker="o", markersize=3, label="validation, while growing")
+    axes.plot(steps, [100 * a for a in accuracy], color=BLUE, marker="o", markersize=3, label="validation")
     for (label, level), colour in zip(levels, (GREEN, ORANGE, VIOLET), strict=False):
         axes.axhline(100 * level, color=colour, linewidth=1.2, linestyle="--", label=f"{label}: {100 * level:.1f} %")
     low = min([100 * a for a in accuracy[len(accuracy) // 4 :]] + [100 * level for _, level in levels], default=0)
@@ -92,9 +92,8 @@ def pareto(points: Sequence[Point], *, cost_label: str) -> str:
         face = colour if point.chosen else "white"
         axes.plot(point.cost, 100 * point.accuracy, "o", color=colour, markerfacecolor=face, markersize=6)
         if point.chosen:
-            axes.annotate(
-                point.label, (point.cost, 100 * point.accuracy), (4, -11), textcoords="offset points", fontsize=8, color=INK
-            )
+            where = (point.cost, 100 * point.accuracy)
+            axes.annotate(point.label, where, (4, -11), textcoords="offset points", fontsize=8, color=INK)
     axes.set_xlabel(cost_label)
     axes.set_ylabel("accuracy, %")
     return _svg(figure)

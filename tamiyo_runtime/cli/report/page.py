@@ -22,7 +22,8 @@ section { background:var(--paper); border:1px solid var(--line); border-radius:1
 .good b { color:var(--good) } .bad b { color:var(--bad) }
 figure { margin:8px 0 } figure svg { width:100%; height:auto }
 figcaption, .note { color:var(--soft); font-size:13px }
-.scroll { overflow-x:auto } table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; margin:6px 0 }
+.scroll { overflow-x:auto }
+table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; margin:6px 0 }
 th,td { text-align:left; padding:5px 12px 5px 0; border-bottom:1px solid var(--line); white-space:nowrap }
 th { color:var(--soft); font-weight:600; font-size:13px } td.n, th.n { text-align:right }
 code { background:var(--wash); border:1px solid var(--line); border-radius:4px; padding:1px 5px; font-size:13px }

@@ -204,11 +204,16 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one boot on their way to the collector. ``bundle``: first 8 hex digits of the manifest's sha256."""
+    """Records of one boot on their way to the collector. ``bundle``: first 8 hex digits of the manifest's sha256.
+
+    ``created`` counts the records numbered in that boot when the batch was made, so that the collector knows of those
+    still on their way; 0 when the sender doesn't say.
+    """
 
     boot: int
     bundle: str
     records: tuple[Numbered, ...]
+    created: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,281 @@
+"""Each kind of record as a row of non-negative integers, and back. Used by `wire` only.
+
+What a contract already guarantees is not sent: a window's number of inferences is the sum of its counts; wrong answers
+and unlabelled inferences are sent in place of the right and labelled ones because they are small. Codes are
+append-only: a record written by version 1 is read for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+from tamiyo_runtime.contracts.columns import LIMIT, Reader, put_columns, put_varint, unzigzag, zigzag
+from tamiyo_runtime.contracts.document import require
+from tamiyo_runtime.contracts.errors import SchemaError
+from tamiyo_runtime.contracts.records import (
+    Decision,
+    Event,
+    EventRecord,
+    LossReason,
+    Mode,
+    Reason,
+    Record,
+    Sample,
+    Tombstone,
+    Window,
+)
+
+MAX_STRINGS = 1024
+MAX_STRING_BYTES = 1024
+MAX_COUNTS = 1 << 14  # configurations named by all windows of a frame together
+
+E = TypeVar("E", bound=Enum)
+
+REASONS = dict(enumerate((
+    Reason.POLICY, Reason.LATENCY, Reason.ENERGY, Reason.MEMORY, Reason.HYSTERESIS, Reason.UNAVAILABLE,
+    Reason.POLICY_FAILED, Reason.NO_POLICY, Reason.SKIP_LATENCY, Reason.SKIP_ENERGY,
+)))  # fmt: skip
+MODES = dict(enumerate((Mode.NORMAL, Mode.DEGRADED, Mode.SAFE, Mode.ROLLBACK, Mode.FAULT)))
+EVENTS = dict(enumerate((
+    Event.START, Event.STOP, Event.MODE, Event.THROTTLE, Event.BUDGET, Event.DEADLINE_MISS, Event.POLICY_FAILURE,
+    Event.LINK_LOST, Event.LINK_RESTORED,
+)))  # fmt: skip
+LOSSES = dict(enumerate((LossReason.SPOOL_FULL, LossReason.EXPIRED, LossReason.TOO_LARGE)))
+_REASON_CODES = {reason: code for code, reason in REASONS.items()}
+_MODE_CODES = {mode: code for code, mode in MODES.items()}
+_EVENT_CODES = {event: code for code, event in EVENTS.items()}
+_LOSS_CODES = {loss: code for code, loss in LOSSES.items()}
+
+
+class Strings:
+    """The string table of a frame: every text once, named by its place."""
+
+    def __init__(self, texts: Sequence[str] = ()) -> None:
+        self._texts = list(texts)
+        self._places = {text: place for place, text in enumerate(self._texts)}
+
+    def place(self, text: str) -> int:
+        """Where ``text`` is, adding it when it is new."""
+        return self._places.setdefault(text, len(self._places))
+
+    def text(self, place: int) -> str:
+        """The text at that place; raises SchemaError when there is none."""
+        require(place < len(self._texts), "frame", f"no string {place} in a table of {len(self._texts)}")
+        return self._texts[place]
+
+    def put(self, out: bytearray) -> None:
+        """Append the table."""
+        require(len(self._places) <= MAX_STRINGS, "frame", f"more than {MAX_STRINGS} strings")
+        put_varint(out, len(self._places))
+        for text in self._places:
+            try:
+                data = text.encode()
+            except UnicodeEncodeError as exc:
+                raise SchemaError("frame", f"{text!r} is not text: {exc.reason}") from None
+            require(len(data) <= MAX_STRING_BYTES, "frame", f"a string of {len(data)} bytes")
+            put_varint(out, len(data))
+            out += data
+
+    @classmethod
+    def read(cls, reader: Reader) -> Strings:
+        """The table at the cursor."""
+        texts = []
+        for _ in range(reader.varint(below=MAX_STRINGS + 1)):
+            data = reader.take(reader.varint(below=MAX_STRING_BYTES + 1))
+            try:
+                texts.append(data.decode())
+            except UnicodeDecodeError as exc:
+                raise SchemaError("frame", f"a string is not UTF-8: {exc.reason}") from None
+        require(len(set(texts)) == len(texts), "frame", "a string is given twice")
+        return cls(texts)
+
+
+Extra = Mapping[str, Any]
+Row = list[int]
+Counts = list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How one kind of record is laid out. ``width`` counts the columns of a row.
+
+    ``build`` takes the row, the counts (windows only), the strings, the batch's boot and the extra fields.
+    """
+
+    kind: str
+    width: int
+    row: Callable[[Any, Strings, int], Row]
+    build: Callable[[Row, Counts, Strings, int, Extra], Record]
+
+    def put(self, out: bytearray, records: Sequence[Record], strings: Strings, boot: int) -> None:
+        """Append the columns of ``records``, and the counts of windows."""
+        rows = [self.row(record, strings, boot) for record in records]
+        put_columns(out, list(zip(*rows, strict=True)))
+        if self.kind == Window.KIND:
+            counts = [pair for record in records for pair in _counts(record, strings)]
+            put_columns(out, list(zip(*counts, strict=True)) if counts else [(), ()])
+
+    def read(self, reader: Reader, count: int) -> tuple[list[Row], list[Counts]]:
+        """``count`` rows, and the counts of each."""
+        rows = [list(row) for row in zip(*reader.columns(self.width, count), strict=True)]
+        if self.kind != Window.KIND:
+            return rows, [[]] * count
+        total = sum(row[-1] for row in rows)
+        require(total <= MAX_COUNTS, "frame", f"{total} counts are more than {MAX_COUNTS}")
+        pairs = list(zip(*reader.columns(2, total), strict=True))
+        result, at = [], 0
+        for row in rows:
+            result.append(pairs[at : at + row[-1]])
+            at += row[-1]
+        return rows, result
+
+
+def _counts(record: Record, strings: Strings) -> Counts:
+    assert isinstance(record, Window)
+    return sorted((strings.place(name), count) for name, count in record.counts.items())
+
+
+def _member(table: Mapping[int, E], code: int, path: str) -> E:
+    if code not in table:
+        raise SchemaError(path, f"code {code} is unknown", hint="the sender may be newer: upgrade tamiyo-edge")
+    return table[code]
+
+
+def _window_row(record: Window, strings: Strings, boot: int) -> Row:
+    return [
+        record.t_ms,
+        record.duration_ms,
+        record.skipped,
+        record.deadline_misses,
+        record.latency_p50_us,
+        record.latency_p95_us,
+        record.latency_max_us,
+        record.energy_uj,
+        record.inferences - record.labelled,
+        record.labelled - record.correct,
+        record.bucket_permille,
+        record.throttle_permille,
+        len(record.counts),
+    ]
+
+
+def _window(row: Row, counts: Counts, strings: Strings, boot: int, extra: Extra) -> Window:
+    inferences = sum(count for _, count in counts)
+    require(inferences < LIMIT and row[8] + row[9] <= inferences, "window", "more unlabelled and wrong than inferences")
+    named = {strings.text(place): count for place, count in counts}
+    require(len(named) == len(counts), "window.counts", "a configuration is named twice")
+    return Window(
+        t_ms=row[0],
+        duration_ms=row[1],
+        inferences=inferences,
+        skipped=row[2],
+        deadline_misses=row[3],
+        latency_p50_us=row[4],
+        latency_p95_us=row[5],
+        latency_max_us=row[6],
+        energy_uj=row[7],
+        labelled=inferences - row[8],
+        correct=inferences - row[8] - row[9],
+        bucket_permille=row[10],
+        throttle_permille=row[11],
+        counts=named,
+        extra=extra,
+    )
+
+
+def _decision_row(record: Decision, strings: Strings, boot: int) -> Row:
+    return [
+        record.t_ms,
+        strings.place(record.proposed),
+        strings.place(record.granted),
+        _REASON_CODES[record.reason],
+        _MODE_CODES[record.mode],
+        zigzag(record.latency_left_permille),
+        zigzag(record.bucket_permille),
+    ]
+
+
+def _decision(row: Row, counts: Counts, strings: Strings, boot: int, extra: Extra) -> Decision:
+    return Decision(
+        t_ms=row[0],
+        proposed=strings.text(row[1]),
+        granted=strings.text(row[2]),
+        reason=_member(REASONS, row[3], "decision.reason"),
+        mode=_member(MODES, row[4], "decision.mode"),
+        latency_left_permille=unzigzag(row[5]),
+        bucket_permille=unzigzag(row[6]),
+        extra=extra,
+    )
+
+
+def _event_row(record: EventRecord, strings: Strings, boot: int) -> Row:
+    return [record.t_ms, _EVENT_CODES[record.event], zigzag(record.value), strings.place(record.detail)]
+
+
+def _event(row: Row, counts: Counts, strings: Strings, boot: int, extra: Extra) -> EventRecord:
+    return EventRecord(
+        t_ms=row[0],
+        event=_member(EVENTS, row[1], "event.event"),
+        value=unzigzag(row[2]),
+        detail=strings.text(row[3]),
+        extra=extra,
+    )
+
+
+def _sample_row(record: Sample, strings: Strings, boot: int) -> Row:
+    return [
+        record.t_ms,
+        strings.place(record.configuration),
+        record.answer,
+        record.confidence_permille,
+        record.latency_us,
+        record.energy_uj,
+    ]
+
+
+def _sample(row: Row, counts: Counts, strings: Strings, boot: int, extra: Extra) -> Sample:
+    return Sample(
+        t_ms=row[0],
+        configuration=strings.text(row[1]),
+        answer=row[2],
+        confidence_permille=row[3],
+        latency_us=row[4],
+        energy_uj=row[5],
+        extra=extra,
+    )
+
+
+def _tombstone_row(record: Tombstone, strings: Strings, boot: int) -> Row:
+    return [
+        record.t_ms,
+        record.boot ^ boot,  # 0 for the usual case, and never negative
+        record.first_seq,
+        record.last_seq - record.first_seq,
+        _LOSS_CODES[record.reason],
+    ]
+
+
+def _tombstone(row: Row, counts: Counts, strings: Strings, boot: int, extra: Extra) -> Tombstone:
+    about, last = boot ^ row[1], row[2] + row[3]
+    require(last < LIMIT, "tombstone", "a number is outside 0..2^63-1")
+    return Tombstone(
+        t_ms=row[0],
+        boot=about,
+        first_seq=row[2],
+        last_seq=last,
+        reason=_member(LOSSES, row[4], "tombstone.reason"),
+        extra=extra,
+    )
+
+
+LAYOUTS: Mapping[int, Layout] = {
+    1: Layout(Window.KIND, 13, _window_row, _window),
+    2: Layout(Decision.KIND, 7, _decision_row, _decision),
+    3: Layout(EventRecord.KIND, 4, _event_row, _event),
+    4: Layout(Sample.KIND, 6, _sample_row, _sample),
+    5: Layout(Tombstone.KIND, 5, _tombstone_row, _tombstone),
+}
+CODE_OF_KIND: Mapping[str, int] = {layout.kind: code for code, layout in LAYOUTS.items()}

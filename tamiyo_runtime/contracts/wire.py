@@ -1,0 +1,347 @@
+"""The compact binary form of a batch of records, its ack, and a JSON twin for debugging.
+
+A frame is one byte and a body. The byte holds the version (6 bits), whether the body is compressed (0x80) and whether
+any record carries fields this version does not know (0x40). The body:
+
+    boot, bundle (4 bytes), lowest seq, created     varints; created as distance from the highest seq + 1, 0 unknown
+    string table                                    configuration ids and details, each once
+    number of sections; one section a kind: kind, rows, runs of seqs, columns (see `columns`), ragged columns, extras
+
+A batch is a set: records come back in order of their numbers, whatever the order they went in. Decoding is total: it
+returns a valid batch or raises SchemaError, for any bytes, in bounded memory.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from tamiyo_runtime.contracts.columns import LIMIT, Reader, put_varint
+from tamiyo_runtime.contracts.document import parse_json, require
+from tamiyo_runtime.contracts.errors import SchemaError, SchemaVersionError
+from tamiyo_runtime.contracts.records import (
+    KINDS,
+    SCHEMA,
+    Ack,
+    Batch,
+    Numbered,
+    Record,
+    record_from_dict,
+    record_to_dict,
+)
+from tamiyo_runtime.contracts.rows import CODE_OF_KIND, LAYOUTS, Strings
+
+VERSION = 1
+MAX_FRAME_BYTES = 256 << 10
+MAX_BODY_BYTES = 1 << 20
+MAX_RECORDS = 4096
+MAX_EXTRA_BYTES = 4096
+MAX_ACK_RANGES = 4096
+
+_VERSION_MASK = 0x3F
+_HAS_EXTRA = 0x40
+_COMPRESSED = 0x80
+_MIN_COMPRESSIBLE = 64  # zlib adds 11 bytes; shorter bodies never gain
+
+
+def encode(batch: Batch) -> bytes:
+    """The frame; raises SchemaError for an empty batch, a number given twice, or a value out of range."""
+    require(0 < len(batch.records) <= MAX_RECORDS, "records", f"must be 1..{MAX_RECORDS}, got {len(batch.records)}")
+    records = sorted(batch.records, key=lambda numbered: numbered.seq)
+    _check_distinct(records)
+    body = bytearray()
+    _put_header(body, batch, records)
+    strings = Strings()
+    present = {numbered.record.KIND for numbered in records}
+    sections = bytearray()
+    put_varint(sections, len(present))
+    has_extra = any(numbered.record.extra for numbered in records)
+    for code, layout in LAYOUTS.items():
+        rows = [numbered for numbered in records if layout.kind == numbered.record.KIND]
+        if rows:
+            _put_section(sections, code, rows, strings, batch.boot, lowest=records[0].seq, has_extra=has_extra)
+    strings.put(body)
+    body += sections
+    flags = VERSION | (_HAS_EXTRA if has_extra else 0)
+    if len(body) >= _MIN_COMPRESSIBLE:
+        packed = zlib.compress(body, 9, -15)
+        if len(packed) < len(body):
+            return bytes([flags | _COMPRESSED]) + packed
+    return bytes([flags]) + body
+
+
+def encoded_size(batch: Batch) -> int:
+    """Bytes of the frame."""
+    return len(encode(batch))
+
+
+def decode(frame: bytes) -> Batch:
+    """The batch in a frame from an untrusted source; raises SchemaError, SchemaVersionError for a later version."""
+    require(0 < len(frame) <= MAX_FRAME_BYTES, "frame", f"{len(frame)} bytes are not 1..{MAX_FRAME_BYTES}")
+    _check_version(frame[0] & _VERSION_MASK)
+    body = _inflate(frame[1:]) if frame[0] & _COMPRESSED else frame[1:]
+    reader = Reader(body)
+    boot, bundle, lowest = reader.varint(), reader.take(4).hex(), reader.varint()
+    created = reader.varint()
+    strings = Strings.read(reader)
+    has_extra = bool(frame[0] & _HAS_EXTRA)
+    records: list[Numbered] = []
+    seen_code = 0
+    for _ in range(reader.varint(below=len(LAYOUTS) + 1)):
+        code = reader.varint(below=max(LAYOUTS) + 1)
+        require(code in LAYOUTS and code > seen_code, "frame", f"kind {code} is unknown or out of order")
+        seen_code = code
+        records += _read_section(reader, code, strings, boot, lowest=lowest, has_extra=has_extra)
+        require(len(records) <= MAX_RECORDS, "frame", f"more than {MAX_RECORDS} records")
+    reader.done()
+    require(bool(records), "frame", "holds no record")
+    records.sort(key=lambda numbered: numbered.seq)
+    _check_distinct(records)
+    total = records[-1].seq + created if created else 0
+    require(total < LIMIT, "frame", f"{total} is outside 0..2^63-1")
+    return Batch(boot, bundle, tuple(records), total)
+
+
+def pack(
+    boot: int, bundle: str, records: Sequence[Numbered], limit_bytes: int, *, created: int = 0
+) -> tuple[bytes, int]:
+    """Encode as many records from the front of ``records`` as fit; returns the frame and how many it holds.
+
+    The prefix cannot be made longer by one record. ``(b"", 0)`` when not even the first record fits.
+    """
+
+    def attempt(count: int) -> bytes | None:
+        frame = encode(Batch(boot, bundle, tuple(records[:count]), created))
+        return frame if len(frame) <= limit_bytes else None
+
+    most = min(len(records), MAX_RECORDS)
+    if not most:
+        return b"", 0
+    best = attempt(most)
+    if best is not None:
+        return best, most
+    low, high = 0, most  # ``low`` records fit, ``high`` don't
+    best = b""
+    while high - low > 1:
+        middle = (low + high) // 2
+        frame = attempt(middle)
+        if frame is None:
+            high = middle
+        else:
+            low, best = middle, frame
+    return best, low
+
+
+def encode_ack(ack: Ack) -> bytes:
+    """An ack as bytes; ranges are inclusive, ascending and disjoint, else SchemaError."""
+    require(len(ack.ranges) <= MAX_ACK_RANGES, "ranges", f"more than {MAX_ACK_RANGES}")
+    out = bytearray([VERSION])
+    put_varint(out, ack.boot)
+    put_varint(out, len(ack.ranges))
+    free = 0
+    for first, last in ack.ranges:
+        require(free <= first <= last, "ranges", f"{first}..{last} is out of order")
+        put_varint(out, first - free)
+        put_varint(out, last - first)
+        free = last + 1
+    return bytes(out)
+
+
+def decode_ack(data: bytes) -> Ack:
+    """The inverse of ``encode_ack`` for bytes from an untrusted source; raises SchemaError."""
+    require(0 < len(data) <= MAX_FRAME_BYTES, "ack", f"{len(data)} bytes are not 1..{MAX_FRAME_BYTES}")
+    _check_version(data[0])
+    reader = Reader(data[1:])
+    boot = reader.varint()
+    ranges: list[tuple[int, int]] = []
+    free = 0
+    for _ in range(reader.varint(below=MAX_ACK_RANGES + 1)):
+        first = free + reader.varint()
+        last = first + reader.varint()
+        require(last < 1 << 63, "ack", f"{last} is outside 0..2^63-1")
+        ranges.append((first, last))
+        free = last + 1
+    reader.done()
+    return Ack(boot, tuple(ranges))
+
+
+def encode_record(record: Record, boot: int = 0) -> bytes:
+    """One record without its number, as the spool keeps it. ``boot`` is the one it was made in."""
+    strings = Strings()
+    section = bytearray()
+    code = CODE_OF_KIND[record.KIND]
+    LAYOUTS[code].put(section, [record], strings, boot)
+    out = bytearray([VERSION | (_HAS_EXTRA if record.extra else 0), code])
+    strings.put(out)
+    out += section
+    if record.extra:
+        _put_extra(out, record)
+    return bytes(out)
+
+
+def decode_record(data: bytes, boot: int = 0) -> Record:
+    """The inverse of ``encode_record``; raises SchemaError."""
+    require(2 <= len(data) <= MAX_FRAME_BYTES, "record", f"{len(data)} bytes are not 2..{MAX_FRAME_BYTES}")
+    _check_version(data[0] & _VERSION_MASK)
+    require(data[1] in LAYOUTS, "record", f"kind {data[1]} is unknown")
+    reader = Reader(data[2:])
+    strings = Strings.read(reader)
+    layout = LAYOUTS[data[1]]
+    rows, counts = layout.read(reader, 1)
+    extra = _read_extra(reader, layout.kind) if data[0] & _HAS_EXTRA else {}
+    reader.done()
+    return layout.build(rows[0], counts[0], strings, boot, extra)
+
+
+def batch_to_json(batch: Batch) -> bytes:
+    """The same batch for people to read."""
+    data = {
+        "schema": SCHEMA,
+        "boot": batch.boot,
+        "bundle": batch.bundle,
+        "created": batch.created,
+        "records": [{"seq": numbered.seq, **record_to_dict(numbered.record)} for numbered in batch.records],
+    }
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
+
+
+def batch_from_json(raw: bytes) -> Batch:
+    """The inverse of ``batch_to_json``; raises SchemaError."""
+    data = parse_json(raw, path="batch", limit_bytes=MAX_BODY_BYTES)
+    require(isinstance(data, dict) and data.get("schema") == SCHEMA, "batch.schema", f"expected {SCHEMA}")
+    records = []
+    items = data.get("records")
+    require(isinstance(items, list), "batch.records", "expected a list")
+    for index, item in enumerate(items):
+        path = f"batch.records[{index}]"
+        require(isinstance(item, dict) and type(item.get("seq")) is int, f"{path}.seq", "expected an integer")
+        fields = {key: value for key, value in item.items() if key != "seq"}
+        records.append(Numbered(item["seq"], record_from_dict(fields, path=path)))
+    boot, bundle, created = data.get("boot"), data.get("bundle"), data.get("created", 0)
+    require(type(boot) is int and type(created) is int, "batch.boot", "boot and created must be integers")
+    require(isinstance(bundle, str), "batch.bundle", "expected a string")
+    return Batch(boot=boot, bundle=bundle, records=tuple(records), created=created)
+
+
+def _check_distinct(records: Sequence[Numbered]) -> None:
+    for before, after in pairwise(records):
+        require(before.seq < after.seq, "records", f"number {after.seq} is given twice")
+
+
+def _check_version(version: int) -> None:
+    if version > VERSION:
+        raise SchemaVersionError(
+            "wire", f"version {version} is newer than {VERSION}, the latest read", hint="upgrade tamiyo-edge"
+        )
+    require(version == VERSION, "wire", f"version {version} was never used")
+
+
+def _inflate(packed: bytes) -> bytes:
+    inflater = zlib.decompressobj(-15)
+    try:
+        body = inflater.decompress(packed, MAX_BODY_BYTES)
+    except zlib.error as exc:
+        raise SchemaError("frame", f"not compressed data: {exc}") from None
+    require(inflater.eof and not inflater.unused_data, "frame", f"truncated, or over {MAX_BODY_BYTES} bytes unpacked")
+    return body
+
+
+def _put_header(body: bytearray, batch: Batch, records: Sequence[Numbered]) -> None:
+    try:
+        bundle = bytes.fromhex(batch.bundle)
+    except ValueError:
+        bundle = b""
+    require(len(bundle) == 4, "bundle", f"{batch.bundle!r} is not 8 hexadecimal digits")
+    highest = records[-1].seq
+    require(batch.created == 0 or batch.created > highest, "created", f"{batch.created} does not count {highest}")
+    put_varint(body, batch.boot)
+    body += bundle
+    put_varint(body, records[0].seq)
+    put_varint(body, batch.created - highest if batch.created else 0)
+
+
+def _put_section(
+    out: bytearray, code: int, rows: Sequence[Numbered], strings: Strings, boot: int, *, lowest: int, has_extra: bool
+) -> None:
+    put_varint(out, code)
+    put_varint(out, len(rows))
+    _put_runs(out, [numbered.seq for numbered in rows], lowest)
+    LAYOUTS[code].put(out, [numbered.record for numbered in rows], strings, boot)
+    if has_extra:
+        carriers = [(place, numbered.record) for place, numbered in enumerate(rows) if numbered.record.extra]
+        put_varint(out, len(carriers))
+        for place, record in carriers:
+            put_varint(out, place)
+            _put_extra(out, record)
+
+
+def _read_section(
+    reader: Reader, code: int, strings: Strings, boot: int, *, lowest: int, has_extra: bool
+) -> list[Numbered]:
+    count = reader.varint(below=MAX_RECORDS + 1)
+    require(count > 0, "frame", "an empty section")
+    numbers = _read_runs(reader, count, lowest)
+    layout = LAYOUTS[code]
+    rows, counts = layout.read(reader, count)
+    extras: dict[int, dict[str, Any]] = {}
+    for _ in range(reader.varint(below=count + 1) if has_extra else 0):
+        place = reader.varint(below=count)
+        require(place not in extras, "frame", "extra fields are given twice")
+        extras[place] = _read_extra(reader, layout.kind)
+    return [
+        Numbered(seq, layout.build(row, pairs, strings, boot, extras.get(place, {})))
+        for place, (seq, row, pairs) in enumerate(zip(numbers, rows, counts, strict=True))
+    ]
+
+
+def _put_runs(out: bytearray, numbers: Sequence[int], lowest: int) -> None:
+    """Ascending numbers as runs: (gap, length) until all are covered. A batch without gaps takes two bytes."""
+    free = start = lowest
+    length = 0
+    for seq in numbers:
+        if length and seq == start + length:
+            length += 1
+            continue
+        if length:
+            put_varint(out, length)
+            free = start + length
+        require(seq >= free, "records", f"number {seq} is given twice")
+        put_varint(out, seq - free)
+        start, length = seq, 1
+    put_varint(out, length)
+
+
+def _read_runs(reader: Reader, count: int, lowest: int) -> list[int]:
+    numbers: list[int] = []
+    free = lowest
+    while len(numbers) < count:
+        start = free + reader.varint()
+        length = reader.varint(below=count - len(numbers) + 1)
+        require(length > 0, "frame", "an empty run")
+        free = start + length
+        require(free <= LIMIT, "frame", f"number {free} is outside 0..2^63-1")
+        numbers += range(start, free)
+    return numbers
+
+
+def _put_extra(out: bytearray, record: Record) -> None:
+    known = {"kind", "seq", *record.__slots__}
+    require(known.isdisjoint(record.extra), "extra", f"{sorted(known & record.extra.keys())} are fields of their own")
+    try:
+        data = json.dumps(dict(record.extra), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise SchemaError("extra", f"cannot be written as JSON: {exc}") from None
+    require(len(data) <= MAX_EXTRA_BYTES, "extra", f"{len(data)} bytes are more than {MAX_EXTRA_BYTES}")
+    put_varint(out, len(data))
+    out += data
+
+
+def _read_extra(reader: Reader, kind: str) -> dict[str, Any]:
+    extra = parse_json(reader.take(reader.varint(below=MAX_EXTRA_BYTES + 1)), path="extra", limit_bytes=MAX_EXTRA_BYTES)
+    require(isinstance(extra, dict) and bool(extra), "extra", "expected fields")
+    known = {"kind", "seq", *KINDS[kind].__slots__}
+    require(known.isdisjoint(extra), "extra", f"{sorted(known & extra.keys())} are fields of their own")
+    return dict(extra)

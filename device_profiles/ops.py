@@ -1,0 +1,45 @@
+"""The classes of operators that the cost model tells apart, and one operator as it sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tamiyo_runtime.contracts.document import require
+
+
+class OpKind(StrEnum):
+    """Classes of operators. The first three are charged by their MACs, the others by the bytes they read and write."""
+
+    CONV2D = "conv2d"
+    DEPTHWISE_CONV2D = "depthwise_conv2d"
+    FULLY_CONNECTED = "fully_connected"
+    POOL = "pool"  # also mean and sum over axes
+    ELEMENTWISE = "elementwise"  # add, multiply
+    ACTIVATION = "activation"  # one that is not fused into the operator before it
+    DATA_MOVEMENT = "data_movement"  # reshape, pad, transpose, concatenate, quantise
+    SOFTMAX = "softmax"  # also logistic and tanh: operators that evaluate an exponential
+
+
+MAC_KINDS = frozenset({OpKind.CONV2D, OpKind.DEPTHWISE_CONV2D, OpKind.FULLY_CONNECTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operator of a graph: multiply-accumulates, and bytes of weights, inputs and outputs as stored.
+
+    ``on_accelerator`` matters on profiles that have one: False places the operator on the host's CPU. ``params`` counts
+    the weights; None counts them from the bytes, which takes an int32 bias of an int8 graph for four parameters.
+    """
+
+    kind: OpKind
+    macs: int
+    weight_bytes: int
+    input_bytes: int
+    output_bytes: int
+    on_accelerator: bool = True
+    params: int | None = None
+
+    def __post_init__(self) -> None:
+        least = min(self.macs, self.weight_bytes, self.input_bytes, self.output_bytes, self.params or 0)
+        require(least >= 0, "op", f"{self.kind}: sizes must not be negative")

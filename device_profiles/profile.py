@@ -1,0 +1,102 @@
+"""A device profile: figures by dotted name, the tables the cost model reads, and the snapshot a bundle carries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from device_profiles.figures import Figure
+from device_profiles.ops import OpKind
+from tamiyo_runtime.contracts.budget import Budget
+from tamiyo_runtime.contracts.errors import SchemaError
+from tamiyo_runtime.contracts.plan import Precision
+from tamiyo_runtime.contracts.profile import ProfileSnapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """A co-processor behind a bus. It computes int8 only; its floor is paid once a graph invocation."""
+
+    floor_us: float
+    us_per_mac: float
+    cache_bytes: float
+    us_per_byte: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What the cost model's inner loop reads for one precision: us for each MAC, or each byte read or written."""
+
+    dispatch_us: float
+    operator_us: float
+    work_us: Mapping[OpKind, float]
+    accelerator: Accelerator | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What is known of a device. ``figures`` maps dotted names (``power.active_mw``); ``sha256`` is of the file."""
+
+    id: str
+    revision: int
+    title: str
+    notes: str
+    sha256: str
+    figures: Mapping[str, Figure]
+    rates: Mapping[Precision, Rates]
+
+    def value(self, name: str) -> float:
+        """Value of a figure that every profile has; raises SchemaError when this one does not have it."""
+        if name not in self.figures:
+            raise SchemaError(self.id, f"has no figure '{name}'", hint=f"figures: {', '.join(sorted(self.figures))}")
+        return self.figures[name].value
+
+    def budget(self) -> Budget:
+        """The default budget: what a network of 100 to 400 kMAC should be held to on this device."""
+        return Budget(
+            latency_ms=self.value("budget.latency_ms"),
+            power_mw=self.value("budget.power_mw"),
+            energy_burst_uj=self.value("budget.energy_burst_uj"),
+            memory_bytes=int(self.value("budget.memory_bytes")),
+            airtime_s_per_hour=self.value("budget.airtime_s_per_hour"),
+        )
+
+    def snapshot(self) -> ProfileSnapshot:
+        """What a bundle carries. ``extra`` holds what a simulated board needs beyond the runtime's fields."""
+        active_mw = self.value("power.active_mw")
+        return ProfileSnapshot(
+            id=self.id,
+            revision=self.revision,
+            sha256=self.sha256,
+            active_mw=active_mw,
+            idle_mw=self.value("power.idle_mw"),
+            memory_bytes=int(self.value("memory.total_bytes")),
+            relative_error=self.value("model.relative_error"),
+            budget=self.budget(),
+            features={
+                "profile_log10_macs_per_ms": math.log10(1e3 / self._us_per_mac()),
+                "profile_log10_dispatch_us": math.log10(self._dispatch_us()),
+                "profile_log10_active_mw": math.log10(active_mw),
+            },
+            extra={
+                "title": self.title,
+                "simulation": self._section("simulation"),
+                "thermal": self._section("thermal"),
+            },
+        )
+
+    def _us_per_mac(self) -> float:
+        """Rated speed: int8 convolution, on the accelerator where there is one."""
+        rates = self.rates[Precision.INT8]
+        return rates.accelerator.us_per_mac if rates.accelerator else rates.work_us[OpKind.CONV2D]
+
+    def _dispatch_us(self) -> float:
+        rates = self.rates[Precision.INT8]
+        return rates.accelerator.floor_us if rates.accelerator else rates.dispatch_us
+
+    def _section(self, name: str) -> dict[str, float]:
+        prefix = f"{name}."
+        return {
+            key.removeprefix(prefix): figure.value for key, figure in self.figures.items() if key.startswith(prefix)
+        }

@@ -1,0 +1,178 @@
+"""Runs a configuration: a raw sample in, logits out, by a chain of graphs.
+
+Everything that can be looked up is looked up when a bundle is loaded. A sample is scaled, laid out and quantised once,
+for the first graph; between the graphs of an int8 chain the raw values pass untouched, since the exporter gave both
+sides of every seam one quantisation; only the last output is turned into real numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime.contracts.errors import IntegrityError, MissingExtraError, UnknownNameError
+from tamiyo_runtime.contracts.manifest import InputSpec
+from tamiyo_runtime.contracts.plan import Layout, Runnable, TensorSpec, Variant
+from tamiyo_runtime.interpreters.base import Array, Call, GraphError, GraphRunner, available, choose, open_graph
+
+Encode = Callable[[Array], Array]
+
+
+class Executor:
+    """All configurations of one variant, loaded.
+
+    ``runnables`` are the variant's, cheapest first; the methods take an index into them. ``interpreter`` is the name of
+    the one in use.
+    """
+
+    def __init__(self, bundle: Bundle, variant_id: str | None = None, *, interpreter: str | None = None) -> None:
+        """Load the named variant, or the first one for which an interpreter is installed.
+
+        Raises UnknownNameError, MissingExtraError, or IntegrityError when a graph is not what the manifest says.
+        """
+        self.variant = choose_variant(bundle.manifest.variants, variant_id)
+        self.interpreter = interpreter or choose(self.variant.format)
+        self.runnables: tuple[Runnable, ...] = self.variant.runnables
+        runners = {
+            name: open_graph(bundle.read(graph.file), graph, interpreter=self.interpreter)
+            for name, graph in self.variant.graphs.items()
+        }
+        gates = {item.id: item.gates for item in bundle.manifest.configurations}
+        seeded = bundle.manifest.plan.seeded_slots
+        self._chains = [
+            _chain(self.variant, runnable, runners, [gates[runnable.configuration][slot] for slot in seeded])
+            for runnable in self.runnables
+        ]
+        first = self.variant.graphs[self.runnables[0].chain[0]].inputs[0]
+        last = self.variant.graphs[self.runnables[0].chain[-1]].outputs[0]
+        self._encode = encoder(bundle.manifest.input, first)
+        self._output = last
+        self._judge = _judge_int8(last) if last.dtype == "int8" else _judge_float
+
+    def infer(self, sample: Array, index: int) -> Array:
+        """The raw output of runnable ``index`` for one raw sample: the hot path, unchecked."""
+        value = self._encode(sample)
+        for call in self._chains[index]:
+            value = call(value)
+        return value
+
+    def judge(self, output: Array) -> tuple[int, float]:
+        """Class and softmax confidence of a raw output; raises GraphError when it is no number."""
+        return self._judge(output.ravel().tolist())
+
+    def logits(self, output: Array) -> NDArray[np.float32]:
+        """A raw output as real numbers, (classes,)."""
+        flat = output.ravel()
+        if (quantisation := self._output.quantisation) is None:
+            return flat.astype(np.float32)
+        return (flat.astype(np.float32) - quantisation.zero_point) * np.float32(quantisation.scale)
+
+    def run(self, sample: Array, runnable: Runnable | str) -> NDArray[np.float32]:
+        """Logits of one raw sample, (classes,) float32, by a runnable or a configuration id."""
+        name = runnable if isinstance(runnable, str) else runnable.configuration
+        return self.logits(self.infer(sample, self.index_of(name)))
+
+    def index_of(self, configuration: str) -> int:
+        """Index of a configuration among ``runnables``; raises UnknownNameError."""
+        for index, runnable in enumerate(self.runnables):
+            if runnable.configuration == configuration:
+                return index
+        raise UnknownNameError("configuration", configuration, [item.configuration for item in self.runnables])
+
+
+def choose_variant(variants: Sequence[Variant], variant_id: str | None = None) -> Variant:
+    """The named variant, or the first, in the bundle's order of preference, that an installed interpreter can run."""
+    if variant_id is not None:
+        for variant in variants:
+            if variant.id == variant_id:
+                return variant
+        raise UnknownNameError("variant", variant_id, [variant.id for variant in variants])
+    for variant in variants:
+        if available(variant.format):
+            return variant
+    choose(variants[0].format)  # raises, naming the extra of the preferred variant
+    raise MissingExtraError("ai_edge_litert", "litert")
+
+
+def encoder(spec: InputSpec, tensor: TensorSpec) -> Encode:
+    """A function from raw samples, as ``spec`` describes them, to the first graph's input tensor.
+
+    real = (raw - offset) * scale and q = rint(real / s) + z are one multiplication and one addition. The function
+    returns the same buffer at every call. Raises IntegrityError when the tensor is not a permutation of the sample.
+    """
+    order = _axes(spec, tensor)
+    quantisation = tensor.quantisation
+    step, zero_point = (quantisation.scale, quantisation.zero_point) if quantisation else (1.0, 0)
+    factor = np.float32(spec.scale / step)
+    shift = np.float32(zero_point - spec.offset * spec.scale / step)
+    real = np.empty(tensor.shape, np.float32)
+    multiply, add = np.multiply, np.add
+
+    def to_float(sample: Array) -> Array:
+        multiply(sample.transpose(order), factor, out=real[0])
+        return add(real, shift, out=real)
+
+    if quantisation is None:
+        return to_float
+    ends = sorted(round(float(raw * factor + shift)) for raw in (spec.raw_low, spec.raw_high))
+    inside = ends[0] >= -128 and ends[1] <= 127
+    raw_values = np.empty(tensor.shape, np.int8)
+
+    def to_int8(sample: Array) -> Array:
+        to_float(sample)
+        np.rint(real, out=real)
+        if not inside:  # a calibration narrower than the sensor's range: the ends saturate
+            np.minimum(real, 127, out=real)
+            np.maximum(real, -128, out=real)
+        raw_values[...] = real
+        return raw_values
+
+    return to_int8
+
+
+def _axes(spec: InputSpec, tensor: TensorSpec) -> tuple[int, ...]:
+    """Order of the sample's axes in the tensor, batch left out: the sample's own, or channels moved to the end."""
+    wanted, rank = tensor.shape[1:], len(spec.shape)
+    orders = [tuple(range(rank))]
+    if "C" in spec.layout:
+        channel = spec.layout.index("C")
+        orders.append((*(axis for axis in range(rank) if axis != channel), channel))
+    for order in orders:
+        if tensor.shape[:1] == (1,) and wanted == tuple(spec.shape[axis] for axis in order):
+            return order
+    raise IntegrityError(
+        f"a sample of shape {list(spec.shape)} ({spec.layout}) does not fit the graph's input {list(tensor.shape)}",
+        hint="export the bundle again",
+    )
+
+
+def _chain(
+    variant: Variant, runnable: Runnable, runners: Mapping[str, GraphRunner], gates: Sequence[bool]
+) -> tuple[Call, ...]:
+    if variant.layout is Layout.GATED:
+        return (runners[runnable.chain[0]].bind([np.asarray(gate) for gate in gates]),)
+    return tuple(runners[name].bind() for name in runnable.chain)
+
+
+def _judge_float(values: list[float]) -> tuple[int, float]:
+    """Plain Python: for tens of classes several times faster than array operations."""
+    top = max(values)
+    if not math.isfinite(sum(values)):
+        raise GraphError("the network answered a value that is no finite number")
+    return values.index(top), 1.0 / sum([math.exp(value - top) for value in values])
+
+
+def _judge_int8(tensor: TensorSpec) -> Callable[[list[int]], tuple[int, float]]:
+    """Softmax over 256 possible differences is a table."""
+    scale = tensor.quantisation.scale if tensor.quantisation else 1.0
+    below = [math.exp(-difference * scale) for difference in range(256)]
+
+    def judge(values: list[int]) -> tuple[int, float]:
+        top = max(values)
+        return values.index(top), 1.0 / sum([below[top - value] for value in values])
+
+    return judge

@@ -100,7 +100,7 @@ class HostBoard:
 
     def __init__(self, profile: ProfileSnapshot) -> None:
         self.label = f"{profile.id} (this machine, energy estimated from the profile)"
-        self.clock = MonotonicClock()
+        self.clock: Clock = MonotonicClock()
         self._active_mw = profile.active_mw
 
     def run(self, work: Callable[[], T], cost: Cost) -> tuple[T, Usage]:

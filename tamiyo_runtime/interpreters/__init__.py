@@ -1,7 +1,9 @@
-"""Interpreters: what runs a graph. TFLite by LiteRT or the older tflite_runtime, ONNX by ONNX Runtime."""
+"""Interpreters: what runs a graph. TFLite by LiteRT or the older tflite_runtime, ONNX by ONNX Runtime.
 
-from tamiyo_runtime.interpreters import litert as _litert  # files itself in the registry
-from tamiyo_runtime.interpreters import ort as _ort  # likewise
+Importing ``litert`` and ``ort`` files them in the registry; the libraries they wrap are imported on first use only.
+"""
+
+from tamiyo_runtime.interpreters import litert, ort
 from tamiyo_runtime.interpreters.base import (
     GraphError,
     GraphRunner,
@@ -12,4 +14,14 @@ from tamiyo_runtime.interpreters.base import (
     open_graph,
 )
 
-__all__ = ["GraphError", "GraphRunner", "Interpreter", "available", "choose", "interpreters", "open_graph"]
+__all__ = [
+    "GraphError",
+    "GraphRunner",
+    "Interpreter",
+    "available",
+    "choose",
+    "interpreters",
+    "litert",
+    "open_graph",
+    "ort",
+]

@@ -1,8 +1,8 @@
 """Boards by name: what stands behind ``--device simulated:coral-usb``.
 
 A name is KIND or KIND:PROFILE. Kinds are plug-ins: `devices` maps each to a function that makes a board. A bundle's
-costs hold on the profile it was compiled for, so a command passes `only` as look-up, and asking for another device is an
-error rather than a wrong figure.
+costs hold on the profile it was compiled for, so a command passes `only` as look-up, and asking for another device is
+an error rather than a wrong figure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A LoRaWAN class A uplink in the EU868 band, as the runtime's telemetry sees it.
 
 Packet level: exact time on air, largest payload of each data rate, the duty cycle of the sub-band the three default
-channels lie in, the receive windows that keep the radio busy after each uplink, and the energy of sending and listening.
+channels lie in, the receive windows that keep the radio busy after each uplink, and the energy of both.
 Frames are unconfirmed; a frame is lost with a given probability. No other devices, fading or data-rate adaptation:
 those belong to a fleet simulator.
 

@@ -1,0 +1,58 @@
+"""Published measurements that the cost model is held against, each with its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from device_profiles.ops import Op, OpKind
+
+
+@dataclass(frozen=True)
+class Network:
+    """MACs by class, weights and operators of a network, and the times published for it, ms."""
+
+    fully_connected: int
+    conv: int
+    depthwise: int
+    operators: int
+    pi4_ms: float
+    x86_ms: float
+
+    def graph(self) -> list[Op]:
+        """Operators of the right work and number. The classes are additive, so one operator a class will do."""
+        work = [
+            Op(OpKind.FULLY_CONNECTED, self.fully_connected, 0, 0, 0),
+            Op(OpKind.CONV2D, self.conv, 0, 0, 0),
+            Op(OpKind.DEPTHWISE_CONV2D, self.depthwise, 0, 0, 0),
+        ]
+        return work + [Op(OpKind.DATA_MOVEMENT, 0, 0, 0, 0)] * (self.operators - len(work))
+
+
+# MACs recounted from the .tflite files of mlcommons/tiny. Pi 4: MLPerf Tiny v0.5, closed division, Raspberry Pi 4 with
+# LEIP int8. x86: LiteRT 2.3, int8, one thread, AMD EPYC virtual server, p50.
+MLPERF_TINY = {
+    "ad": Network(264_192, 0, 0, 10, pi4_ms=0.192, x86_ms=0.003),
+    "kws": Network(768, 2_368_000, 288_000, 13, pi4_ms=0.42, x86_ms=0.043),
+    "vww": Network(512, 6_690_816, 798_336, 31, pi4_ms=2.60, x86_ms=0.125),
+    "ic": Network(640, 12_500_992, 0, 16, pi4_ms=1.07, x86_ms=0.078),
+}
+
+# coral.ai, "Edge TPU performance benchmarks", desktop CPU + USB Accelerator (USB 3.0), ms; MMACs at its input size
+# and millions of parameters from the networks' papers. Not listed: networks with operators left on the CPU (SSD,
+# DeepLab, Unet), and EfficientNet-EdgeTpu, of which no paper gives the MACs.
+CORAL_USB3 = {
+    "MobileNet v1": (569, 4.24, 2.4),
+    "MobileNet v2": (300, 3.47, 2.6),
+    "Inception v1": (1500, 6.6, 3.4),
+    "Inception v4": (12_300, 42.7, 85.0),
+    "SqueezeNet": (860, 1.25, 2.1),
+    "ResNet-50 v1, 299": (7000, 25.6, 49.0),
+    "ResNet-50 v2, 299": (7000, 25.6, 50.0),
+    "ResNet-152 v2, 299": (20_500, 60.4, 128.0),
+    "VGG16": (15_500, 138.4, 296.0),
+    "VGG19": (19_600, 143.7, 308.0),
+}
+CORAL_OUTLIERS = {
+    "DenseNet": (2870, 8.0, 20.0),
+    "Inception-ResNet v2": (13_200, 55.9, 57.0),
+}

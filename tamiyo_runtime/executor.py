@@ -60,6 +60,13 @@ class Executor:
             value = call(value)
         return value
 
+    def classify(self, sample: Array, index: int) -> tuple[int, float]:
+        """`infer`, then `judge`: what the loop runs and times."""
+        value = self._encode(sample)
+        for call in self._chains[index]:
+            value = call(value)
+        return self._judge(value.ravel().tolist())
+
     def judge(self, output: Array) -> tuple[int, float]:
         """Class and softmax confidence of a raw output; raises GraphError when it is no number."""
         return self._judge(output.ravel().tolist())

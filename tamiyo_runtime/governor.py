@@ -23,7 +23,7 @@ Nothing here reads a clock, draws a random number or raises: state goes in, a gr
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tamiyo_runtime.contracts.budget import Budget
@@ -105,10 +105,14 @@ class Grant(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Governor:
-    """Options and limits; every method is a pure function of them and its arguments."""
+    """Options and limits; every method is a pure function of them and its arguments.
+
+    ``broken``: options that failed and are not granted again.
+    """
 
     options: Options
     limits: Limits
+    broken: frozenset[int] = frozenset()
 
     def start(self, now_ms: float) -> State:
         """The first state: a full bucket, nothing running, estimates taken at their word."""
@@ -120,7 +124,7 @@ class Governor:
         Where there was or will be no energy limit, the bucket is full.
         """
         level = min(self.level_uj(state, now_ms), limits.burst_uj) if limits.burst_uj < math.inf else math.inf
-        return Governor(self.options, limits), state._replace(bucket_uj=level, at_ms=now_ms)
+        return replace(self, limits=limits), state._replace(bucket_uj=level, at_ms=now_ms)
 
     def level_uj(self, state: State, now_ms: float) -> float:
         """Level of the bucket now."""
@@ -135,6 +139,8 @@ class Governor:
     def refusal(self, option: int, scale: float, level_uj: float, current: int = SKIP) -> Reason | None:
         """Why an option may not run now, or None when it may. ``scale`` multiplies its rated worst case."""
         limits, item = self.limits, self.options.items[option]
+        if option in self.broken:
+            return Reason.UNAVAILABLE
         if item.memory_bytes > limits.memory_bytes:
             return Reason.MEMORY
         if item.latency_high_ms * scale * limits.margin > limits.deadline_ms:

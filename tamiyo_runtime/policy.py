@@ -72,7 +72,7 @@ class Policy:
         try:
             vector = np.asarray([running_vector(state)], np.float32)
             heads = self.forward(vector)
-        except Exception as exc:  # advice that fails, however it fails, is no advice
+        except Exception as exc:  # noqa: BLE001  advice that fails, however it fails, is no advice
             return PolicyAnswer(None, f"{type(exc).__name__}: {exc}".splitlines()[0][:200])
         if not np.isfinite(heads).all():
             return PolicyAnswer(None, "the policy answered a value that is no finite number")
@@ -83,7 +83,8 @@ class Policy:
         """All heads, (heads,) float32, for one observation vector, (1, observation)."""
         spec_in, spec_out = self._graph.inputs[0], self._graph.outputs[0]
         (answer,) = self._runner.run([_quantise(observation.reshape(spec_in.shape), spec_in)])[:1]
-        return _dequantise(answer, spec_out).ravel()
+        heads: NDArray[np.float32] = _dequantise(answer, spec_out).ravel()
+        return heads
 
 
 def _quantise(value: NDArray[np.float32], spec: TensorSpec) -> NDArray[Any]:
@@ -94,6 +95,8 @@ def _quantise(value: NDArray[np.float32], spec: TensorSpec) -> NDArray[Any]:
 
 
 def _dequantise(raw: NDArray[Any], spec: TensorSpec) -> NDArray[np.float32]:
-    if spec.quantisation is None:
-        return raw.astype(np.float32)
-    return (raw.astype(np.float32) - spec.quantisation.zero_point) * np.float32(spec.quantisation.scale)
+    real: NDArray[np.float32] = raw.astype(np.float32)
+    if spec.quantisation is not None:
+        real -= spec.quantisation.zero_point
+        real *= np.float32(spec.quantisation.scale)
+    return real

@@ -1,0 +1,103 @@
+"""Turns what the runtime knows of the bundle and the board into the state that the policy sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from tamiyo_runtime.contracts.manifest import Manifest
+from tamiyo_runtime.contracts.plan import Runnable, SegmentKind, Variant
+from tamiyo_runtime.contracts.running import RunningState
+from tamiyo_runtime.governor import SKIP, Limits
+
+Gates = tuple[bool, ...]
+
+
+class Observer:
+    """Everything about a bundle that does not change while it runs, worked out once.
+
+    What a seed is worth and what it costs follow from the table of configurations: the largest one with and without it,
+    or, where that pair was not exported, the bare host with and without it. A pair that is missing altogether gives 0.
+    """
+
+    def __init__(self, manifest: Manifest, variant: Variant, *, period_s: float) -> None:
+        self._variant = variant
+        self._period_ms = period_s * 1e3
+        self._profile = dict(manifest.profile.features)
+        self._gates = {item.id: item.gates for item in manifest.configurations}
+        by_gates = {self._gates[item.configuration]: item for item in variant.runnables}
+        slots = manifest.plan.slots
+        seeds = {segment.slot: segment for segment in manifest.plan.segments if segment.slot is not None}
+        host = [segment for segment in manifest.plan.segments if segment.kind is not SegmentKind.SEED]
+        host_params = sum(segment.params for segment in host)
+        host_macs = sum(segment.macs for segment in host)
+        pairs = [_pair(by_gates, tuple(seeds), slot, slots) for slot in range(slots)]
+        self._present = tuple(slot in seeds for slot in range(slots))
+        self._params = tuple(_share(seeds[s].params if s in seeds else 0, host_params) for s in range(slots))
+        self._macs = tuple(_share(seeds[s].macs if s in seeds else 0, host_macs) for s in range(slots))
+        self._latency = tuple(_gain(pair, lambda item: item.cost.latency_ms.value) for pair in pairs)
+        self._worth = tuple(_gain(pair, lambda item: item.accuracy) for pair in pairs)
+        self._bare, self._full = variant.runnables[0], variant.runnables[-1]
+
+    @property
+    def present(self) -> Gates:
+        """Which slots hold a seed."""
+        return self._present
+
+    def state(
+        self, *, current: int, limits: Limits, slowdown: float, bucket_level: float, link_level: float
+    ) -> RunningState:
+        """The state now; ``current`` is the option in use, SKIP for none, which counts as the bare host."""
+        runnable = self._variant.runnables[max(current, 0)]
+        gates = self._gates[runnable.configuration] if current != SKIP else (False,) * len(self._present)
+        return RunningState(
+            present=self._present,
+            on=tuple(gate and present for gate, present in zip(gates, self._present, strict=True)),
+            contributions=self._worth,
+            relative_params=self._params,
+            relative_macs=self._macs,
+            seed_latency_ms=self._latency,
+            host_latency_ms=self._bare.cost.latency_ms.value,
+            full_latency_ms=self._full.cost.latency_ms.value,
+            current_latency_ms=runnable.cost.latency_ms.value,
+            deadline_ms=limits.deadline_ms if math.isfinite(limits.deadline_ms) else None,
+            slowdown=slowdown,
+            bucket_level=bucket_level,
+            power_budget_mw=limits.power_mw or None,
+            host_power_mw=self._power_mw(self._bare),
+            full_power_mw=self._power_mw(self._full),
+            link_level=min(1.0, max(0.0, link_level)),
+            accuracy=runnable.accuracy,
+            profile=self._profile,
+        )
+
+    def _power_mw(self, runnable: Runnable) -> float:
+        """Mean power at the sample rate: uJ / ms. Back to back, that is power while computing."""
+        busy_ms = runnable.cost.latency_ms.value
+        period_ms = max(self._period_ms, busy_ms)
+        return runnable.cost.energy_uj.value / period_ms if period_ms > 0 else 0.0
+
+
+def _pair(
+    by_gates: Mapping[Gates, Runnable], seeded: tuple[int, ...], slot: int, slots: int
+) -> tuple[Runnable, Runnable] | None:
+    """Two runnables that differ in one seed only, the one with it first."""
+    if slot not in seeded:
+        return None
+    for others in (set(seeded) - {slot}, set()):
+        without = by_gates.get(tuple(index in others for index in range(slots)))
+        with_it = by_gates.get(tuple(index in others or index == slot for index in range(slots)))
+        if with_it is not None and without is not None:
+            return with_it, without
+    return None
+
+
+def _gain(pair: tuple[Runnable, Runnable] | None, figure: Callable[[Runnable], float | None]) -> float:
+    if pair is None:
+        return 0.0
+    with_it, without = figure(pair[0]), figure(pair[1])
+    return 0.0 if with_it is None or without is None else float(with_it - without)
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

@@ -1,0 +1,151 @@
+"""What a session adds up to: counts, percentiles, and, where asked for, one row a sample.
+
+Everything here stays small however long a device runs, except the trace, which is for plots of short runs.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamiyo_runtime.contracts.cost import Source
+from tamiyo_runtime.contracts.records import Mode
+
+_STEP = math.log(1.01)
+
+
+class LatencyHistogram:
+    """Counts on a logarithmic scale, 1 % a class: percentiles to within 0.5 % in constant memory."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+        self._total = 0
+        self.maximum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one positive value."""
+        self._counts[round(math.log(value) / _STEP) if value > 0 else -10_000] += 1
+        self._total += 1
+        self.maximum = max(self.maximum, value)
+
+    def quantile(self, share: float) -> float | None:
+        """The value below or at which that share of all values lies; None when there are none."""
+        rank = math.ceil(share * self._total)
+        for index in sorted(self._counts):
+            rank -= self._counts[index]
+            if rank <= 0:
+                return min(math.exp(index * _STEP), self.maximum)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """One row a sample, in order. A skipped sample has ``option`` -1, latency NaN and energy 0.
+
+    ``t_s``: since the start of the session. ``option``: index into ``configurations``. ``deadline_ms``: in force then,
+    infinite when there was none. ``bucket``: fill of the energy bucket, 0..1. ``correct``: 1, 0, or -1 without a label.
+    """
+
+    configurations: tuple[str, ...]
+    t_s: NDArray[np.float64]
+    latency_ms: NDArray[np.float64]
+    energy_uj: NDArray[np.float64]
+    option: NDArray[np.int64]
+    deadline_ms: NDArray[np.float64]
+    bucket: NDArray[np.float64]
+    slowdown: NDArray[np.float64]
+    correct: NDArray[np.int64]
+
+
+class TraceRecorder:
+    """Collects a trace."""
+
+    _FLOATS = ("t_s", "latency_ms", "energy_uj", "deadline_ms", "bucket", "slowdown")
+    _INTEGERS = ("option", "correct")
+
+    def __init__(self, configurations: tuple[str, ...]) -> None:
+        self._configurations = configurations
+        self._floats = {name: array("d") for name in self._FLOATS}
+        self._integers = {name: array("q") for name in self._INTEGERS}
+
+    def add(self, *, option: int, correct: int, **floats: float) -> None:
+        """One row, every column named."""
+        self._integers["option"].append(option)
+        self._integers["correct"].append(correct)
+        for name, column in self._floats.items():
+            column.append(floats[name])
+
+    def finish(self) -> Trace:
+        """The trace so far."""
+        arrays = {name: np.array(column) for name, column in (*self._floats.items(), *self._integers.items())}
+        return Trace(configurations=self._configurations, **arrays)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSummary:
+    """What happened. Durations are on the board's clock; the two sources say what the figures are.
+
+    ``counts`` maps configurations to inferences, ``skips`` reasons to samples; ``energy_uj`` is that of inferences.
+    Percentiles are None when nothing ran, ``accuracy`` when no sample had a label.
+    """
+
+    bundle: str
+    board: str
+    source: str
+    variant: str
+    interpreter: str
+    policy: str | None
+    samples: int
+    inferences: int
+    labelled: int
+    correct: int
+    deadline_misses: int
+    duration_s: float
+    energy_uj: float
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+    latency_max_ms: float | None
+    latency_source: Source | None
+    energy_source: Source | None
+    mode: Mode
+    stopped_early: bool
+    decisions: int
+    policy_failures: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    skips: Mapping[str, int] = field(default_factory=dict)
+    trace: Trace | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right answers among the labelled samples that ran."""
+        return self.correct / self.labelled if self.labelled else None
+
+    @property
+    def skipped(self) -> int:
+        """Samples that did not run."""
+        return sum(self.skips.values())
+
+    @property
+    def mean_power_mw(self) -> float | None:
+        """Energy of the inferences over the duration; uJ / ms = mW."""
+        return self.energy_uj / (self.duration_s * 1e3) if self.duration_s > 0 else None
+
+
+class Tally:
+    """The running counts behind a summary."""
+
+    def __init__(self) -> None:
+        self.samples = self.inferences = self.labelled = self.correct = 0
+        self.deadline_misses = self.decisions = self.policy_failures = 0
+        self.energy_uj = 0.0
+        self.latency = LatencyHistogram()
+        self.latency_source: Source | None = None
+        self.energy_source: Source | None = None
+        self.counts: Counter[str] = Counter()
+        self.skips: Counter[str] = Counter()

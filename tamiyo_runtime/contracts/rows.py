@@ -116,6 +116,7 @@ class Layout:
         put_columns(out, list(zip(*rows, strict=True)))
         if self.kind == Window.KIND:
             counts = [pair for record in records for pair in _counts(record, strings)]
+            require(len(counts) <= MAX_COUNTS, "records", f"{len(counts)} counts are more than {MAX_COUNTS}")
             put_columns(out, list(zip(*counts, strict=True)) if counts else [(), ()])
 
     def read(self, reader: Reader, count: int) -> tuple[list[Row], list[Counts]]:

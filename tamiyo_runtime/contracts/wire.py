@@ -44,7 +44,11 @@ MAX_ACK_RANGES = 4096
 _VERSION_MASK = 0x3F
 _HAS_EXTRA = 0x40
 _COMPRESSED = 0x80
-_MIN_COMPRESSIBLE = 64  # zlib adds 11 bytes; shorter bodies never gain
+_MIN_COMPRESSIBLE = 64  # shorter bodies hardly ever gain, and trying costs more than the rest of the encoding
+
+
+class _TooLargeError(SchemaError):
+    """The records are fine but too many for one frame."""
 
 
 def encode(batch: Batch) -> bytes:
@@ -65,11 +69,15 @@ def encode(batch: Batch) -> bytes:
             _put_section(sections, code, rows, strings, batch.boot, lowest=records[0].seq, has_extra=has_extra)
     strings.put(body)
     body += sections
+    if len(body) > MAX_BODY_BYTES:
+        raise _TooLargeError("records", f"{len(body)} bytes are more than {MAX_BODY_BYTES}")
     flags = VERSION | (_HAS_EXTRA if has_extra else 0)
     if len(body) >= _MIN_COMPRESSIBLE:
         packed = zlib.compress(body, 9, -15)
         if len(packed) < len(body):
-            return bytes([flags | _COMPRESSED]) + packed
+            flags, body = flags | _COMPRESSED, bytearray(packed)
+    if len(body) >= MAX_FRAME_BYTES:
+        raise _TooLargeError("records", f"a frame of {len(body) + 1} bytes is more than {MAX_FRAME_BYTES}")
     return bytes([flags]) + body
 
 
@@ -114,7 +122,10 @@ def pack(
     """
 
     def attempt(count: int) -> bytes | None:
-        frame = encode(Batch(boot, bundle, tuple(records[:count]), created))
+        try:
+            frame = encode(Batch(boot, bundle, tuple(records[:count]), created))
+        except _TooLargeError:
+            return None
         return frame if len(frame) <= limit_bytes else None
 
     most = min(len(records), MAX_RECORDS)

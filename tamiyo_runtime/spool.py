@@ -1,0 +1,337 @@
+"""The device's queue of records on disk: what `append` committed survives SIGKILL and a power cut.
+
+SQLite with a write-ahead log and full sync, one transaction a group of records (by count or time), so that flash wear
+stays near the size of the data. A record leaves on an `Ack` only, which the collector sends after its own commit. The
+queue is bounded in bytes; what does not fit is dropped, least important and oldest first, and every drop leaves a
+`Tombstone` that is itself delivered, so that created = acked + dropped + pending always holds.
+
+Numbers: every opening is a boot. Its number is ``epoch << 16 | counter`` where the counter is committed before the
+first record and the epoch is random per spool file, so that a wiped or replaced disk never reuses a number. ``seq``
+counts from 0 in each boot, without gaps.
+
+Threads: a spool belongs to the thread that opened it. Processes: the file is locked; a second opening raises
+InputError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from tamiyo_runtime.contracts import wire
+from tamiyo_runtime.contracts.errors import InputError, IntegrityError
+from tamiyo_runtime.contracts.records import Ack, LossReason, Priority, Record, Tombstone
+from tamiyo_runtime.contracts.rows import CODE_OF_KIND
+from tamiyo_runtime.meters import Clock, MonotonicClock
+
+ROW_BYTES = 24
+"""What a row takes beside its body: key, header and its share of page overhead (measured 18..26 B)."""
+
+_BOOT_BITS = 16
+_LOW_WATER = 0.9  # after a drop this share of the bound is in use, so that drops come in runs
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS boots (boot INTEGER PRIMARY KEY, created INTEGER NOT NULL, acked INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS drops (
+    boot INTEGER, reason TEXT, count INTEGER NOT NULL, PRIMARY KEY (boot, reason)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records (
+    priority INTEGER, boot INTEGER, seq INTEGER, body BLOB NOT NULL, PRIMARY KEY (priority, boot, seq)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Names a record in the order of sending."""
+
+    priority: Priority
+    boot: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A committed record. ``size_bytes``: of its encoding alone, an upper bound of what it adds to a frame."""
+
+    key: Key
+    record: Record
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What became of the records of one boot, or of all. ``created == acked + pending + sum(dropped.values())``."""
+
+    created: int
+    acked: int
+    pending: int
+    dropped: Mapping[LossReason, int]
+
+
+def boot_name(boot: int) -> str:
+    """A boot number for people: ``epoch.counter``."""
+    return f"{boot >> _BOOT_BITS:08x}.{boot & (1 << _BOOT_BITS) - 1}"
+
+
+class Spool:
+    """See the module's description. ``limit_bytes`` bounds bodies plus `ROW_BYTES` a record.
+
+    Tombstones are never dropped, so a bound of a few records may be exceeded by them. A group is committed when it
+    holds ``group_records`` or is ``group_s`` old on ``clock``, at once for an alarm, and by `commit`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limit_bytes: int = 64 << 20,
+        group_records: int = 20,
+        group_s: float = 1.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.path = path
+        self._limit_bytes = limit_bytes
+        self._group_records = group_records
+        self._group_s = group_s
+        self._clock = clock or MonotonicClock()
+        self._group: list[tuple[int, int, int, bytes]] = []
+        self._group_bytes = 0
+        self._group_since_s = 0.0
+        self._tombstone: tuple[int, Tombstone] | None = None  # the last one, while it may still grow
+        self.commits = 0
+        """Grows whenever `pending` may answer differently."""
+        self._bytes = self._next_seq = 0
+        self._db = _open(path)
+        self.boot = self._begin_boot()
+        self._bytes = self._one("SELECT COALESCE(SUM(LENGTH(body) + ?), 0) FROM records", ROW_BYTES)
+
+    def append(self, record: Record) -> int:
+        """Number the record and take it into the current group; returns its number.
+
+        Raises SchemaError for a record that no frame can carry.
+        """
+        body = wire.encode_record(record, self.boot)
+        if not self._group:
+            self._group_since_s = self._clock.now_s()
+        seq = self._next_seq
+        self._next_seq += 1
+        self._group.append((record.PRIORITY, self.boot, seq, body))
+        self._group_bytes += len(body) + ROW_BYTES
+        if len(self._group) >= self._group_records or record.PRIORITY is Priority.ALARM:
+            self.commit()
+        return seq
+
+    def tick(self) -> None:
+        """Commit the group when it is old enough. Cheap otherwise."""
+        if self._group and self._clock.now_s() - self._group_since_s >= self._group_s:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make everything appended so far durable, dropping what the bound does not allow."""
+        if not self._group:
+            return
+        with self._transaction():
+            if self._bytes + self._group_bytes > self._limit_bytes:
+                self._insert()
+                self._make_room()
+            self._insert()
+        self.commits += 1
+
+    def pending(self, priority: Priority, *, after: Key | None = None, limit: int = 512) -> list[Spooled]:
+        """Committed records of one priority, oldest boot and lowest number first, beginning behind ``after``."""
+        boot, seq = (after.boot, after.seq) if after else (-1, -1)
+        rows = self._db.execute(
+            "SELECT boot, seq, body FROM records WHERE priority = ? AND (boot, seq) > (?, ?)"
+            " ORDER BY boot, seq LIMIT ?",
+            (priority, boot, seq, limit),
+        ).fetchall()
+        if priority is Priority.ALARM and rows:
+            self._tombstone = None  # it may have been handed out: from now on it must stay as it is
+        return [
+            Spooled(Key(priority, boot, seq), wire.decode_record(body, boot), len(body)) for boot, seq, body in rows
+        ]
+
+    def acked(self, ack: Ack) -> int:
+        """Forget what the collector stored; returns how many records that were. Repeats and strangers are harmless."""
+        gone = 0
+        with self._transaction():
+            for first, last in ack.ranges:
+                for priority in Priority:
+                    gone += self._delete(priority, ack.boot, first, last)
+            self._db.execute("UPDATE boots SET acked = acked + ? WHERE boot = ?", (gone, ack.boot))
+        return gone
+
+    def drop(self, keys: Iterable[Key], reason: LossReason) -> None:
+        """Give up on these records and say so with tombstones."""
+        with self._transaction():
+            self._insert()
+            self._drop(sorted(keys), reason)
+            self._insert()
+        self.commits += 1
+
+    def created(self, boot: int) -> int:
+        """How many records were numbered and committed in that boot."""
+        return int(self._one("SELECT COALESCE(MAX(created), 0) FROM boots WHERE boot = ?", boot))
+
+    def accounts(self, boot: int | None = None) -> Accounts:
+        """The committed records of one boot, or of all boots."""
+        where, values = ("WHERE boot = ?", (boot,)) if boot is not None else ("", ())
+        # `where` is one of the two literals above
+        drops = f"SELECT reason, SUM(count) FROM drops {where} GROUP BY reason"  # noqa: S608
+        return Accounts(
+            created=self._one(f"SELECT COALESCE(SUM(created), 0) FROM boots {where}", *values),  # noqa: S608
+            acked=self._one(f"SELECT COALESCE(SUM(acked), 0) FROM boots {where}", *values),  # noqa: S608
+            pending=self._one(f"SELECT COUNT(*) FROM records {where}", *values),  # noqa: S608
+            dropped={LossReason(reason): count for reason, count in self._db.execute(drops, values)},
+        )
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes in use of the bound."""
+        return self._bytes + self._group_bytes
+
+    def close(self) -> None:
+        """Commit and close; further use raises sqlite3.ProgrammingError."""
+        self.commit()
+        self._db.close()
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _begin_boot(self) -> int:
+        with self._transaction():
+            meta = dict(self._db.execute("SELECT name, value FROM meta"))
+            epoch, counter = meta.get("epoch"), meta.get("counter", 0) + 1
+            if epoch is None or counter >= 1 << _BOOT_BITS:
+                epoch, counter = secrets.randbits(32), 1
+            self._db.executemany("REPLACE INTO meta VALUES (?, ?)", [("epoch", epoch), ("counter", counter)])
+            boot = int(epoch) << _BOOT_BITS | int(counter)
+            self._db.execute("INSERT INTO boots VALUES (?, 0, 0)", (boot,))
+        return boot
+
+    def _insert(self) -> None:
+        self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", self._group)
+        self._db.execute("UPDATE boots SET created = ? WHERE boot = ?", (self._next_seq, self.boot))
+        self._bytes += self._group_bytes
+        self._group.clear()
+        self._group_bytes = 0
+
+    def _make_room(self) -> None:
+        goal = int(self._limit_bytes * _LOW_WATER)
+        for priority in sorted(Priority, reverse=True):
+            rows = self._db.execute(
+                "SELECT boot, seq, LENGTH(body) FROM records WHERE priority = ? AND SUBSTR(body, 2, 1) != ?"
+                " ORDER BY boot, seq",
+                (priority, bytes([CODE_OF_KIND[Tombstone.KIND]])),
+            )
+            keys, excess = [], self._bytes + self._group_bytes - goal
+            for boot, seq, size in rows:
+                if excess <= 0:
+                    break
+                excess -= size + ROW_BYTES
+                keys.append(Key(priority, boot, seq))
+            rows.close()
+            self._drop(keys, LossReason.SPOOL_FULL)
+            if self._bytes + self._group_bytes <= self._limit_bytes:
+                return
+
+    def _drop(self, keys: Sequence[Key], reason: LossReason) -> None:
+        for (priority, boot, _), run in groupby(
+            enumerate(keys), lambda item: (item[1].priority, item[1].boot, item[1].seq - item[0])
+        ):
+            numbers = [key.seq for _, key in run]
+            gone = self._delete(priority, boot, numbers[0], numbers[-1])
+            if gone:  # a record acked in the meantime is not lost
+                self._bury(boot, numbers[0], numbers[-1], reason)
+                self._db.execute(
+                    "INSERT INTO drops VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+                    (boot, reason, gone),
+                )
+
+    def _bury(self, boot: int, first: int, last: int, reason: LossReason) -> None:
+        """Leave a tombstone, or let the last one grow when it ends just before and has not been sent."""
+        if self._tombstone:
+            seq, stone = self._tombstone
+            if (stone.boot, stone.reason, stone.last_seq + 1) == (boot, reason, first):
+                stone = Tombstone(t_ms=stone.t_ms, boot=boot, first_seq=stone.first_seq, last_seq=last, reason=reason)
+                self._delete(Priority.ALARM, self.boot, seq, seq)
+                self._group[:] = [row for row in self._group if row[2] != seq]
+                self._bury_as(seq, stone)
+                return
+        now_ms = int(self._clock.now_s() * 1000)
+        stone = Tombstone(t_ms=now_ms, boot=boot, first_seq=first, last_seq=last, reason=reason)
+        self._next_seq += 1
+        self._bury_as(self._next_seq - 1, stone)
+
+    def _bury_as(self, seq: int, stone: Tombstone) -> None:
+        body = wire.encode_record(stone, self.boot)
+        self._group.append((stone.PRIORITY, self.boot, seq, body))
+        self._group_bytes = sum(len(row[3]) + ROW_BYTES for row in self._group)
+        self._tombstone = (seq, stone)
+
+    def _delete(self, priority: Priority, boot: int, first: int, last: int) -> int:
+        sizes = self._db.execute(
+            "DELETE FROM records WHERE priority = ? AND boot = ? AND seq BETWEEN ? AND ? RETURNING LENGTH(body)",
+            (priority, boot, first, last),
+        ).fetchall()
+        self._bytes -= sum(size for (size,) in sizes) + ROW_BYTES * len(sizes)
+        return len(sizes)
+
+    def _one(self, query: str, *values: int) -> int:
+        return int(self._db.execute(query, values).fetchone()[0])
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing, in the file and in memory: after a full disk the group is still there to be tried again."""
+        before = (self._group.copy(), self._group_bytes, self._bytes, self._next_seq, self._tombstone)
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._group, self._group_bytes, self._bytes, self._next_seq, self._tombstone = before
+            raise
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(path, isolation_level=None, timeout=0.5)
+    except (OSError, sqlite3.Error) as exc:
+        raise InputError(f"the spool {path} cannot be opened: {exc}", hint="check the folder and its rights") from exc
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA wal_autocheckpoint = 256")
+        db.execute(f"PRAGMA journal_size_limit = {1 << 20}")
+        db.executescript(_SCHEMA)
+    except sqlite3.OperationalError as exc:
+        db.close()
+        raise InputError(
+            f"the spool {path} cannot be used: {exc}",
+            hint="another runtime holds it, or the disk is full or read-only: give each runtime its own spool",
+        ) from exc
+    except sqlite3.DatabaseError as exc:
+        db.close()
+        raise IntegrityError(
+            f"the spool {path} is damaged: {exc}", hint="move it away to start with a new one"
+        ) from exc
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the file's name must survive a power cut too
+    finally:
+        os.close(folder)
+    return db

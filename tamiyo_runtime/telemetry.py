@@ -1,0 +1,293 @@
+"""What the session tells of itself: windows, decisions, events, and single samples where the link can carry them.
+
+The session calls `Telemetry.inference` after each inference and `pump` between them. Inferences are only noted; a
+window is summed up when it ends. Its length follows the link: as many windows a second as the link carries for ever,
+less a share kept for decisions and events, and longer while a backlog remains. On a link without a limit, inferences
+are also recorded one by one, up to a stated rate, so that neither flash nor data volume grows with the speed of the
+board.
+
+All times are on the runtime's clock: ``t_ms`` and ``now_s * 1000`` count from the same zero. One thread calls
+everything.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tamiyo_runtime.contracts import wire
+from tamiyo_runtime.contracts.budget import Budget
+from tamiyo_runtime.contracts.records import (
+    Decision,
+    Event,
+    EventRecord,
+    LossReason,
+    Reason,
+    Sample,
+)
+from tamiyo_runtime.link import Link
+from tamiyo_runtime.meters import Clock, Usage
+from tamiyo_runtime.spool import Spool
+from tamiyo_runtime.transport import Address, open_transport
+from tamiyo_runtime.transport.offline import URL as OFFLINE
+from tamiyo_runtime.uplink import Pace, Uplink
+from tamiyo_runtime.windows import WindowBuilder
+
+BIRTH = "tamiyo.birth/1"
+
+_PUMP_S = 0.02  # pumping more often than this finds nothing new
+_METRIC_SHARE = 0.6  # of the link's rate for windows, the rest for decisions, events and what is sent twice
+_WINDOW_BYTES = 40  # until the first window has been encoded
+_BACKLOG_FRAMES = 4  # unsent frames that are nothing to worry about
+_LONGEST = 64  # times the sustainable length, however long the backlog
+_RECONNECT_STEP_CAP_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What this boot recorded and sent. ``records_created == stored_acked + pending + sum(dropped.values())``."""
+
+    records_created: int
+    stored_acked: int
+    pending: int
+    dropped: Mapping[LossReason, int]
+    transmissions: int
+    resent: int
+    lost_frames: int
+    bytes_sent: int
+    airtime_s: float
+    radio_energy_uj: float
+
+
+class Telemetry:
+    """See the module's description.
+
+    ``window_s`` is the shortest window. ``samples_per_s`` caps single samples, recorded on links without a limit only.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        uplink: Uplink,
+        link: Link,
+        clock: Clock,
+        *,
+        budget: Budget | None = None,
+        window_s: float = 1.0,
+        samples_per_s: float = 50.0,
+        seed: int = 0,
+    ) -> None:
+        self._spool = spool
+        self._uplink = uplink
+        self._link = link
+        self._clock = clock
+        self._budget = budget
+        self._shortest_s = window_s
+        self._rng = random.Random(seed)  # noqa: S311 - picks which latencies stay in a reservoir
+        self._window = WindowBuilder(self._rng)
+        self._window_bytes = _WINDOW_BYTES
+        self._start_ms = 0
+        self._end_ms = 0
+        self._bucket_permille = 1000
+        self._throttle_permille = 1000
+        self._samples: list[tuple[int, str, int, float, int, float]] = []
+        unlimited = math.isinf(link.sustainable_bytes_per_s()) and samples_per_s > 0
+        self._sample_gap_ms = 1000.0 / samples_per_s if unlimited else math.inf
+        self._next_sample_ms = 0.0 if unlimited else math.inf
+        self._next_pump_s = -math.inf
+        self._was_connected: bool | None = None
+
+    @property
+    def boot(self) -> int:
+        """Number of this boot."""
+        return self._spool.boot
+
+    def inference(  # noqa: PLR0917 - called once an inference: keywords would cost 0.2 us
+        self,
+        t_ms: int,
+        configuration: str,
+        usage: Usage,
+        answer: int,
+        confidence: float,
+        correct: bool | None,
+        deadline_missed: bool,
+    ) -> None:
+        """Note one inference. ``confidence`` in 0..1; ``correct`` None when the truth is not known."""
+        if t_ms >= self._end_ms:
+            self._roll(t_ms)
+        latency_us = int(usage.latency_ms * 1000.0 + 0.5)
+        self._window.add(configuration, latency_us, usage.energy_uj, correct, deadline_missed)
+        if t_ms >= self._next_sample_ms:
+            self._samples.append((t_ms, configuration, answer, confidence, latency_us, usage.energy_uj))
+            self._next_sample_ms = max(self._next_sample_ms + self._sample_gap_ms, t_ms - self._sample_gap_ms)
+
+    def skipped(self, t_ms: int, reason: Reason) -> None:
+        """Note a sample that was not run. The reason is in the decision record that began the skipping."""
+        if t_ms >= self._end_ms:
+            self._roll(t_ms)
+        self._window.skip()
+
+    def decision(self, decision: Decision) -> None:
+        """Record a change of what runs."""
+        self._spool.append(decision)
+
+    def event(self, event: EventRecord) -> None:
+        """Record something that happened; it is durable on return and sent before everything else."""
+        self._spool.append(event)
+
+    def state(self, bucket_permille: int, throttle_permille: int) -> None:
+        """Level of the energy bucket and latency multiplier, as they are now; a window carries the last ones."""
+        self._bucket_permille = bucket_permille
+        self._throttle_permille = throttle_permille
+
+    def pump(self, now_s: float) -> None:
+        """Close a window that is due, commit, take in acks, send what the link allows. Cheap when called too often."""
+        if now_s < self._next_pump_s:
+            return
+        self._next_pump_s = now_s + _PUMP_S
+        now_ms = int(now_s * 1000)
+        if now_ms >= self._end_ms:
+            self._close_window(self._end_ms)
+        self._record_samples()
+        self._spool.tick()
+        self._watch_connection(now_ms)
+        self._uplink.pump(now_s)
+
+    def flush(self, now_s: float, timeout_s: float) -> bool:
+        """Record and send everything, waiting up to ``timeout_s`` on the runtime's clock; whether all of it was acked.
+
+        A virtual clock is moved on to when the link allows the next frame; with a real one this waits.
+        """
+        self._close_window(int(now_s * 1000))
+        self._record_samples()
+        self._spool.commit()
+        deadline_s, step_s = now_s + timeout_s, 1.0
+        while True:
+            self._uplink.pump(now_s, everything=True)
+            if self._uplink.idle():
+                return True
+            if now_s >= deadline_s:
+                return False
+            connected = self._uplink.connected()
+            self._uplink.wait(0.02 if connected else 0.1)
+            before_s, now_s = now_s, max(now_s, self._clock.now_s())
+            if now_s == before_s:  # a clock that only moves when told
+                step_s = 1.0 if connected else min(2 * step_s, _RECONNECT_STEP_CAP_S)
+                later_s = max(self._uplink.next_s(now_s), now_s + (1e-3 if connected else step_s))
+                self._clock.sleep_until(min(later_s, deadline_s))
+                now_s = self._clock.now_s()
+
+    def close(self) -> None:
+        """Commit, say goodbye, and release spool and transport. What was not acked is sent after the next start."""
+        self._record_samples()
+        self._spool.commit()
+        created = self._spool.created(self._spool.boot)
+        self._uplink.close({"state": "stopped", "boot": self._spool.boot, "created": created})
+        self._spool.close()
+
+    def counters(self) -> Counters:
+        """Figures of this boot; of records, those committed."""
+        accounts, traffic = self._spool.accounts(self._spool.boot), self._uplink.traffic
+        return Counters(
+            records_created=accounts.created,
+            stored_acked=accounts.acked,
+            pending=accounts.pending,
+            dropped=accounts.dropped,
+            transmissions=traffic.transmissions,
+            resent=traffic.resent,
+            lost_frames=traffic.lost,
+            bytes_sent=traffic.bytes_sent,
+            airtime_s=traffic.airtime_s,
+            radio_energy_uj=traffic.energy_uj,
+        )
+
+    def window_length_s(self) -> float:
+        """How long a window that begins now will be."""
+        rate = self._link.sustainable_bytes_per_s()
+        if self._budget is not None:
+            if self._budget.link_bytes_per_day is not None:
+                rate = min(rate, self._budget.link_bytes_per_day / 86400.0)
+            traffic = self._uplink.traffic
+            if self._budget.airtime_s_per_hour is not None and traffic.airtime_s > 0:
+                rate = min(rate, traffic.bytes_sent / traffic.airtime_s * self._budget.airtime_s_per_hour / 3600.0)
+        if math.isinf(rate):
+            return self._shortest_s
+        sustainable_s = self._window_bytes / (_METRIC_SHARE * max(rate, 1e-3))
+        backlog = self._spool.pending_bytes / (_BACKLOG_FRAMES * self._link.max_payload_bytes())
+        return max(self._shortest_s, sustainable_s) * min(max(1.0, backlog), _LONGEST)
+
+    def _roll(self, t_ms: int) -> None:
+        self._close_window(self._end_ms)
+        self._start_ms = t_ms
+        self._end_ms = t_ms + max(1, int(self.window_length_s() * 1000))
+
+    def _close_window(self, end_ms: int) -> None:
+        """Record the window so far, up to ``end_ms``. An empty one says nothing and is not recorded."""
+        if not self._window.empty:
+            end_ms = max(end_ms, self._start_ms)
+            window = self._window.build(self._start_ms, end_ms, self._bucket_permille, self._throttle_permille)
+            self._window_bytes = len(wire.encode_record(window))
+            self._spool.append(window)
+            self._window = WindowBuilder(self._rng)
+        self._end_ms = 0
+
+    def _record_samples(self) -> None:
+        for t_ms, configuration, answer, confidence, latency_us, energy_uj in self._samples:
+            self._spool.append(
+                Sample(
+                    t_ms=t_ms,
+                    configuration=configuration,
+                    answer=answer,
+                    confidence_permille=round(1000 * confidence),
+                    latency_us=latency_us,
+                    energy_uj=round(energy_uj),
+                )
+            )
+        self._samples.clear()
+
+    def _watch_connection(self, now_ms: int) -> None:
+        connected = self._uplink.connected()
+        if self._was_connected and not connected:
+            self.event(EventRecord(t_ms=now_ms, event=Event.LINK_LOST))
+        elif self._was_connected is False and connected:
+            self.event(EventRecord(t_ms=now_ms, event=Event.LINK_RESTORED))
+        if connected or self._was_connected is not None:  # before the first connection nothing was lost
+            self._was_connected = connected
+
+
+def open_telemetry(
+    *,
+    spool: Path,
+    url: str | None,
+    fleet: str,
+    device: str,
+    bundle: str,
+    link: Link,
+    clock: Clock,
+    about: Mapping[str, Any] | None = None,
+    budget: Budget | None = None,
+    pace: Pace | None = None,
+    window_s: float = 1.0,
+    samples_per_s: float = 50.0,
+    spool_bytes: int = 64 << 20,
+) -> Telemetry:
+    """Put the parts together.
+
+    ``url``: ``mqtt://HOST:PORT``, ``memory://NAME``, or None to spool only. ``bundle``: first 8 hex digits of the
+    manifest's sha256. ``about`` is told in the birth message (board, link, interpreter: labels, no secrets).
+    Raises InputError for a bad name or a spool in use, UnknownNameError for a scheme, MissingExtraError.
+    """
+    address = Address(fleet, device)
+    queue = Spool(spool, limit_bytes=spool_bytes, clock=clock)
+    try:
+        birth = {"schema": BIRTH, "boot": queue.boot, "bundle": bundle, **(about or {})}
+        transport = open_transport(url or OFFLINE, address, birth)
+    except BaseException:
+        queue.close()
+        raise
+    uplink = Uplink(queue, link, transport, bundle=bundle, pace=pace, budget=budget)
+    return Telemetry(queue, uplink, link, clock, budget=budget, window_s=window_s, samples_per_s=samples_per_s)

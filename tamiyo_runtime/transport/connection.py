@@ -1,0 +1,229 @@
+"""One MQTT connection that keeps itself up: paho-mqtt with our own reconnect loop.
+
+paho's own loop retries without jitter, so a fleet returns in step after a broker's restart; its offline queue is
+bounded RAM that rejects the newest and forgets everything at a kill. So: full jitter here, and `publish` refuses
+while there is no connection. MQTT 5 is tried first and 3.1.1 when the broker does not answer to it. Callbacks run on
+paho's thread and must only hand things on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from tamiyo_runtime.contracts.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
+
+KEEPALIVE_S = 30
+IN_FLIGHT = 20
+SESSION_EXPIRY_S = 7 * 24 * 3600
+_BACKOFF_BASE_S = 0.5
+_BACKOFF_CAP_S = 120.0
+
+
+def backoff_s(failures: int, rng: random.Random, *, base_s: float = _BACKOFF_BASE_S, cap_s: float) -> float:
+    """Full jitter: uniform in 0..min(cap, base * 2^failures), so that a fleet spreads out evenly."""
+    return rng.uniform(0.0, min(cap_s, base_s * 2.0 ** min(failures, 30)))
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker says, retained, when this client is lost."""
+
+    topic: str
+    payload: bytes
+
+
+class Connection:
+    """See the module's description.
+
+    ``on_up`` runs after each (re)connection; ``on_message`` gets every message. With ``manual_ack`` a message counts as
+    received only after `ack`. ``persistent`` asks the broker to keep subscriptions and messages while away.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        client_id: str,
+        *,
+        subscriptions: Sequence[str],
+        on_message: Callable[[MQTTMessage], None],
+        on_up: Callable[[], None] = lambda: None,
+        will: Will | None = None,
+        persistent: bool = False,
+        manual_ack: bool = False,
+        backoff_cap_s: float = _BACKOFF_CAP_S,
+    ) -> None:
+        self.host, self.port = _host_and_port(url)
+        _paho()
+        self._client_id = client_id
+        self._subscriptions = [(topic, 1) for topic in subscriptions]
+        self._on_message = on_message
+        self._on_up = on_up
+        self._will = will
+        self._persistent = persistent
+        self._manual_ack = manual_ack
+        self._backoff_cap_s = backoff_cap_s
+        self._rng = random.Random()  # noqa: S311 - spreads reconnects, guards nothing
+        self._client: Client | None = None
+        self._last_sent: MQTTMessageInfo | None = None
+        self._answered = False
+        self._up = threading.Event()
+        self._stopping = threading.Event()
+        self._changed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"mqtt-{client_id}", daemon=True)
+        self.last_error = "not connected yet"
+
+    def start(self) -> None:
+        """Begin to connect, in the background."""
+        self._thread.start()
+
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and the subscriptions are on their way."""
+        return self._up.is_set()
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until connected; False on a time-out (`last_error` says why)."""
+        return self._up.wait(timeout_s)
+
+    def wait_change(self, timeout_s: float) -> bool:
+        """Wait for a message or a change of the connection since the last call; False on a time-out."""
+        changed = self._changed.wait(timeout_s)
+        self._changed.clear()
+        return changed
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Hand a message to paho, QoS 1; False when there is no connection or paho's window is full."""
+        client = self._client
+        if client is None or not self._up.is_set():
+            return False
+        self._last_sent = client.publish(topic, payload, qos=1, retain=retain)
+        return bool(self._last_sent.rc == 0)
+
+    def wait_sent(self, timeout_s: float) -> None:
+        """Wait until the broker has the last message published, or the time is over."""
+        if self._last_sent is not None:
+            with contextlib.suppress(RuntimeError, ValueError):  # paho's ways to say that the connection broke
+                self._last_sent.wait_for_publish(timeout_s)
+
+    def ack(self, message: MQTTMessage) -> None:
+        """Tell the broker that a message is safe with us. After a reconnect this is a harmless repeat."""
+        if self._client is not None and self._up.is_set():
+            self._client.ack(message.mid, message.qos)
+
+    def stop(self, *, timeout_s: float = 5.0) -> None:
+        """Disconnect cleanly (no will) and end the thread."""
+        self._stopping.set()
+        if self._client is not None:
+            self._client.disconnect()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        paho = _paho()
+        protocols = [paho.MQTTv5, paho.MQTTv311]
+        failures = 0
+        while not self._stopping.is_set():
+            protocol = protocols[0]
+            if self._client is None or self._client.protocol != protocol:
+                self._client = self._make(protocol)
+            self._answered = False
+            reached = self._connect_and_serve(self._client, protocol)
+            self._up.clear()
+            self._changed.set()
+            if self._answered:
+                failures = 0
+            elif reached:
+                protocols.reverse()  # the broker hung up without a welcome: it may not speak this version
+                if protocol == paho.MQTTv5:
+                    continue
+            self._stopping.wait(backoff_s(failures, self._rng, cap_s=self._backoff_cap_s))
+            failures += 1
+
+    def _connect_and_serve(self, client: Client, protocol: int) -> bool:
+        """One connection from beginning to end; whether the broker could be reached at all."""
+        paho = _paho()
+        options: dict[str, Any] = {}
+        if protocol == paho.MQTTv5:
+            options["clean_start"] = not self._persistent
+            if self._persistent:
+                from paho.mqtt.packettypes import PacketTypes
+                from paho.mqtt.properties import Properties
+
+                properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+                properties.SessionExpiryInterval = SESSION_EXPIRY_S
+                options["properties"] = properties
+        try:
+            client.connect(self.host, self.port, keepalive=KEEPALIVE_S, **options)
+        except OSError as exc:
+            self.last_error = f"{self.host}:{self.port}: {exc}"
+            return False
+        client.loop_forever()
+        return True
+
+    def _make(self, protocol: int) -> Client:
+        paho = _paho()
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        client: Client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            clean_session=not self._persistent if protocol == paho.MQTTv311 else None,
+            protocol=protocol,
+            reconnect_on_failure=False,
+            manual_ack=self._manual_ack,
+        )
+        client.max_inflight_messages_set(IN_FLIGHT)
+        client.max_queued_messages_set(4 * IN_FLIGHT)
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_message = self._received
+        if self._will:
+            client.will_set(self._will.topic, self._will.payload, qos=1, retain=True)
+        return client
+
+    def _connected(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self.last_error = f"{self.host}:{self.port} refused: {reason}"
+            return
+        self._answered = True
+        if self._subscriptions:
+            client.subscribe(self._subscriptions)
+        self._up.set()
+        self._on_up()
+        self._changed.set()
+
+    def _disconnected(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._up.clear()
+        self.last_error = f"{self.host}:{self.port} disconnected: {reason}"
+        self._changed.set()
+
+    def _received(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        self._on_message(message)
+        self._changed.set()
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 1883
+    except ValueError as exc:
+        raise InputError(f"{url!r} is no broker address: {exc}", hint="write mqtt://HOST:PORT") from exc
+    if parts.scheme != "mqtt" or not host:
+        raise InputError(f"{url!r} is no broker address", hint="write mqtt://HOST:PORT")
+    return host, port
+
+
+def _paho() -> Any:
+    try:
+        import paho.mqtt.client
+    except ImportError as exc:
+        raise MissingExtraError("paho.mqtt", "mqtt") from exc
+    return paho.mqtt.client

@@ -1,0 +1,81 @@
+"""A broker of one process: for tests, and to try the runtime without any broker.
+
+``memory://NAME`` names a `Bus`; whoever collects attaches a handler and answers through `Bus.send`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from tamiyo_runtime.transport.port import transports
+from tamiyo_runtime.transport.topics import Address, Channel
+
+Handler = Callable[[str, bytes], None]
+
+
+class Bus:
+    """Messages by topic. ``up`` False acts as a broker that is gone."""
+
+    _named: ClassVar[dict[str, Bus]] = {}
+
+    def __init__(self) -> None:
+        self.up = True
+        self.handlers: list[Handler] = []
+        self.inboxes: dict[str, list[bytes]] = defaultdict(list)
+
+    @classmethod
+    def named(cls, name: str) -> Bus:
+        """The bus of that name, made when it is new."""
+        return cls._named.setdefault(name, cls())
+
+    def send(self, topic: str, payload: bytes) -> None:
+        """Deliver to every handler, or to the device's inbox when that is whom the topic is for."""
+        if topic.endswith(f"/{Channel.ACK}"):
+            self.inboxes[topic].append(payload)
+            return
+        for handler in self.handlers:
+            handler(topic, payload)
+
+
+@transports.register("memory")
+class MemoryTransport:
+    """A device's end of a `Bus`."""
+
+    def __init__(self, url: str, address: Address, birth: Mapping[str, Any]) -> None:
+        self.label = url
+        self.bus = Bus.named(url.partition("://")[2])
+        self._address = address
+        self._birth = birth
+
+    def start(self) -> None:
+        """Announce the device."""
+        self.publish(Channel.BIRTH, json.dumps(dict(self._birth)).encode())
+        self.publish(Channel.STATE, b'{"state":"online"}')
+
+    def connected(self) -> bool:
+        """While the bus is up."""
+        return self.bus.up
+
+    def publish(self, channel: Channel, payload: bytes) -> bool:
+        """Deliver at once."""
+        if self.bus.up:
+            self.bus.send(self._address.topic(channel), payload)
+        return self.bus.up
+
+    def receive(self) -> list[bytes]:
+        """Empty the inbox."""
+        inbox = self.bus.inboxes[self._address.topic(Channel.ACK)]
+        result = inbox.copy()
+        inbox.clear()
+        return result
+
+    def wait(self, timeout_s: float) -> bool:
+        """Nothing comes in while a single thread waits, so don't."""
+        return bool(self.bus.inboxes[self._address.topic(Channel.ACK)])
+
+    def close(self, farewell: Mapping[str, Any]) -> None:
+        """Say goodbye."""
+        self.publish(Channel.STATE, json.dumps(dict(farewell)).encode())

@@ -1,0 +1,74 @@
+"""A device's end of an MQTT broker: retained birth, last will on the state topic, QoS 1 frames, acks back."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tamiyo_runtime.transport.connection import Connection, Will
+from tamiyo_runtime.transport.port import transports
+from tamiyo_runtime.transport.topics import Address, Channel
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import MQTTMessage
+
+_INBOX = 1024  # acks are idempotent and resent frames are acked again, so the oldest may go
+_GOODBYE_S = 0.5
+
+
+@transports.register("mqtt")
+class MqttTransport:
+    """See `Transport`. The birth goes out again after every reconnection, since a broker may forget it."""
+
+    def __init__(self, url: str, address: Address, birth: Mapping[str, Any]) -> None:
+        self.label = url
+        self._address = address
+        self._birth = json.dumps(dict(birth), separators=(",", ":")).encode()
+        self._inbox: deque[bytes] = deque(maxlen=_INBOX)
+        self._connection = Connection(
+            url,
+            f"tamiyo-{address.fleet}-{address.device}",
+            subscriptions=[address.topic(Channel.ACK)],
+            on_message=self._take,
+            on_up=self._announce,
+            will=Will(address.topic(Channel.STATE), b'{"state":"offline"}'),
+        )
+
+    def start(self) -> None:
+        """Begin to connect, in the background."""
+        self._connection.start()
+
+    def connected(self) -> bool:
+        """Whether the broker has accepted us."""
+        return self._connection.connected()
+
+    def publish(self, channel: Channel, payload: bytes) -> bool:
+        """Hand a frame to the connection; False while there is none."""
+        return self._connection.publish(self._address.topic(channel), payload)
+
+    def receive(self) -> list[bytes]:
+        """Acks that came in since the last call."""
+        result = []
+        while self._inbox:
+            result.append(self._inbox.popleft())
+        return result
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for an ack or a change of the connection; False on a time-out."""
+        return bool(self._inbox) or self._connection.wait_change(timeout_s)
+
+    def close(self, farewell: Mapping[str, Any]) -> None:
+        """Say goodbye, retained, and disconnect."""
+        payload = json.dumps(dict(farewell), separators=(",", ":")).encode()
+        if self._connection.publish(self._address.topic(Channel.STATE), payload, retain=True):
+            self._connection.wait_sent(_GOODBYE_S)
+        self._connection.stop()
+
+    def _announce(self) -> None:
+        self._connection.publish(self._address.topic(Channel.BIRTH), self._birth, retain=True)
+        self._connection.publish(self._address.topic(Channel.STATE), b'{"state":"online"}', retain=True)
+
+    def _take(self, message: MQTTMessage) -> None:
+        self._inbox.append(bytes(message.payload))

@@ -1,0 +1,49 @@
+"""The port between the uplink and whatever moves bytes: a broker, or memory in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from tamiyo_runtime.contracts.registry import Registry
+from tamiyo_runtime.transport.topics import Address, Channel
+
+
+class Transport(Protocol):
+    """A connection that comes and goes by itself. Never blocks, never queues what it cannot send now."""
+
+    label: str
+
+    def __init__(self, url: str, address: Address, birth: Mapping[str, Any]) -> None: ...
+
+    def start(self) -> None:
+        """Begin to connect, in the background."""
+
+    def connected(self) -> bool:
+        """Whether a message can be handed over now."""
+
+    def publish(self, channel: Channel, payload: bytes) -> bool:
+        """Hand over a message, to be delivered at least once while the connection lasts; False when it was refused."""
+
+    def receive(self) -> list[bytes]:
+        """Acks that came in since the last call."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait in real time until something came in or the connection changed; False on a time-out."""
+
+    def close(self, farewell: Mapping[str, Any]) -> None:
+        """Say goodbye on the state topic and disconnect."""
+
+
+transports: Registry[type[Transport]] = Registry("transports")
+
+
+def open_transport(url: str, address: Address, birth: Mapping[str, Any]) -> Transport:
+    """Start the transport that a URL such as ``mqtt://127.0.0.1:1883`` names.
+
+    Raises UnknownNameError for an unknown scheme, MissingExtraError without the client library.
+    """
+    scheme = url.partition("://")[0]
+    transport = transports.get(scheme)(url, address, birth)
+    transport.start()
+    return transport

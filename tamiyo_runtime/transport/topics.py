@@ -1,0 +1,60 @@
+"""Names of what a device says and hears: ``tamiyo/v1/<fleet>/<device>/<channel>``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tamiyo_runtime.contracts.errors import InputError
+
+PREFIX = "tamiyo/v1"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+class Channel(StrEnum):
+    """What a topic carries."""
+
+    BIRTH = "birth"  # retained JSON: who this is and what it runs
+    STATE = "state"  # retained JSON: online, offline (last will) or stopped
+    TELEMETRY = "t"  # frames of metrics
+    EVENTS = "e"  # frames that hold an event or alarm
+    ACK = "ack"  # to the device: what is stored
+
+
+_CHANNELS = frozenset(channel.value for channel in Channel)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A device of a fleet; raises InputError for a name that is no plain word (wildcards, slashes, dots)."""
+
+    fleet: str
+    device: str
+
+    def __post_init__(self) -> None:
+        for kind, name in (("fleet", self.fleet), ("device", self.device)):
+            if not _NAME.fullmatch(name):
+                raise InputError(
+                    f"{name!r} cannot name a {kind}", hint="use up to 64 letters, digits, '-' and '_', no leading sign"
+                )
+
+    def topic(self, channel: Channel) -> str:
+        """The full topic."""
+        return f"{PREFIX}/{self.fleet}/{self.device}/{channel}"
+
+
+def parse(topic: str) -> tuple[Address, Channel]:
+    """Whose topic that is and what it carries; raises InputError for a foreign one."""
+    parts = topic.split("/")
+    if len(parts) != 5 or "/".join(parts[:2]) != PREFIX or parts[4] not in _CHANNELS:
+        raise InputError(
+            f"the topic {topic[:200]!r} is not one of ours", hint=f"expected {PREFIX}/FLEET/DEVICE/CHANNEL"
+        )
+    return Address(parts[2], parts[3]), Channel(parts[4])
+
+
+def fleet_filter(fleet: str, channel: Channel) -> str:
+    """The MQTT filter that matches a channel of every device of a fleet."""
+    Address(fleet, "any")
+    return f"{PREFIX}/{fleet}/+/{channel}"

@@ -1,0 +1,88 @@
+"""Summing up inferences into a window."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+
+from tamiyo_runtime.contracts.records import Window
+
+RESERVOIR = 16384
+"""Percentiles are exact up to this many inferences a window; beyond, they are those of a uniform sample this large."""
+
+
+def percentile(ordered: list[int], share: float) -> int:
+    """Nearest-rank percentile of an ascending list; 0 when it is empty."""
+    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)] if ordered else 0
+
+
+class WindowBuilder:
+    """One window in the making. ``add`` is on the path of every inference: plain attributes, one list."""
+
+    __slots__ = (
+        "_correct",
+        "_counts",
+        "_energy_uj",
+        "_labelled",
+        "_latencies",
+        "_max",
+        "_misses",
+        "_rng",
+        "_seen",
+        "_skipped",
+    )
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._counts: defaultdict[str, int] = defaultdict(int)
+        self._latencies: list[int] = []
+        self._max = self._seen = self._skipped = self._misses = self._labelled = self._correct = 0
+        self._energy_uj = 0.0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has happened."""
+        return not self._seen and not self._skipped
+
+    def add(
+        self, configuration: str, latency_us: int, energy_uj: float, correct: bool | None, deadline_missed: bool
+    ) -> None:
+        """Count one inference."""
+        self._counts[configuration] += 1
+        self._seen += 1
+        self._energy_uj += energy_uj
+        if latency_us > self._max:  # noqa: PLR1730 - a call of max() takes four times as long
+            self._max = latency_us
+        if self._seen <= RESERVOIR:
+            self._latencies.append(latency_us)
+        elif (place := self._rng.randrange(self._seen)) < RESERVOIR:  # Vitter's algorithm R
+            self._latencies[place] = latency_us
+        if deadline_missed:
+            self._misses += 1
+        if correct is not None:
+            self._labelled += 1
+            self._correct += correct
+
+    def skip(self) -> None:
+        """Count one sample that was not run."""
+        self._skipped += 1
+
+    def build(self, start_ms: int, end_ms: int, bucket_permille: int, throttle_permille: int) -> Window:
+        """The record."""
+        ordered = sorted(self._latencies)
+        return Window(
+            t_ms=start_ms,
+            duration_ms=end_ms - start_ms,
+            inferences=self._seen,
+            skipped=self._skipped,
+            deadline_misses=self._misses,
+            latency_p50_us=percentile(ordered, 0.50),
+            latency_p95_us=percentile(ordered, 0.95),
+            latency_max_us=self._max,
+            energy_uj=round(self._energy_uj),
+            labelled=self._labelled,
+            correct=self._correct,
+            bucket_permille=bucket_permille,
+            throttle_permille=throttle_permille,
+            counts=dict(self._counts),
+        )

@@ -168,6 +168,8 @@ def test_cycles_and_nanoseconds_are_two_ways_to_say_one_thing(edited: Callable[[
         ('^id = "raspberry-pi-4"', 'id = "Raspberry Pi"', "is not lower-case words", ""),
         ("^schema = .*$", 'schema = "tamiyo.profile/2"', "is newer than", "upgrade"),
         ("^title = .*$", "title = 4", "must be a non-empty string", ""),
+        (r"^\[thermal\]", "[[thermal]]", "thermal: must be a table", ""),
+        (r"^\[sources.mlperf\]$", "[sources]\nbare = 3\n[sources.mlperf]", "sources.bare: must be a table", ""),
         (r"^\[sources.mlperf\]", "[sources.mlperf.more]", "unknown key 'more'", "basis"),
     ],
 )

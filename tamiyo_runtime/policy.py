@@ -91,7 +91,8 @@ def _quantise(value: NDArray[np.float32], spec: TensorSpec) -> NDArray[Any]:
     if spec.quantisation is None:
         return value
     raw = np.rint(value / spec.quantisation.scale + spec.quantisation.zero_point)
-    return np.clip(raw, -128, 127).astype(np.int8)
+    clipped: NDArray[Any] = np.clip(raw, -128, 127)
+    return clipped.astype(np.int8)
 
 
 def _dequantise(raw: NDArray[Any], spec: TensorSpec) -> NDArray[np.float32]:

@@ -1,0 +1,135 @@
+"""Every number of growing and teaching, with the presets the command line offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tamiyo_runtime.contracts.document import require
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When the governor panics, and when blending waits.
+
+    A loss panics at once when it is not finite; when it lies ``sigmas`` standard deviations (at least ``sigma_floor``
+    nats) above the mean of the last ``window`` steps for ``patience`` steps on end; drift (95th percentile of
+    1 - cosine) at ``drift_critical``. While drift exceeds ``drift_hold`` the blending factor does not rise.
+    """
+
+    window: int = 20
+    warm: int = 10
+    sigmas: float = 6.0
+    sigma_floor: float = 0.1
+    patience: int = 3
+    drift_hold: float = 0.9
+    drift_critical: float = 1.3
+
+    def __post_init__(self) -> None:
+        require(0 < self.warm <= self.window, "warm", f"must be in 1..{self.window}")
+        require(0 < self.drift_hold <= self.drift_critical, "drift_hold", "must be above 0, at most drift_critical")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What an episode's utility pays for, in accuracy (fraction). See `pricing.utility`."""
+
+    params: float = 0.01
+    energy: float = 0.05
+    latency: float = 0.05
+    safety_event: float = 0.02
+    training_macs: float = 0.0005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """One growth episode: ``steps`` of training with ``decisions`` decisions evenly spaced, then consolidation.
+
+    ``blend_windows``: windows over which a seed of intensity 1 is blended in. ``min_age``: windows a seed trains before
+    it may be advanced. ``gate_dropout``: share of consolidation steps that run a random subset of the seeds.
+    """
+
+    steps: int = 240
+    decisions: int = 16
+    consolidation_steps: int = 0
+    gate_dropout: float = 0.5
+    batch: int = 128
+    learning_rate: float = 1e-2
+    warmup_share: float = 0.1
+    min_age: int = 1
+    blend_windows: float = 1.0
+    embargo_windows: int = 2
+    confidence: float = 1.645  # one-sided 95 %
+    limits: Limits = field(default_factory=Limits)
+    prices: Prices = field(default_factory=Prices)
+
+    def __post_init__(self) -> None:
+        require(self.decisions > 0, "decisions", "must be above 0")
+        require(
+            self.steps > 0 and self.steps % self.decisions == 0,
+            "steps",
+            f"must be a multiple of the {self.decisions} decisions, got {self.steps}",
+        )
+        require(self.consolidation_steps >= 0, "consolidation_steps", "must not be negative")
+        require(0 <= self.gate_dropout <= 1, "gate_dropout", "must be in [0, 1]")
+        require(self.batch > 1, "batch", "batch norm needs at least 2 samples")
+
+    @property
+    def window(self) -> int:
+        """Training steps between two decisions."""
+        return self.steps // self.decisions
+
+    @property
+    def total_steps(self) -> int:
+        """All training steps of an episode."""
+        return self.steps + self.consolidation_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teaching:
+    """How the policy is cloned. ``temperature``: scale of the advantage (standard deviations) in exp(advantage / t)."""
+
+    steps: int = 1500
+    batch: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    temperature: float = 0.5
+    weight_limit: float = 8.0
+    running_samples: int = 30_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """A whole training run."""
+
+    task: str = "digits"
+    host: str = "dsconv"
+    channels: int = 4
+    seed: int = 0
+    growth: str = "policy"
+    profile: str | None = None
+    episodes: int = 14
+    evaluation_episodes: int = 4
+    workers: int = 2
+    collect: Episode = field(default_factory=Episode)
+    final: Episode = field(default_factory=lambda: Episode(steps=480, decisions=16, consolidation_steps=160))
+    teaching: Teaching = field(default_factory=Teaching)
+
+    def __post_init__(self) -> None:
+        require(self.episodes >= 0, "episodes", "must not be negative")
+        require(self.workers > 0, "workers", "must be above 0")
+        require(self.channels > 0, "channels", "must be above 0")
+
+
+def smoke(config: TrainConfig) -> TrainConfig:
+    """The same path on very little work: every part runs, nothing is learned well."""
+    from dataclasses import replace
+
+    short = Episode(steps=16, decisions=8, batch=32)
+    return replace(
+        config,
+        episodes=min(config.episodes, 2),
+        evaluation_episodes=0,
+        collect=short,
+        final=Episode(steps=40, decisions=8, consolidation_steps=8, batch=64),
+        teaching=Teaching(steps=20, batch=32, running_samples=200),
+    )

@@ -1,0 +1,65 @@
+"""Accuracy of networks and of their configurations, and the paired gain of a seed. Nothing here changes a network."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from tamiyo_train.data import Labelled
+from tamiyo_train.seed import GrownNetwork, evaluating
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Per-sample outcome on a split: ``correct`` (N,) bool and the mean loss in nats."""
+
+    correct: torch.Tensor
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples that were right."""
+        return float(self.correct.double().mean())
+
+
+def score(network: GrownNetwork, split: Labelled, alphas: Sequence[float] | None = None) -> Scores:
+    """Outcome of the network on a split, with other blending factors if given."""
+    with evaluating(network):
+        logits = network(split.x, alphas)
+        loss = float(F.cross_entropy(logits, split.y))
+    return Scores(correct=logits.argmax(1) == split.y, loss=loss)
+
+
+def paired_gain(with_seed: Scores, without: Scores, *, confidence: float = 1.645) -> tuple[float, float]:
+    """Gain in accuracy and its lower bound at ``confidence`` standard errors, from the paired differences."""
+    differences = with_seed.correct.double() - without.correct.double()
+    mean = float(differences.mean())
+    error = float(differences.std(unbiased=True)) / math.sqrt(len(differences))
+    return mean, mean - confidence * error
+
+
+def without(alphas: Sequence[float], slot: int) -> list[float]:
+    """Blending factors with one slot switched off."""
+    return [0.0 if other == slot else alpha for other, alpha in enumerate(alphas)]
+
+
+def subsets(slots: int, filled: Sequence[int]) -> list[tuple[bool, ...]]:
+    """All gate patterns over the filled slots, the bare host first and the largest configuration last."""
+    patterns = itertools.product((False, True), repeat=len(filled))
+    rows = [tuple(slot in {f for f, on in zip(filled, p, strict=True) if on} for slot in range(slots)) for p in patterns]
+    return sorted(rows, key=lambda gates: (sum(gates), gates))
+
+
+def configuration_accuracies(
+    network: GrownNetwork, split: Labelled, filled: Sequence[int]
+) -> dict[tuple[bool, ...], float]:
+    """Accuracy of every configuration on a split."""
+    return {
+        gates: score(network, split, [float(gate) for gate in gates]).accuracy
+        for gates in subsets(network.host.slots, filled)
+    }

@@ -1,0 +1,102 @@
+"""Closed-form cost of layers: what a piece of network takes, counted without building it.
+
+A `Layer` is one operator as a device runs it (batch norm folded into its convolution). A piece's cost is the sum over its
+layers; the same layers, handed to a device profile, give latency and energy. Tests hold these formulas against what
+torch counts on the built modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+Shape = tuple[int, int, int]
+"""(channels, height, width) of one sample."""
+
+
+class Kind(StrEnum):
+    """What a layer does; device profiles know what each kind costs."""
+
+    CONV = "conv2d"
+    DEPTHWISE = "depthwise_conv2d"
+    FULLY_CONNECTED = "fully_connected"
+    MEAN = "mean"
+    ELEMENTWISE = "elementwise"
+    ACTIVATION = "activation"
+    LOGISTIC = "logistic"
+    RESHAPE = "reshape"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One operator on one sample: parameters, multiply-accumulates, elements read and written."""
+
+    kind: Kind
+    params: int
+    macs: int
+    input_elements: int
+    output_elements: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """Cost of a piece for one sample. ``activation_bytes`` counts the output of every layer."""
+
+    params: int
+    macs: int
+    activation_bytes: int
+
+    @staticmethod
+    def of(layers: Iterable[Layer], *, bytes_per_element: int = 4) -> Footprint:
+        """Sum over layers; 4 bytes an element in float32, 1 in int8."""
+        layers = tuple(layers)
+        return Footprint(
+            params=sum(layer.params for layer in layers),
+            macs=sum(layer.macs for layer in layers),
+            activation_bytes=bytes_per_element * sum(layer.output_elements for layer in layers),
+        )
+
+
+def conv(shape: Shape, out_channels: int, *, kernel: int = 1, stride: int = 1, depthwise: bool = False) -> Layer:
+    """A convolution with bias and padding ``kernel // 2``: k*k*(C_in/groups)*C_out + C_out parameters."""
+    channels, height, width = shape
+    per_output = kernel * kernel * (1 if depthwise else channels)
+    outputs = out_channels * -(-height // stride) * -(-width // stride)
+    return Layer(
+        kind=Kind.DEPTHWISE if depthwise else Kind.CONV,
+        params=per_output * out_channels + out_channels,
+        macs=per_output * outputs,
+        input_elements=channels * height * width,
+        output_elements=outputs,
+    )
+
+
+def linear(inputs: int, outputs: int) -> Layer:
+    """A fully connected layer with bias: in*out + out parameters."""
+    return Layer(
+        kind=Kind.FULLY_CONNECTED,
+        params=inputs * outputs + outputs,
+        macs=inputs * outputs,
+        input_elements=inputs,
+        output_elements=outputs,
+    )
+
+
+def pointwise(kind: Kind, elements: int, *, operands: int = 1) -> Layer:
+    """An operator without parameters that writes as many elements as each operand has."""
+    return Layer(kind=kind, params=0, macs=0, input_elements=operands * elements, output_elements=elements)
+
+
+def mean(shape: Shape) -> Layer:
+    """The mean over height and width, kept as (C, 1, 1)."""
+    channels, height, width = shape
+    return Layer(
+        kind=Kind.MEAN, params=0, macs=0, input_elements=channels * height * width, output_elements=channels
+    )
+
+
+def size(shape: Shape) -> int:
+    """Elements of one sample."""
+    channels, height, width = shape
+    return channels * height * width

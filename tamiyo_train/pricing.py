@@ -1,0 +1,172 @@
+"""What a network costs on a device, what it may cost, and what an episode was worth.
+
+    utility = accuracy - a log2(1 + params / budget) - b max(0, energy / budget - 1) - c max(0, latency / budget - 1)
+              - d safety events - e max(0, training MACs / the host's - 1)
+
+Accuracy is that of the committed network on the score split. Nothing is paid for deciding, waiting or growing as
+such: an episode that only waits is worth exactly what the bare host is worth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tamiyo_runtime.contracts.document import require
+from tamiyo_runtime.contracts.plan import Precision
+from tamiyo_train.config import Prices
+from tamiyo_train.footprint import Kind, Layer
+
+if TYPE_CHECKING:
+    from device_profiles.ops import Op
+
+Graphs = Sequence[Sequence[Layer]]
+"""A chain of pieces; every piece is one graph invocation on the device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """Cost of one int8 inference. Latency and energy are None without a profile: then nobody knows them."""
+
+    params: int
+    macs: int
+    memory_bytes: int
+    latency_ms: float | None
+    energy_uj: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthBudget:
+    """What a network may come to cost while it grows. A limit of None is not enforced."""
+
+    params: int
+    macs: int
+    latency_ms: float | None = None
+    energy_uj: float | None = None
+    memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("params", "macs", "latency_ms", "energy_uj", "memory_bytes"):
+            value = getattr(self, name)
+            require(value is None or value > 0, name, f"must be above 0, got {value}")
+
+    def allows(self, cost: Priced) -> bool:
+        """Whether a network of that cost is within every limit that is set and known."""
+        return all(
+            limit is None or used is None or used <= limit
+            for used, limit in (
+                (cost.params, self.params),
+                (cost.macs, self.macs),
+                (cost.latency_ms, self.latency_ms),
+                (cost.energy_uj, self.energy_uj),
+                (cost.memory_bytes, self.memory_bytes),
+            )
+        )
+
+
+class Pricer:
+    """Prices chains of layers by the closed form and, with a profile, by its cost model."""
+
+    def __init__(self, profile_id: str | None = None) -> None:
+        self.profile_id = profile_id
+        self._profile = None
+        self.features: Mapping[str, float] = {}
+        if profile_id is not None:
+            from device_profiles.loader import load_profile
+
+            self._profile = load_profile(profile_id)
+            self.features = self._profile.snapshot().features
+
+    def price(self, graphs: Graphs) -> Priced:
+        """Cost of one inference that runs the pieces one after the other."""
+        if self._profile is not None:
+            from device_profiles.cost import estimate
+
+            cost = estimate(self._profile, [ops(graph) for graph in graphs], precision=Precision.INT8)
+            return Priced(
+                params=cost.params,
+                macs=cost.macs,
+                memory_bytes=cost.peak_memory_bytes,
+                latency_ms=cost.latency_ms.value,
+                energy_uj=cost.energy_uj.value,
+            )
+        layers = [layer for graph in graphs for layer in graph]
+        params = sum(layer.params for layer in layers)
+        live = max((layer.input_elements + layer.output_elements for layer in layers), default=0)
+        return Priced(
+            params=params,
+            macs=sum(layer.macs for layer in layers),
+            memory_bytes=params + live,
+            latency_ms=None,
+            energy_uj=None,
+        )
+
+    def default_budget(self, host: Graphs) -> GrowthBudget:
+        """16 times the bare host's parameters, 24 times its MACs, and the profile's own latency and memory budget."""
+        cost = self.price(host)
+        limits = self._profile.budget() if self._profile is not None else None
+        return GrowthBudget(
+            params=16 * cost.params,
+            macs=24 * cost.macs,
+            latency_ms=limits.latency_ms if limits else None,
+            memory_bytes=limits.memory_bytes if limits else None,
+            energy_uj=None if cost.energy_uj is None else 8 * cost.energy_uj,
+        )
+
+
+def ops(layers: Sequence[Layer]) -> list[Op]:
+    """Layers as the cost model's int8 operators; a ReLU is fused into the operator before it and vanishes."""
+    from device_profiles.ops import Op, OpKind
+
+    kinds = {
+        Kind.CONV: OpKind.CONV2D,
+        Kind.DEPTHWISE: OpKind.DEPTHWISE_CONV2D,
+        Kind.FULLY_CONNECTED: OpKind.FULLY_CONNECTED,
+        Kind.MEAN: OpKind.POOL,
+        Kind.ELEMENTWISE: OpKind.ELEMENTWISE,
+        Kind.LOGISTIC: OpKind.SOFTMAX,
+        Kind.RESHAPE: OpKind.DATA_MOVEMENT,
+    }
+    return [
+        Op(
+            kind=kinds[layer.kind],
+            macs=layer.macs,
+            weight_bytes=layer.params,
+            input_bytes=layer.input_elements,
+            output_bytes=layer.output_elements,
+            params=layer.params,
+        )
+        for layer in layers
+        if layer.kind is not Kind.ACTIVATION
+    ]
+
+
+def params_price(params: int, budget: GrowthBudget, prices: Prices) -> float:
+    """What that many parameters cost, in accuracy: a log2(1 + params / budget)."""
+    return prices.params * math.log2(1 + params / budget.params)
+
+
+def utility(
+    accuracy: float,
+    cost: Priced,
+    *,
+    budget: GrowthBudget,
+    prices: Prices,
+    safety_events: int = 0,
+    training_ratio: float = 1.0,
+) -> float:
+    """Worth of a committed network; ``training_ratio`` is training MACs over those of the bare host's training."""
+
+    def excess(used: float | None, limit: float | None) -> float:
+        return 0.0 if used is None or limit is None else max(0.0, used / limit - 1)
+
+    return (
+        accuracy
+        - params_price(cost.params, budget, prices)
+        - prices.energy * excess(cost.energy_uj, budget.energy_uj)
+        - prices.latency * excess(cost.latency_ms, budget.latency_ms)
+        - prices.safety_event * safety_events
+        - prices.training_macs * max(0.0, training_ratio - 1)
+    )

@@ -1,0 +1,173 @@
+"""Trains a grown network: one optimiser with a group for the host and one a seed, on a fixed schedule.
+
+The learning rate warms up linearly and falls along a cosine to zero at the last step of the episode, so what grows
+early has more of it: a fixed horizon makes timing matter. Everything random comes from named generators.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from tamiyo_train.config import Episode
+from tamiyo_train.data import Tensors
+from tamiyo_train.footprint import Footprint
+from tamiyo_train.lifecycle import State
+from tamiyo_train.seed import GrownNetwork, Seed, held_loss, norms_held
+from tamiyo_train.seeding import generator
+
+HOST = "host"
+SEED_WARMUP_STEPS = 10
+BACKWARD_FACTOR = 3
+"""A training step takes about three forward passes: one forward, two of the same work backward."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """One training step: mean loss (nats) and how many of the batch were right, before the update."""
+
+    loss: float
+    seed_loss: float | None
+    correct: int
+    samples: int
+
+
+class Trainer:
+    """A network, its optimiser, its data and its generators. ``training_macs`` counts work done, rollbacks included."""
+
+    def __init__(self, network: GrownNetwork, data: Tensors, config: Episode, *, seed: int) -> None:
+        self.network = network
+        self.data = data
+        self.config = config
+        self.step_index = 0
+        self.training_macs = 0
+        self.generators = {name: generator(seed, name) for name in ("batches", "gates")}
+        groups = [{"params": list(network.trunk.parameters()), "name": HOST, "rate": 1.0, "born": -SEED_WARMUP_STEPS}]
+        self.optimiser = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+
+    def plant(self, slot: int, seed: Seed) -> None:
+        """Put a seed into a slot and give it an optimiser group with fresh moments."""
+        self.network.plant(slot, seed)
+        params = list(seed.module.parameters())
+        if params:
+            self.optimiser.add_param_group(
+                {"params": params, "name": _group(slot), "rate": seed.rate, "born": self.step_index}
+            )
+
+    def uproot(self, slot: int) -> None:
+        """Take the seed of a slot out, with its moments."""
+        for group in self.optimiser.param_groups:
+            if group["name"] == _group(slot):
+                for param in group["params"]:
+                    self.optimiser.state.pop(param, None)
+        self.optimiser.param_groups = [g for g in self.optimiser.param_groups if g["name"] != _group(slot)]
+        self.network.plant(slot, None)
+
+    def learning_rate(self) -> float:
+        """The host's learning rate at the present step."""
+        total = self.config.total_steps
+        warm = max(1, round(self.config.warmup_share * total))
+        if self.step_index < warm:
+            return self.config.learning_rate * (self.step_index + 1) / warm
+        progress = (self.step_index - warm) / max(1, total - warm)
+        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def step(self, *, consolidate: bool = False) -> StepResult:
+        """One update of host and seeds on one batch.
+
+        Blended seeds learn with the host. Seeds in TRAINING learn in a second pass with the host held. When
+        ``consolidate`` is set, batch norms keep their statistics and some steps run a random subset of the seeds, so
+        that every configuration is trained as it will be run.
+        """
+        network = self.network
+        self._set_rates()
+        x, y = self.data.batch(self.config.batch, self.generators["batches"])
+        self.optimiser.zero_grad(set_to_none=True)
+        network.train()
+        if consolidate:
+            with norms_held(network):
+                logits = network(x, self._drawn_alphas())
+        else:
+            logits = network(x)
+        loss = F.cross_entropy(logits, y)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+        seed_loss = None
+        training = network.slots_in(State.TRAINING)
+        if training:
+            seed_loss = float(held_loss(network, x, training, lambda logits: F.cross_entropy(logits, y)))
+        self.optimiser.step()
+        self._account(training)
+        self.step_index += 1
+        correct = int((logits.detach().argmax(1) == y).sum())
+        return StepResult(loss=float(loss.detach()), seed_loss=seed_loss, correct=correct, samples=len(y))
+
+    def gradient_norms(self) -> dict[str, float]:
+        """L2 norm of the last step's gradient by optimiser group; a group that had none is left out."""
+        norms: dict[str, float] = {}
+        for group in self.optimiser.param_groups:
+            gradients = [param.grad for param in group["params"] if param.grad is not None]
+            if gradients:
+                norms[group["name"]] = float(torch.stack([g.square().sum() for g in gradients]).sum().sqrt())
+        return norms
+
+    def seed_gradient_norm(self, slot: int) -> float | None:
+        """The last step's gradient norm of a slot's seed; None when it had none."""
+        return self.gradient_norms().get(_group(slot))
+
+    def optimiser_state(self) -> list[dict[str, Any]]:
+        """A copy of the optimiser: groups in order with their options, parameters by identity, moments cloned."""
+        return [
+            {
+                **{key: value for key, value in group.items() if key != "params"},
+                "params": list(group["params"]),
+                "moments": [
+                    {key: value.clone() for key, value in self.optimiser.state.get(param, {}).items()}
+                    for param in group["params"]
+                ],
+            }
+            for group in self.optimiser.param_groups
+        ]
+
+    def load_optimiser_state(self, saved: list[dict[str, Any]]) -> None:
+        """Make the optimiser what `optimiser_state` copied."""
+        self.optimiser.state.clear()
+        groups = []
+        for group in saved:
+            groups.append({key: value for key, value in group.items() if key != "moments"})
+            groups[-1]["params"] = list(group["params"])
+            for param, moments in zip(group["params"], group["moments"], strict=True):
+                if moments:
+                    self.optimiser.state[param] = {key: value.clone() for key, value in moments.items()}
+        self.optimiser.param_groups = groups
+
+    def _set_rates(self) -> None:
+        rate = self.learning_rate()
+        for group in self.optimiser.param_groups:
+            age = self.step_index - group["born"]
+            group["lr"] = rate * group["rate"] * min(1.0, (age + 1) / SEED_WARMUP_STEPS)
+
+    def _drawn_alphas(self) -> list[float]:
+        """The seeds' alphas, or with probability ``gate_dropout`` those of a uniformly drawn subset."""
+        gates = self.generators["gates"]
+        alphas = list(self.network.alphas())
+        subset = float(torch.rand((), generator=gates)) < self.config.gate_dropout
+        coins = torch.rand(len(alphas), generator=gates) < 0.5  # drawn either way: the stream does not fork
+        if subset:
+            alphas = [alpha if keep else 0.0 for alpha, keep in zip(alphas, coins.tolist(), strict=True)]
+        return alphas
+
+    def _account(self, training: tuple[int, ...]) -> None:
+        network = self.network
+        on = [slot for slot, alpha in enumerate(network.alphas()) if alpha > 0]
+        passes = [on] if not training else [on, [*on, *training]]
+        for slots in passes:
+            macs = Footprint.of(layer for piece in network.graphs(only=slots) for layer in piece).macs
+            self.training_macs += BACKWARD_FACTOR * self.config.batch * macs
+
+
+def _group(slot: int) -> str:
+    return f"seed_{slot}"

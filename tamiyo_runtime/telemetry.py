@@ -106,8 +106,9 @@ class Telemetry:
         """Number of this boot."""
         return self._spool.boot
 
-    def inference(  # noqa: PLR0917 - called once an inference: keywords would cost 0.2 us
+    def inference(
         self,
+        *,
         t_ms: int,
         configuration: str,
         usage: Usage,
@@ -125,7 +126,7 @@ class Telemetry:
             self._samples.append((t_ms, configuration, answer, confidence, latency_us, usage.energy_uj))
             self._next_sample_ms = max(self._next_sample_ms + self._sample_gap_ms, t_ms - self._sample_gap_ms)
 
-    def skipped(self, t_ms: int, reason: Reason) -> None:
+    def skipped(self, *, t_ms: int, reason: Reason) -> None:
         """Note a sample that was not run. The reason is in the decision record that began the skipping."""
         if t_ms >= self._end_ms:
             self._roll(t_ms)
@@ -139,7 +140,7 @@ class Telemetry:
         """Record something that happened; it is durable on return and sent before everything else."""
         self._spool.append(event)
 
-    def state(self, bucket_permille: int, throttle_permille: int) -> None:
+    def state(self, *, bucket_permille: int, throttle_permille: int) -> None:
         """Level of the energy bucket and latency multiplier, as they are now; a window carries the last ones."""
         self._bucket_permille = bucket_permille
         self._throttle_permille = throttle_permille

@@ -1,0 +1,53 @@
+"""From a message of a topic to something the store can keep. Pure and total: no message raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from collector.store import Announcement, Arrival, Delivery, Rejected
+from tamiyo_runtime.contracts import wire
+from tamiyo_runtime.contracts.document import parse_json
+from tamiyo_runtime.contracts.errors import SchemaError, UsageError
+from tamiyo_runtime.contracts.records import Ack, Batch
+from tamiyo_runtime.transport.topics import Channel, parse
+
+ANNOUNCEMENT_BYTES = 4096
+
+
+def arrival(topic: str, payload: bytes, received_s: float, *, fleet: str) -> Arrival:
+    """What that message is. The device's name comes from the topic, which a broker with rights can vouch for."""
+    try:
+        address, channel = parse(topic)
+        if address.fleet != fleet:
+            return Rejected(topic, f"fleet {address.fleet!r} is not {fleet!r}", payload, received_s)
+        if channel in (Channel.TELEMETRY, Channel.EVENTS):
+            return Delivery(address.device, wire.decode(payload), received_s)
+        said = parse_json(payload, path=channel.value, limit_bytes=ANNOUNCEMENT_BYTES)
+        if not isinstance(said, Mapping):
+            raise SchemaError(channel.value, "expected an object")
+        if channel is Channel.BIRTH:
+            return Announcement(address.device, said, None, received_s)
+        if channel is Channel.STATE:
+            return Announcement(address.device, None, said, received_s)
+        return Rejected(topic, f"nobody says {channel.value} to a collector", payload, received_s)
+    except UsageError as exc:
+        return Rejected(topic, exc.message, payload, received_s)
+
+
+def acks(batches: Iterable[Batch]) -> list[Ack]:
+    """The acks that say these batches of one device are stored, one a boot, or several when one cannot hold it."""
+    numbers: dict[int, set[int]] = {}
+    for batch in batches:
+        numbers.setdefault(batch.boot, set()).update(numbered.seq for numbered in batch.records)
+    return [
+        Ack(boot, tuple(ranges[start : start + wire.MAX_ACK_RANGES]))
+        for boot, seqs in numbers.items()
+        for ranges in [_ranges(sorted(seqs))]
+        for start in range(0, len(ranges), wire.MAX_ACK_RANGES)
+    ]
+
+
+def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
+    breaks = [index + 1 for index, (a, b) in enumerate(pairwise(numbers)) if b != a + 1]
+    return [(numbers[start], numbers[end - 1]) for start, end in pairwise([0, *breaks, len(numbers)])]

@@ -108,8 +108,9 @@ def choose_variant(variants: Sequence[Variant], variant_id: str | None = None) -
 def encoder(spec: InputSpec, tensor: TensorSpec) -> Encode:
     """A function from raw samples, as ``spec`` describes them, to the first graph's input tensor.
 
-    real = (raw - offset) * scale and q = rint(real / s) + z are one multiplication and one addition. The function
-    returns the same buffer at every call. Raises IntegrityError when the tensor is not a permutation of the sample.
+    real = (raw - offset) * scale and q = rint(real / s) + z are one multiplication and one addition; for samples of
+    type uint8 there are 256 results, which are looked up. The function returns the same buffer at every call. Raises
+    IntegrityError when the tensor is not a permutation of the sample.
     """
     order = _axes(spec, tensor)
     quantisation = tensor.quantisation
@@ -117,28 +118,29 @@ def encoder(spec: InputSpec, tensor: TensorSpec) -> Encode:
     factor = np.float32(spec.scale / step)
     shift = np.float32(zero_point - spec.offset * spec.scale / step)
     real = np.empty(tensor.shape, np.float32)
-    multiply, add = np.multiply, np.add
+    result = real if quantisation is None else np.empty(tensor.shape, np.int8)
 
-    def to_float(sample: Array) -> Array:
-        multiply(sample.transpose(order), factor, out=real[0])
-        return add(real, shift, out=real)
-
-    if quantisation is None:
-        return to_float
-    ends = sorted(round(float(raw * factor + shift)) for raw in (spec.raw_low, spec.raw_high))
-    inside = ends[0] >= -128 and ends[1] <= 127
-    raw_values = np.empty(tensor.shape, np.int8)
-
-    def to_int8(sample: Array) -> Array:
-        to_float(sample)
-        np.rint(real, out=real)
-        if not inside:  # a calibration narrower than the sensor's range: the ends saturate
-            np.minimum(real, 127, out=real)
+    def by_arithmetic(sample: Array) -> Array:
+        np.multiply(sample.transpose(order), factor, out=real[0])
+        np.add(real, shift, out=real)
+        if quantisation is not None:
+            np.rint(real, out=real)
+            np.minimum(real, 127, out=real)  # a calibration narrower than the sensor's range: the ends saturate
             np.maximum(real, -128, out=real)
-        raw_values[...] = real
-        return raw_values
+            result[...] = real
+        return result
 
-    return to_int8
+    every = np.arange(256).astype(np.float32) * factor + shift
+    table = every if quantisation is None else np.clip(np.rint(every), -128, 127).astype(np.int8)
+    uint8, look_up, target = np.dtype(np.uint8), table.take, result[0]
+
+    def encode(sample: Array) -> Array:
+        if sample.dtype is not uint8:
+            return by_arithmetic(sample)
+        look_up(sample.transpose(order), None, target, "clip")  # "clip": no index is out of range, so none is checked
+        return result
+
+    return encode
 
 
 def _axes(spec: InputSpec, tensor: TensorSpec) -> tuple[int, ...]:

@@ -128,7 +128,9 @@ class Governor:
 
     def level_uj(self, state: State, now_ms: float) -> float:
         """Level of the bucket now."""
-        return min(self.limits.burst_uj, state.bucket_uj + self.limits.power_mw * (now_ms - state.at_ms))
+        limits = self.limits
+        level = state.bucket_uj + limits.power_mw * (now_ms - state.at_ms)
+        return level if level < limits.burst_uj else limits.burst_uj
 
     def fill(self, state: State, now_ms: float) -> float:
         """Level of the bucket now as a share of its size; 1 without an energy limit."""
@@ -153,7 +155,7 @@ class Governor:
     def decide(self, state: State, proposal: Proposal, *, slowdown: float, now_ms: float) -> tuple[Grant, State]:
         """Grant an option to the inference that starts now, or skip it; the worst case is taken from the bucket."""
         level = self.level_uj(state, now_ms)
-        scale = slowdown * state.correction
+        scale = slowdown * state.envelope if state.envelope > 1.0 else slowdown
         current = state.current
         chosen, reason = proposal
         why = self.refusal(chosen, scale, level, current)
@@ -165,24 +167,24 @@ class Governor:
                     break
             else:
                 return self._skip(state, scale, level, now_ms)
-        if (
-            SKIP != current < chosen
-            and now_ms - state.since_ms < self.limits.dwell_ms
-            and self.refusal(current, scale, level) is None
-        ):
-            chosen, reason = current, Reason.HYSTERESIS
+        since_ms = state.since_ms
+        if chosen != current:
+            rising = SKIP != current < chosen and now_ms - since_ms < self.limits.dwell_ms
+            if rising and self.refusal(current, scale, level) is None:
+                chosen, reason = current, Reason.HYSTERESIS
+            else:
+                since_ms = now_ms
         item = self.options.items[chosen]
         reserved_uj = item.energy_high_uj * scale
         grant = Grant(chosen, reason, reserved_uj, item.latency_high_ms * slowdown, item.latency_high_ms * scale)
-        since_ms = state.since_ms if chosen == current else now_ms
         return grant, State(chosen, since_ms, level - reserved_uj, now_ms, state.envelope)
 
     def settle(self, state: State, grant: Grant, *, latency_ms: float, energy_uj: float, now_ms: float) -> State:
         """Account for an inference that has ended: give back what it did not use, learn how good the estimate was."""
         level = self.level_uj(state, now_ms) + grant.reserved_uj - energy_uj
+        level = min(level, self.limits.burst_uj)
         ratio = latency_ms / grant.high_ms if grant.high_ms > 0 else 1.0
-        envelope = _follow(state.envelope, ratio)
-        return State(state.current, state.since_ms, min(self.limits.burst_uj, level), now_ms, envelope)
+        return State(state.current, state.since_ms, level, now_ms, _follow(state.envelope, ratio))
 
     def _skip(self, state: State, scale: float, level: float, now_ms: float) -> tuple[Grant, State]:
         """Nothing may run: say which limit even the cheapest option breaks, and relax the correction."""
@@ -193,4 +195,7 @@ class Governor:
 
 
 def _follow(envelope: float, ratio: float) -> float:
-    return envelope + (min(ratio - envelope, _RISE) if ratio > envelope else _FALL * (ratio - envelope))
+    gap = ratio - envelope
+    if gap > 0:
+        return envelope + (gap if gap < _RISE else _RISE)
+    return envelope + _FALL * gap

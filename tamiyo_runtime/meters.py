@@ -102,6 +102,7 @@ class HostBoard:
         self.label = f"{profile.id} (this machine, energy estimated from the profile)"
         self.clock: Clock = MonotonicClock()
         self._active_mw = profile.active_mw
+        self._status = BoardStatus(slowdown=1.0, temperature_c=None, throttled=False)
 
     def run(self, work: Callable[[], T], cost: Cost) -> tuple[T, Usage]:
         """Do the work and time it."""
@@ -113,4 +114,4 @@ class HostBoard:
 
     def status(self) -> BoardStatus:
         """Rated speed: this board has no meter that says otherwise."""
-        return BoardStatus(slowdown=1.0, temperature_c=None, throttled=False)
+        return self._status

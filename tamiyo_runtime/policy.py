@@ -63,7 +63,7 @@ class Policy:
         spec = bundle.manifest.policy
         if spec is None:
             return None
-        forms = sorted(spec.graphs, key=lambda form: form is not preferred)
+        forms = sorted(map(Format, spec.graphs), key=lambda form: form is not preferred)  # JSON keys are strings
         form = next((form for form in forms if available(form)), forms[0])
         return cls(spec, form, bundle.read(spec.graphs[form].file))
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Protocol
 
 from tamiyo_runtime.contracts.records import Decision, Event, EventRecord, Mode, Reason
-from tamiyo_runtime.governor import Grant
+from tamiyo_runtime.governor import SKIP, Grant
 from tamiyo_runtime.meters import Usage
 from tamiyo_runtime.modes import ModeState, Signal, step
 
 _DECISION_GAP_S = 1.0  # at most one decision record in this time; the last change always gets its record
 _MISS_GAP_S = 10.0
+_SKIP_GAP_S = 60.0  # a starved device skips and runs in turn: told now and then, counted in every window
 _DETAIL_BYTES = 64
 
 
@@ -89,8 +90,10 @@ class Narrator:
         self.decisions = 0
         self._reporter = reporter
         self._mode = ModeState()
+        self._signal: Signal | None = None
         self._told: tuple[int, Reason] | None = None
         self._told_s = float("-inf")
+        self._skip_told_s = float("-inf")
         self._state = (-1, -1)
         self._missing = False
         self._missed_s = float("-inf")
@@ -108,6 +111,9 @@ class Narrator:
 
     def signal(self, now_s: float, signal: Signal, *, detail: str = "") -> None:
         """Follow the mode table; a new mode is an event."""
+        if signal is self._signal and not self._mode.streak:
+            return  # nothing new, at every sample of a healthy device
+        self._signal = signal
         before = self._mode
         self._mode = after = step(before, signal)
         if after.mode is not before.mode:
@@ -134,14 +140,23 @@ class Narrator:
         self._policy_down = problem is not None
 
     def is_news(self, grant: Grant, now_s: float) -> bool:
-        """Whether a decision is worth a record."""
+        """Whether a decision is worth a record. Going on as before after a skip is not."""
+        if grant.option == SKIP:
+            return now_s - self._skip_told_s >= _SKIP_GAP_S
         return (grant.option, grant.reason) != self._told and now_s - self._told_s >= _DECISION_GAP_S
+
+    def knows(self, grant: Grant) -> bool:
+        """Whether this grant has been told and the mode has settled: the next one like it changes nothing."""
+        return (grant.option, grant.reason) == self._told and not self._mode.streak
 
     def decision(
         self, now_s: float, grant: Grant, *, proposed: str, granted: str, deadline_ms: float, fill: float
     ) -> None:
         """Record a decision."""
-        self._told, self._told_s = (grant.option, grant.reason), now_s
+        if grant.option == SKIP:
+            self._skip_told_s = now_s
+        else:
+            self._told, self._told_s = (grant.option, grant.reason), now_s
         self.decisions += 1
         left = max(0.0, 1.0 - grant.worst_ms / deadline_ms)
         self._reporter.decision(

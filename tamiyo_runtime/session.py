@@ -31,6 +31,7 @@ from tamiyo_runtime.summary import SessionSummary, Tally, TraceRecorder
 
 _PUMP_S = 0.25  # how often telemetry gets a turn, and how long a stop may take
 _SLOWDOWN_STEP = 0.05  # a change of the board's speed by this share is worth telling the policy and the collector
+_FILL_STEP = 0.05  # as is such a change of the bucket's fill
 _FAULT_AFTER = 10  # samples skipped in a row
 
 
@@ -40,15 +41,16 @@ class Plan:
 
     ``samples``: how many, the source being repeated as needed; None for the source once. ``period_s``: from one sample
     to the next, 0 for back to back. ``budget`` None stands for the bundle's. ``schedule``: budgets that replace it,
-    (seconds since the start, budget). ``policy_every``: samples from one consultation of the policy to the next; it is
-    also consulted whenever board or budget change. ``trace``: keep one row a sample.
+    (seconds since the start, budget). ``policy_every``: the policy is consulted when the board's speed, the budget, the
+    choice, or the fill of the bucket (by 5 %) has changed, and at the latest after so many samples. ``trace``: keep one
+    row a sample.
     """
 
     samples: int | None = None
     period_s: float = 0.1
     budget: Budget | None = None
     schedule: Sequence[tuple[float, Budget]] = ()
-    policy_every: int = 8
+    policy_every: int = 32
     margin: float = 1.05
     dwell_s: float = 1.0
     trace: bool = False
@@ -89,7 +91,7 @@ class Session:
         self._observer = Observer(manifest, executor.variant, period_s=self._plan.period_s)
         self._tell = Narrator(reporter)
         self._reporter = reporter
-        self._tally = Tally()
+        self._tally = Tally(len(self._names))
         self._trace = TraceRecorder(self._names) if self._plan.trace else None
         self._stopping = False
 
@@ -116,7 +118,9 @@ class Session:
         self._slowdown = 0.0  # none seen yet: the first one is news
         self._proposed, self._proposal = self._own_choice(Reason.NO_POLICY)
         self._ask_at = 0
+        self._asked = (SKIP, self._state.bucket_uj)
         self._skipped_in_a_row = 0
+        self._steady: tuple[int, Reason, int] | None = None
         self._tell.event(
             now_s, Event.START, detail=f"{self._executor.variant.id} {self._executor.interpreter} {self._board.label}"
         )
@@ -149,7 +153,7 @@ class Session:
             stopped_early=self._stopping,
             decisions=self._tell.decisions,
             policy_failures=tally.policy_failures,
-            counts=dict(tally.counts),
+            counts={name: count for name, count in zip(self._names, tally.counts, strict=True) if count},
             skips=dict(tally.skips),
             trace=self._trace.finish() if self._trace else None,
         )
@@ -169,6 +173,7 @@ class Session:
         now_s = clock.now_s()
         while not self._stopping:
             if now_s >= self._next_pump_s:
+                self._tell.state(self._governor.fill(self._state, now_s * 1e3), self._slowdown or 1.0)
                 self._reporter.pump(now_s)
                 now_s = clock.now_s()
                 self._next_pump_s = now_s + _PUMP_S
@@ -188,7 +193,7 @@ class Session:
                 self._tell.event(now_s, Event.THROTTLE, value=round(slowdown * 1000))
             self._slowdown = slowdown
             news = True
-        if self._policy is not None and (news or index >= self._ask_at):
+        if self._policy is not None and (news or index >= self._ask_at or self._moved()):
             self._consult(self._policy, now_s, slowdown)
             self._ask_at = index + self._plan.policy_every
         grant, self._state = self._governor.decide(self._state, self._proposal, slowdown=slowdown, now_ms=now_ms)
@@ -198,8 +203,6 @@ class Session:
         else:
             usage, correct = self._serve(sample, grant, now_s)
         self._tally.samples += 1
-        fill = self._governor.fill(self._state, self._board.clock.now_s() * 1e3)
-        self._tell.state(fill, slowdown)
         if self._trace is not None:
             self._trace.add(
                 option=self._state.current if usage else SKIP,
@@ -208,7 +211,7 @@ class Session:
                 latency_ms=usage.latency_ms if usage else float("nan"),
                 energy_uj=usage.energy_uj if usage else 0.0,
                 deadline_ms=self._governor.limits.deadline_ms,
-                bucket=fill,
+                bucket=self._governor.fill(self._state, self._board.clock.now_s() * 1e3),
                 slowdown=slowdown,
             )
         if self._on_sample is not None:
@@ -240,7 +243,8 @@ class Session:
             deadline_missed=missed,
         )
         self._tell.deadline(now_s, usage.latency_ms, missed=missed)
-        self._report(grant, now_s)
+        if (option, grant.reason, self._proposal.option) != self._steady:
+            self._report(grant, now_s)
         return usage, -1 if correct is None else int(correct)
 
     def _roll_back(self, sample: Sample, option: int, now_s: float, exc: Exception) -> tuple[Usage | None, int]:
@@ -291,13 +295,24 @@ class Session:
                 deadline_ms=self._governor.limits.deadline_ms,
                 fill=self._governor.fill(self._state, now_s * 1e3),
             )
+        # From here on the same grant is no news, and need not be looked at, until another one comes in between.
+        settled = self._tell.knows(grant)
+        self._steady = (option, grant.reason, self._proposal.option) if settled else None
+
+    def _moved(self) -> bool:
+        """Whether choice or bucket have changed since the policy was asked. A bucket without limit never does."""
+        option, bucket_uj = self._asked
+        moved_uj = abs(self._state.bucket_uj - bucket_uj)
+        return option != self._state.current or moved_uj > _FILL_STEP * self._governor.limits.burst_uj
 
     def _consult(self, policy: Policy, now_s: float, slowdown: float) -> None:
+        fill = self._governor.fill(self._state, now_s * 1e3)
+        self._asked = (self._state.current, self._state.bucket_uj)
         state = self._observer.state(
             current=self._state.current,
             limits=self._governor.limits,
             slowdown=slowdown,
-            bucket_level=self._governor.fill(self._state, now_s * 1e3),
+            bucket_level=fill,
             link_level=self._link_level(now_s),
         )
         answer = policy.propose(state)
@@ -347,7 +362,7 @@ class Session:
     def _count(self, option: int, usage: Usage, correct: bool | None, *, missed: bool) -> None:
         tally = self._tally
         tally.inferences += 1
-        tally.counts[self._names[option]] += 1
+        tally.counts[option] += 1
         tally.energy_uj += usage.energy_uj
         tally.latency.add(usage.latency_ms)
         tally.latency_source, tally.energy_source = usage.latency_source, usage.energy_source

@@ -106,7 +106,9 @@ class Spool:
         self._group_since_s = 0.0
         self._tombstone: tuple[int, Tombstone] | None = None  # the last one, while it may still grow
         self.commits = 0
-        """Grows whenever `pending` may answer differently."""
+        """Grows whenever `pending` may hold more."""
+        self.drops = 0
+        """Grows whenever `pending` may have given out something that is no longer here."""
         self._bytes = self._next_seq = 0
         self._db = _open(path)
         self.boot = self._begin_boot()
@@ -251,6 +253,7 @@ class Spool:
         ):
             numbers = [key.seq for _, key in run]
             gone = self._delete(priority, boot, numbers[0], numbers[-1])
+            self.drops += 1
             if gone:  # a record acked in the meantime is not lost
                 self._bury(boot, numbers[0], numbers[-1], reason)
                 self._db.execute(

@@ -92,8 +92,11 @@ class Uplink:
         self._budget = budget
         self._flights: list[Flight] = []
         self._sent_up_to: dict[Priority, Key] = {}
+        self._loaded: dict[Priority, list[Spooled]] = {priority: [] for priority in Priority}
         self._candidates: list[Spooled] = []
+        self._candidate_bytes = 0
         self._seen_commits = -1
+        self._seen_drops = 0
         self._held_for: int | None = None  # the commit count at which the candidates were found not worth sending
         self._waiting_since_s: float | None = None
         self._impatient = False
@@ -147,18 +150,23 @@ class Uplink:
             self._flights = [flight for flight in self._flights if flight.waiting]
 
     def _look(self) -> list[Spooled]:
-        """Records not sent yet, most important first, all of one boot."""
+        """Records not sent yet, most important first, all of one boot. Reads only what was committed since."""
+        if self._seen_drops != self._spool.drops:
+            self._seen_drops = self._spool.drops
+            self._loaded = {priority: [] for priority in Priority}
         if self._seen_commits != self._spool.commits:
             self._seen_commits = self._spool.commits
-            found: list[Spooled] = []
-            for priority in Priority:
-                room = _FRAME_RECORDS - len(found)
-                found += self._spool.pending(priority, after=self._sent_up_to.get(priority), limit=room) if room else []
+            for priority, loaded in self._loaded.items():
+                after = loaded[-1].key if loaded else self._sent_up_to.get(priority)
+                if room := _FRAME_RECORDS - len(loaded):
+                    loaded += self._spool.pending(priority, after=after, limit=room)
+            found = [spooled for loaded in self._loaded.values() for spooled in loaded]
             self._candidates = [spooled for spooled in found if spooled.key.boot == found[0].key.boot]
+            self._candidate_bytes = sum(spooled.size_bytes for spooled in self._candidates)
         return self._candidates
 
     def _estimate(self) -> int:
-        return _HEADER_BYTES + sum(spooled.size_bytes for spooled in self._candidates)
+        return _HEADER_BYTES + self._candidate_bytes
 
     def _send_one(self, now_s: float, *, everything: bool) -> bool:
         if not self._transport.connected():
@@ -174,7 +182,7 @@ class Uplink:
             self._waiting_since_s = now_s
         urgent = everything or self._urgent(candidates, now_s)
         limit = self._link.max_payload_bytes()
-        if not urgent and (self._held_for == self._seen_commits or self._estimate() < _FULL * limit):
+        if not urgent and (self._held_for == self._spool.commits or self._estimate() < _FULL * limit):
             return False
         if not self._allowed(min(self._estimate(), _HEADER_BYTES), now_s):
             return False  # not even the smallest frame may go: spare the packing
@@ -183,7 +191,7 @@ class Uplink:
             self._spool.drop([candidates[0].key], LossReason.TOO_LARGE)
             return True
         if not urgent and taken == len(candidates) and len(frame) < _FULL * limit:
-            self._held_for = self._seen_commits
+            self._held_for = self._spool.commits
             return False
         if not self._allowed(len(frame), now_s):
             return False
@@ -222,6 +230,9 @@ class Uplink:
         seqs = {spooled.key.seq for spooled in records}
         for spooled in records:
             self._sent_up_to[spooled.key.priority] = spooled.key
+        for priority, loaded in self._loaded.items():
+            sent = self._sent_up_to.get(priority)
+            self._loaded[priority] = [spooled for spooled in loaded if sent is None or spooled.key > sent]
         self._seen_commits = -1
         self._waiting_since_s = None
         flight = Flight(frame, channel, records[0].key.boot, seqs, now_s + self._pace.ack_timeout_s)

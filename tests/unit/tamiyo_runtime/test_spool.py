@@ -1,0 +1,335 @@
+"""The spool keeps what it committed, forgets only what was acked, and never loses in silence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tamiyo_runtime.contracts.errors import InputError, IntegrityError
+from tamiyo_runtime.contracts.records import (
+    Ack,
+    Decision,
+    Event,
+    EventRecord,
+    LossReason,
+    Mode,
+    Priority,
+    Reason,
+    Record,
+    Sample,
+    Tombstone,
+)
+from tamiyo_runtime.meters import VirtualClock
+from tamiyo_runtime.spool import ROW_BYTES, Key, Spool, Spooled, boot_name
+
+
+def metric(t_ms: int = 0) -> Sample:
+    return Sample(t_ms=t_ms, configuration="c0", answer=1, confidence_permille=9, latency_us=5, energy_uj=5)
+
+
+def decision(t_ms: int = 0) -> Decision:
+    return Decision(
+        t_ms=t_ms,
+        proposed="c1",
+        granted="c0",
+        reason=Reason.ENERGY,
+        mode=Mode.NORMAL,
+        latency_left_permille=1,
+        bucket_permille=2,
+    )
+
+
+def alarm(t_ms: int = 0) -> EventRecord:
+    return EventRecord(t_ms=t_ms, event=Event.MODE, detail="safe")
+
+
+def everything(spool: Spool) -> list[Spooled]:
+    return [spooled for priority in Priority for spooled in spool.pending(priority, limit=10**6)]
+
+
+def numbers(spool: Spool) -> list[tuple[int, int]]:
+    return sorted((spooled.key.boot, spooled.key.seq) for spooled in everything(spool))
+
+
+class SpoolModel(RuleBasedStateMachine):
+    """Random appends, acks, kills, restarts and floods, against sets in memory."""
+
+    @initialize(bound=st.sampled_from([600, 2000, 1 << 20]))
+    def open(self, bound: int) -> None:
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "spool.db"
+        self.bound = bound
+        self.clock = VirtualClock()
+        self.spool = Spool(self.path, limit_bytes=bound, clock=self.clock)
+        self.committed: dict[tuple[int, int], Record] = {}
+        self.acked: set[tuple[int, int]] = set()
+        self.group: dict[tuple[int, int], Record] = {}
+
+    def _settle(self) -> None:
+        """After anything that commits: what the model held back is durable now."""
+        self.committed |= self.group
+        self.group = {}
+
+    @rule(kind=st.sampled_from([metric, metric, decision, alarm]), count=st.integers(1, 30))
+    def append(self, kind: object, count: int) -> None:
+        for _ in range(count):
+            record = kind(int(self.clock.now_s() * 1000))  # type: ignore[operator]  # one of three functions
+            before = self.spool.commits
+            seq = self.spool.append(record)
+            assert (self.spool.boot, seq) not in self.committed
+            self.group[self.spool.boot, seq] = record
+            if self.spool.commits != before:
+                self._settle()
+
+    @rule()
+    def commit(self) -> None:
+        self.spool.commit()
+        self._settle()
+
+    @rule(step_s=st.floats(0, 2))
+    def tick(self, step_s: float) -> None:
+        self.clock.advance(step_s)
+        before = self.spool.commits
+        self.spool.tick()
+        if self.spool.commits != before:
+            self._settle()
+
+    @rule(data=st.data())
+    def ack(self, data: st.DataObject) -> None:
+        present = numbers(self.spool)
+        if not present:
+            return
+        boot = data.draw(st.sampled_from(sorted({boot for boot, _ in present})))
+        seqs = sorted(seq for other, seq in present if other == boot)
+        first = data.draw(st.sampled_from(seqs))
+        last = data.draw(st.integers(first, seqs[-1] + 3))
+        self.spool.acked(Ack(boot, ((first, last),)))
+        self.acked |= {(boot, seq) for seq in seqs if first <= seq <= last}
+
+    @rule()
+    def close_and_open(self) -> None:
+        self.spool.close()
+        self._settle()
+        self._reopen()
+
+    @rule()
+    def kill(self) -> None:
+        """What a process loses when it dies: its memory. The file stays as the last commit left it."""
+        self.spool._db.close()
+        self.group = {}
+        self._reopen()
+
+    def _reopen(self) -> None:
+        before = self.spool.boot
+        self.spool = Spool(self.path, limit_bytes=self.bound, clock=self.clock)
+        assert self.spool.boot == before + 1
+
+    @invariant()
+    def nothing_is_lost_in_silence(self) -> None:
+        """Every committed record is pending, acked, or named by a tombstone that is itself pending or was acked."""
+        pending = {(s.key.boot, s.key.seq): s.record for s in everything(self.spool)}
+        self.stones = getattr(self, "stones", {})
+        self.stones |= {place: record for place, record in pending.items() if isinstance(record, Tombstone)}
+        buried = {
+            (stone.boot, seq) for stone in self.stones.values() for seq in range(stone.first_seq, stone.last_seq + 1)
+        }
+        for place, record in self.committed.items():
+            assert pending.get(place) == record or place in self.acked or place in buried
+        assert buried.isdisjoint(set(pending) - self.acked)
+        accounts = self.spool.accounts()
+        assert accounts.created == accounts.acked + accounts.pending + sum(accounts.dropped.values())
+        assert accounts.pending == len(pending)
+        assert sum(accounts.dropped.values()) == len(buried)
+
+    @invariant()
+    def the_bound_holds_but_for_tombstones(self) -> None:
+        sizes = sum(s.size_bytes + ROW_BYTES for s in everything(self.spool) if not isinstance(s.record, Tombstone))
+        assert sizes <= self.bound
+
+    def teardown(self) -> None:
+        if hasattr(self, "spool"):
+            self.spool.close()
+            self.folder.cleanup()
+
+
+TestSpoolModel = SpoolModel.TestCase
+TestSpoolModel.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+
+
+def test_numbers_are_dense_and_boots_never_repeat(tmp_path: Path) -> None:
+    boots = []
+    for _ in range(3):
+        with Spool(tmp_path / "s.db") as spool:
+            assert [spool.append(metric()) for _ in range(45)] == list(range(45))
+            boots.append(spool.boot)
+    assert boots == [boots[0], boots[0] + 1, boots[0] + 2]
+    with Spool(tmp_path / "other.db") as other:
+        assert other.boot not in boots
+    assert boot_name(0x0A0B0C0D0003) == "0a0b0c0d.3"
+
+
+def test_earlier_boots_come_first_within_a_priority(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db") as spool:
+        first = spool.boot
+        spool.append(metric(1))
+    with Spool(tmp_path / "s.db") as spool:
+        spool.append(metric(2))
+        spool.append(alarm(3))
+        assert [s.key for s in everything(spool)] == [
+            Key(Priority.ALARM, spool.boot, 1),
+            Key(Priority.METRIC, first, 0),
+            Key(Priority.METRIC, spool.boot, 0),
+        ]
+
+
+def test_pending_goes_on_behind_a_key(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db", group_records=1) as spool:
+        for t_ms in range(5):
+            spool.append(metric(t_ms))
+        first = spool.pending(Priority.METRIC, limit=2)
+        rest = spool.pending(Priority.METRIC, after=first[-1].key)
+        assert [s.key.seq for s in first + rest] == [0, 1, 2, 3, 4]
+
+
+def test_a_group_is_committed_by_count_by_age_and_for_an_alarm(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    with Spool(tmp_path / "s.db", group_records=3, group_s=1.0, clock=clock) as spool:
+        for _ in range(2):
+            spool.append(metric())
+        assert not everything(spool)
+        spool.append(metric())
+        assert len(everything(spool)) == 3
+        spool.append(metric())
+        clock.advance(0.9)
+        spool.tick()
+        assert len(everything(spool)) == 3
+        clock.advance(0.2)
+        spool.tick()
+        assert len(everything(spool)) == 4
+        spool.append(metric())
+        spool.append(alarm())
+        assert len(everything(spool)) == 6
+
+
+def test_metrics_are_dropped_before_decisions_and_the_oldest_first(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db", limit_bytes=6000) as spool:
+        for t_ms in range(40):
+            spool.append(decision(t_ms))
+        for t_ms in range(400):
+            spool.append(metric(t_ms))
+        spool.commit()
+        left = everything(spool)
+        kept = [s.record.t_ms for s in left if s.key.priority is Priority.METRIC]
+        assert len([s for s in left if s.key.priority is Priority.EVENT]) == 40
+        assert kept == list(range(kept[0], 400)) and kept[0] > 200
+        stones = [s.record for s in left if isinstance(s.record, Tombstone)]
+        assert {stone.reason for stone in stones} == {LossReason.SPOOL_FULL}
+        assert spool.accounts().dropped == {LossReason.SPOOL_FULL: sum(s.last_seq - s.first_seq + 1 for s in stones)}
+
+
+def test_neighbouring_losses_share_a_tombstone_until_it_has_been_handed_out(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db", limit_bytes=3000) as spool:
+        for t_ms in range(1000):
+            spool.append(metric(t_ms))
+        before = [s.record for s in spool.pending(Priority.ALARM)]
+        assert len(before) < 15  # of some fifty drops; one cannot reach across the number of a tombstone
+        for t_ms in range(200):
+            spool.append(metric(t_ms))
+        after = [s.record for s in spool.pending(Priority.ALARM)]
+        assert after[: len(before)] == before
+        assert len(after) > len(before)
+
+
+def test_an_acked_record_is_not_buried(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db", group_records=1) as spool:
+        spool.append(metric())
+        key = everything(spool)[0].key
+        spool.acked(Ack(spool.boot, ((0, 0),)))
+        spool.drop([key], LossReason.TOO_LARGE)
+        assert everything(spool) == []
+        assert spool.accounts().dropped == {}
+
+
+def test_the_file_stays_near_its_bound(tmp_path: Path) -> None:
+    path, bound = tmp_path / "s.db", 200_000
+    with Spool(path, limit_bytes=bound, group_records=100) as spool:
+        for t_ms in range(30_000):
+            spool.append(metric(t_ms))
+        size = sum(file.stat().st_size for file in tmp_path.iterdir())
+        assert size <= 2 * bound + (1 << 20) + (1 << 19)  # pages, a log of 1 MiB, and what one group adds to it
+
+
+def test_a_second_runtime_is_told_whose_spool_that_is(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db"), pytest.raises(InputError, match="cannot be used") as caught:
+        Spool(tmp_path / "s.db")
+    assert "its own spool" in str(caught.value.hint)
+
+
+def test_a_file_that_is_no_spool_is_an_integrity_error(tmp_path: Path) -> None:
+    (tmp_path / "s.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(IntegrityError, match="damaged"):
+        Spool(tmp_path / "s.db")
+
+
+def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError):
+        Spool(tmp_path / "file" / "s.db")
+
+
+def test_a_full_disk_keeps_the_group_for_later(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db", group_records=100) as spool:
+        spool.append(metric(7))
+        pages = spool._one("PRAGMA page_count")
+        spool._db.execute(f"PRAGMA max_page_count = {pages}")
+        for t_ms in range(99):
+            try:
+                spool.append(replace(metric(t_ms), extra={"x": "y" * 200}))
+            except sqlite3.OperationalError:
+                break
+        else:
+            pytest.fail("the disk never filled up")
+        spool._db.execute("PRAGMA max_page_count = 1000000")
+        spool.commit()
+        assert [s.key.seq for s in everything(spool)] == list(range(100))
+
+
+def test_committed_records_survive_sigkill(tmp_path: Path) -> None:
+    """A child reports what it has committed; killed at any moment, at least that much is there afterwards."""
+    path = tmp_path / "s.db"
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tamiyo_runtime.spool import Spool\n"
+        "from tamiyo_runtime.contracts.records import Sample\n"
+        "spool = Spool(Path(sys.argv[1]))\n"
+        "record = Sample(t_ms=1, configuration='c', answer=1, confidence_permille=1, latency_us=1, energy_uj=1)\n"
+        "while True:\n"
+        "    seq = spool.append(record)\n"
+        "    if seq % 20 == 19: print(spool.boot, seq, flush=True)\n"
+    )
+    reported: set[tuple[int, int]] = set()
+    for lines in (1, 7, 40):
+        child = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        for _ in range(lines):
+            boot, seq = map(int, child.stdout.readline().split())
+        os.kill(child.pid, signal.SIGKILL)
+        for line in child.stdout.read().splitlines():
+            boot, seq = map(int, line.split())
+        child.wait()
+        reported |= {(boot, n) for n in range(seq + 1)}
+    with Spool(path) as spool:
+        assert reported <= set(numbers(spool))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -126,6 +127,32 @@ def progress(label: str, total: int | None = None) -> Iterator[Progress]:
         outcome = "ok"
     finally:
         bar.finish(outcome)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep what native libraries write to stderr on loading from the screen, unless loading fails.
+
+    LiteRT announces its delegate on file descriptor 2, where no Python setting reaches.
+    """
+    try:
+        real = os.dup(2)
+    except OSError:  # closed: there is nothing to keep clean
+        yield
+        return
+    with tempfile.TemporaryFile() as aside:
+        sys.stderr.flush()
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(real, 2)
+            aside.seek(0)
+            os.write(2, aside.read())
+            raise
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
 
 
 def _width() -> int:

@@ -1,0 +1,233 @@
+"""A bundle in the field: board, link, broker, collector and session put together. What `run` and `demo` share.
+
+Everything is opened and checked before the first sample runs, and closed in reverse order whatever happens. The
+collector is the operator's side; it runs here only where a command starts a broker of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime.cli.render import hushed
+from tamiyo_runtime.contracts.errors import UnknownNameError
+from tamiyo_runtime.contracts.records import Mode
+from tamiyo_runtime.executor import Executor
+from tamiyo_runtime.link import Link, links
+from tamiyo_runtime.meters import Board, VirtualClock
+from tamiyo_runtime.policy import Policy
+from tamiyo_runtime.reporter import Reporter, Silent
+from tamiyo_runtime.session import Plan, Session
+from tamiyo_runtime.sources import open_source
+from tamiyo_runtime.sources.base import Source
+from tamiyo_runtime.summary import SessionSummary, Tally
+
+if TYPE_CHECKING:
+    from collector.store import DeviceLedger
+    from tamiyo_runtime.telemetry import Counters, Telemetry
+
+NO_BROKER = "none"
+BROKERS = ("auto", "embedded", "mosquitto")
+_SETTLE_S = 2.0  # a simulated clock waits that long, really, for the ack of a frame
+_FLUSH_S = 15.0
+_FLUSH_VIRTUAL_S = 6 * 3600.0  # the radio's duty cycle may hold the last frames back that long
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldRequest:
+    """What to run and where.
+
+    ``throttle``: (start_s, slowdown) for simulated boards. ``state_dir``: where spool and store live.
+    """
+
+    device: str = "host"
+    link: str = "ethernet"
+    broker: str = NO_BROKER
+    source: str = "bundle"
+    device_id: str = "device-1"
+    fleet: str = "default"
+    state_dir: Path
+    plan: Plan = field(default_factory=Plan)
+    throttle: tuple[tuple[float, float], ...] = ()
+    variant: str | None = None
+    use_policy: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldResult:
+    """What came of it. ``counters`` and ``ledger`` are None where there was no telemetry or no collector of ours.
+
+    ``delivered``: everything recorded was stored by a collector before the run ended.
+    """
+
+    summary: SessionSummary
+    link: str
+    broker: str
+    counters: Counters | None = None
+    ledger: list[DeviceLedger] | None = None
+    delivered: bool | None = None
+    spool: Path | None = None
+    store: Path | None = None
+    airtime_worst_hour_s: float | None = None
+
+
+class FieldRun:
+    """The parts, opened and checked. Use as a context manager, then `run`."""
+
+    def __init__(self, bundle: Bundle, request: FieldRequest) -> None:
+        """Open what needs no network; raises TamiyoErrors for anything that cannot work."""
+        self.bundle, self.request = bundle, request
+        check_broker(request.broker)
+        self.board: Board = _board(bundle, request)
+        self.link: Link = open_link(request.link)
+        self.source: Source = open_source(request.source, bundle)
+        with hushed():
+            self.executor = Executor(bundle, request.variant)
+            self.policy = Policy.of(bundle, self.executor.variant.format) if request.use_policy else None
+        self._session(Silent(), None)  # a budget that cannot be met is found out before anything is started
+        self._stack = contextlib.ExitStack()
+        self._telemetry: Telemetry | None = None
+        self._collector: Any = None
+        self.broker = NO_BROKER
+
+    def __enter__(self) -> FieldRun:
+        """Start broker and collector, if they are ours, and telemetry."""
+        with contextlib.ExitStack() as stack:
+            if self.request.broker != NO_BROKER:
+                self._connect(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def run(self, on_sample: Callable[[Tally, Mode], None] | None = None) -> FieldResult:
+        """Work through the samples, then deliver what is left; SIGTERM and SIGINT end it early and cleanly."""
+        telemetry = self._telemetry
+        session = self._session(telemetry or Silent(), on_sample)
+        with ended_by_signals(session.stop):
+            summary = session.run()
+            if telemetry is None:
+                return FieldResult(summary=summary, link=self.link.label, broker=self.broker)
+            clock = self.board.clock
+            limit_s = _FLUSH_VIRTUAL_S if isinstance(clock, VirtualClock) else _FLUSH_S
+            delivered = telemetry.flush(clock.now_s(), limit_s)
+        worst_hour_s = getattr(self.link, "worst_hour_s", None)
+        return FieldResult(
+            summary=summary,
+            link=self.link.label,
+            broker=self.broker,
+            counters=telemetry.counters(),
+            ledger=self._collector.store.ledger() if self._collector else None,
+            delivered=delivered,
+            spool=self._spool_path,
+            store=self._store_path if self._collector else None,
+            airtime_worst_hour_s=worst_hour_s() if worst_hour_s else None,
+        )
+
+    @property
+    def _spool_path(self) -> Path:
+        return self.request.state_dir / f"{self.request.device_id}.spool"
+
+    @property
+    def _store_path(self) -> Path:
+        return self.request.state_dir / "telemetry.db"
+
+    def _connect(self, stack: contextlib.ExitStack) -> None:
+        from tamiyo_runtime.telemetry import open_telemetry
+        from tamiyo_runtime.transport.broker import start_broker
+        from tamiyo_runtime.uplink import Pace
+
+        request = self.request
+        request.state_dir.mkdir(parents=True, exist_ok=True)
+        url = self.broker = request.broker
+        if request.broker in BROKERS:
+            from collector.service import Collector
+
+            handle = stack.enter_context(start_broker(request.broker, request.state_dir / "broker"))
+            url, self.broker = handle.url, f"{handle.name} at {handle.url} ({handle.notes})"
+            self._collector = Collector(url, self._store_path, request.fleet)
+            stack.callback(self._collector.stop)
+            self._collector.start(timeout_s=_FLUSH_S)
+        virtual = isinstance(self.board.clock, VirtualClock)
+        self._telemetry = open_telemetry(
+            spool=self._spool_path,
+            url=url,
+            fleet=request.fleet,
+            device=request.device_id,
+            bundle=self.bundle.digest[:8],
+            link=self.link,
+            clock=self.board.clock,
+            about={"board": self.board.label, "link": self.link.label, "interpreter": self.executor.interpreter},
+            budget=self.request.plan.budget or self.bundle.manifest.budget,
+            pace=Pace(settle_s=_SETTLE_S) if virtual else None,
+        )
+        stack.callback(self._telemetry.close)
+
+    def _session(self, reporter: Reporter, on_sample: Callable[[Tally, Mode], None] | None) -> Session:
+        return Session(
+            self.bundle.manifest,
+            self.executor,
+            board=self.board,
+            source=self.source,
+            reporter=reporter,
+            policy=self.policy,
+            plan=self.request.plan,
+            link_level=self.link.level,
+            on_sample=on_sample,
+        )
+
+
+def open_link(name: str) -> Link:
+    """A link by name; raises UnknownNameError."""
+    import simulators.links.lora  # noqa: F401  files itself in the registry
+
+    return links.get(name)()
+
+
+def check_broker(text: str) -> None:
+    """Raise UnknownNameError for what is neither a kind of broker, ``none``, nor a URL."""
+    if text not in (*BROKERS, NO_BROKER) and "://" not in text:
+        raise UnknownNameError("broker", text, [*BROKERS, NO_BROKER, "mqtt://HOST:1883"])
+
+
+def default_state_dir() -> Path:
+    """Where spool and store of a run live unless told otherwise: ``$XDG_STATE_HOME/tamiyo``."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "tamiyo"
+
+
+@contextlib.contextmanager
+def ended_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM and the first SIGINT ask for an orderly end; a second SIGINT interrupts as usual."""
+
+    def on_signal(number: int, _frame: object) -> None:
+        stop()
+        signal.signal(number, before[number])
+
+    before: Mapping[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _board(bundle: Bundle, request: FieldRequest) -> Board:
+    from simulators.devices import only, parse_device
+    from simulators.throttle import Phase, ThrottleSchedule
+
+    phases = [
+        Phase(start_s=start, slowdown=slowdown, label=f"x{slowdown:g}") for start, slowdown in sorted(request.throttle)
+    ]
+    snapshot = bundle.manifest.profile
+    return parse_device(request.device, only(snapshot), schedule=ThrottleSchedule(tuple(phases)), seed=request.seed)

@@ -1,0 +1,275 @@
+"""``tamiyo run``: a bundle under its budgets, on this machine or on a simulated board, with telemetry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tamiyo_runtime.cli.field import FieldRequest, FieldResult, FieldRun
+    from tamiyo_runtime.contracts.budget import Budget
+    from tamiyo_runtime.summary import Trace
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, as `tamiyo export` writes it.")],
+    *,
+    device: Annotated[str, typer.Option(help="host, simulated, or simulated:PROFILE")] = "host",
+    link: Annotated[str, typer.Option(help="ethernet, lora-eu868, lora-eu868-sf7 ... -sf12")] = "ethernet",
+    broker: Annotated[
+        str, typer.Option(help="none, mqtt://HOST:PORT, or embedded, mosquitto, auto to start one and a collector")
+    ] = "none",
+    source: Annotated[str, typer.Option(help="bundle (its test set), or a folder of .npy, .pgm or .png")] = "bundle",
+    samples: Annotated[int | None, typer.Option(min=1, help="how many; default: the source once")] = None,
+    period_ms: Annotated[float, typer.Option(min=0, help="from one sample to the next; 0: back to back")] = 100.0,
+    device_id: Annotated[str, typer.Option(help="name of this device in the fleet")] = "device-1",
+    fleet: Annotated[str, typer.Option(help="name of the fleet")] = "default",
+    state_dir: Annotated[Path | None, typer.Option(help="spool and store; default: ~/.local/state/tamiyo")] = None,
+    latency_ms: Annotated[float | None, typer.Option(min=0, help="deadline; 0: none; default: the bundle's")] = None,
+    power_mw: Annotated[float | None, typer.Option(min=0, help="mean power of inferences; 0: no limit")] = None,
+    energy_burst_mj: Annotated[float | None, typer.Option(min=0, help="energy that may be spent at once")] = None,
+    throttle: Annotated[
+        str | None, typer.Option(help="slow a simulated board down: START_S:SLOWDOWN,...", metavar="PHASES")
+    ] = None,
+    budget_at: Annotated[
+        list[str] | None,
+        typer.Option(help="change the budget on the way: TIME_S:latency-ms=5,power-mw=20,energy-burst-mj=1"),
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="which of the bundle's variants; default: the first that runs")
+    ] = None,
+    policy: Annotated[bool, typer.Option(help="let the bundle's policy switch seeds")] = True,
+    seed: Annotated[int, typer.Option(help="of the simulated board")] = 0,
+    trace: Annotated[Path | None, typer.Option(help="write one row a sample to this .csv or .npz")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the trace file")] = False,
+    key: Annotated[list[Path] | None, typer.Option(help="trust this public key, and no other")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, run nothing")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> None:
+    """Run a bundle as a field stream: the policy proposes seeds, the governor holds the budgets, telemetry reports.
+
+    Examples:
+
+      tamiyo run digits.tamiyo
+
+      tamiyo run digits.tamiyo --device simulated:coral-usb --link lora-eu868 --broker embedded --period-ms 1000
+    """
+    from tamiyo_runtime.cli.field import FieldRequest, FieldRun, default_state_dir
+    from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, throttle_phases
+    from tamiyo_runtime.cli.render import emit_json, progress
+    from tamiyo_runtime.cli.trust import open_bundle
+    from tamiyo_runtime.contracts.errors import BudgetError
+    from tamiyo_runtime.session import Plan
+
+    phases = throttle_phases(throttle)
+    check_trace(trace, overwrite=overwrite)
+    opened = open_bundle(bundle, key)
+    budget = changed_budget(
+        opened.manifest.budget, latency_ms=latency_ms, power_mw=power_mw, energy_burst_mj=energy_burst_mj
+    )
+    plan = Plan(
+        samples=samples,
+        period_s=period_ms * 1e-3,
+        budget=budget,
+        schedule=tuple(budget_schedule(budget_at or [], budget)),
+        trace=trace is not None,
+    )
+    request = FieldRequest(
+        device=device,
+        link=link,
+        broker=broker,
+        source=source,
+        device_id=device_id,
+        fleet=fleet,
+        state_dir=state_dir or default_state_dir(),
+        plan=plan,
+        throttle=tuple(phases),
+        variant=variant,
+        use_policy=policy,
+        seed=seed,
+    )
+    field = FieldRun(opened, request)
+    if dry_run:
+        _show_plan(field, request, budget, as_json=as_json)
+        return
+    with field, progress(f"run {opened.manifest.name}", samples or len(field.source)) as bar:
+        result = field.run(
+            lambda tally, mode: bar.advance(
+                remark=f"{mode}, {tally.energy_uj / 1e3:.3g} mJ"
+            )  # redrawn ten times a second
+        )
+    if trace is not None and result.summary.trace is not None:
+        write_trace(result.summary.trace, trace, overwrite=overwrite)
+    if as_json:
+        emit_json(as_data(result))
+    else:
+        _show(result, trace)
+    if result.summary.samples and not result.summary.inferences:
+        raise BudgetError(
+            f"none of {result.summary.samples} samples could be run within the budget",
+            hint="raise --latency-ms, --power-mw or --energy-burst-mj, or lengthen --period-ms",
+        )
+
+
+def check_trace(path: Path | None, *, overwrite: bool) -> None:
+    """Refuse a trace file that could not be written at the end; raises UsageError or InputError."""
+    from tamiyo_runtime.contracts.errors import InputError, UsageError
+
+    if path is None:
+        return
+    if path.suffix not in {".csv", ".npz"}:
+        raise UsageError(f"a trace is a .csv or a .npz file, not {path.name}", hint="as in --trace run.csv")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already", hint="pass --overwrite to replace it")
+
+
+def write_trace(trace: Trace, path: Path, *, overwrite: bool) -> None:
+    """One row a sample: a CSV with a header, or an archive of arrays."""
+    import io
+
+    import numpy as np
+
+    from tamiyo_runtime.files import write_atomic
+
+    names = ("t_s", "latency_ms", "energy_uj", "option", "deadline_ms", "bucket", "slowdown", "correct")
+    columns = {name: getattr(trace, name) for name in names}
+    stream = io.BytesIO()
+    if path.suffix == ".npz":
+        np.savez(stream, configurations=np.array(trace.configurations), **columns)
+    else:
+        ids = [trace.configurations[option] if option >= 0 else "skipped" for option in trace.option]
+        rows = zip(*({**columns, "option": ids}).values(), strict=True)
+        lines = [",".join(names), *(",".join(f"{v:.9g}" if not isinstance(v, str) else v for v in row) for row in rows)]
+        stream.write(("\n".join(lines) + "\n").encode())
+    write_atomic(path, stream.getvalue(), overwrite=overwrite)
+
+
+def as_data(result: FieldResult) -> dict[str, Any]:
+    """A result as plain data, for ``--json`` and reports."""
+    from dataclasses import fields
+
+    summary = result.summary
+    data: dict[str, Any] = {item.name: getattr(summary, item.name) for item in fields(summary) if item.name != "trace"}
+    data |= {"accuracy": summary.accuracy, "skipped": summary.skipped, "mean_power_mw": summary.mean_power_mw}
+    data |= {"link": result.link, "broker": result.broker}
+    if result.counters is not None:
+        telemetry = {item.name: getattr(result.counters, item.name) for item in fields(result.counters)}
+        telemetry["dropped"] = {str(reason): count for reason, count in result.counters.dropped.items()}
+        data["telemetry"] = {**telemetry, "delivered": result.delivered, "spool": str(result.spool)}
+        data["telemetry"]["airtime_worst_hour_s"] = result.airtime_worst_hour_s
+    if result.ledger is not None:
+        from tamiyo_runtime.spool import boot_name
+
+        data["ledger"] = [
+            {
+                "device": entry.device,
+                "boot": boot_name(entry.boot),
+                "sent": entry.sent,
+                "stored": entry.stored,
+                "lost": dict(entry.lost),
+                "balanced": entry.balanced,
+            }
+            for entry in result.ledger
+        ]
+        data["store"] = str(result.store)
+    return data
+
+
+def _show_plan(field: FieldRun, request: FieldRequest, budget: Budget, *, as_json: bool) -> None:
+    from tamiyo_runtime.cli.render import emit_json, say
+    from tamiyo_runtime.contracts.document import dump
+
+    plan = {
+        "bundle": field.bundle.manifest.name,
+        "variant": field.executor.variant.id,
+        "interpreter": field.executor.interpreter,
+        "policy": field.policy.interpreter if field.policy else None,
+        "board": field.board.label,
+        "link": field.link.label,
+        "broker": request.broker,
+        "source": field.source.label,
+        "samples": request.plan.samples or len(field.source),
+        "period_ms": request.plan.period_s * 1e3,
+        "budget": dump(budget),
+        "budget_schedule": [[when_s, dump(later)] for when_s, later in request.plan.schedule],
+        "throttle": [list(phase) for phase in request.throttle],
+        "state_dir": str(request.state_dir),
+    }
+    if as_json:
+        emit_json(plan)
+        return
+    for name, value in plan.items():
+        say(f"{name:<16} {value}")
+    say("dry run: everything is in order, nothing was run")
+
+
+def _show(result: FieldResult, trace: Path | None) -> None:
+    from tamiyo_runtime.cli.render import say, table
+    from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent
+
+    s = result.summary
+    policy = f"policy by {s.policy}" if s.policy else "no policy"
+    say(f"{s.bundle} on {s.board}: {s.variant} by {s.interpreter}, {policy}, samples from {s.source}")
+    say()
+    total = max(1, s.samples)
+    rows = [[name, count, percent(count / total)] for name, count in s.counts.items()]
+    rows += [[f"skipped ({reason})", count, percent(count / total)] for reason, count in s.skips.items()]
+    table(["ran", "samples", "share"], rows)
+    say()
+    if s.accuracy is not None:
+        say(f"accuracy         {percent(s.accuracy)} of {s.labelled} labelled samples")
+    if s.latency_p50_ms is not None and s.latency_p99_ms is not None and s.latency_max_ms is not None:
+        p50, p99, worst = (milliseconds(value) for value in (s.latency_p50_ms, s.latency_p99_ms, s.latency_max_ms))
+        say(f"latency          p50 {p50}, p99 {p99}, max {worst} ({s.latency_source})")
+        say(f"deadlines        {s.deadline_misses} missed")
+        power = f", {s.mean_power_mw:.3g} mW on average" if s.mean_power_mw is not None else ""
+        say(f"energy           {microjoules(s.energy_uj)}{power} ({s.energy_source})")
+    say(f"duration         {s.duration_s:.1f} s on the board's clock; mode at the end: {s.mode}")
+    if s.policy_failures:
+        say(f"policy           failed {s.policy_failures} times; the governor chose instead")
+    if s.stopped_early:
+        say("stopped          by a signal, in good order")
+    say(f"decisions        {s.decisions} records of what ran and why")
+    _show_telemetry(result)
+    if trace is not None:
+        say(f"trace            {trace}")
+
+
+def _show_telemetry(result: FieldResult) -> None:
+    from tamiyo_runtime.cli.render import say, table
+
+    counters = result.counters
+    if counters is None:
+        say("telemetry        none (--broker none)")
+        return
+    say(f"broker           {result.broker}")
+    lost = sum(counters.dropped.values())
+    say(
+        f"telemetry        {counters.records_created} records, {counters.stored_acked} stored by the collector, "
+        f"{counters.pending} waiting, {lost} lost"
+    )
+    air = f", {counters.airtime_s:.2f} s on air" if counters.airtime_s else ""
+    worst = result.airtime_worst_hour_s
+    hour = f" ({worst:.2f} s in the worst hour)" if worst is not None else ""
+    say(f"link             {result.link}: {counters.transmissions} frames, {counters.bytes_sent} bytes{air}{hour}")
+    if not result.delivered:
+        say(f"waiting          {counters.pending} records stay in {result.spool} and are sent after the next start")
+    if result.ledger:
+        from tamiyo_runtime.spool import boot_name
+
+        say()
+        rows = [
+            [
+                entry.device,
+                boot_name(entry.boot),
+                entry.sent,
+                entry.stored,
+                sum(entry.lost.values()),
+                "yes" if entry.balanced else "no",
+            ]
+            for entry in result.ledger
+        ]
+        table(["device", "boot", "sent", "stored", "lost", "balanced"], rows)
+        say(f"store            {result.store}")

@@ -25,7 +25,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tamiyo_runtime.contracts import wire
-from tamiyo_runtime.contracts.errors import InputError, IntegrityError
+from tamiyo_runtime.contracts.errors import InputError, IntegrityError, TamiyoError
 from tamiyo_runtime.contracts.records import Ack, LossReason, Priority, Record, Tombstone
 from tamiyo_runtime.contracts.rows import CODE_OF_KIND
 from tamiyo_runtime.meters import Clock, MonotonicClock
@@ -34,6 +34,7 @@ ROW_BYTES = 24
 """What a row takes beside its body: key, header and its share of page overhead (measured 18..26 B)."""
 
 _BOOT_BITS = 16
+_HELD_RECORDS = 4096  # what a full disk may make us hold in memory
 _LOW_WATER = 0.9  # after a drop this share of the bound is in use, so that drops come in runs
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -107,6 +108,8 @@ class Spool:
         self._tombstone: tuple[int, Tombstone] | None = None  # the last one, while it may still grow
         self.commits = 0
         """Grows whenever `pending` may hold more."""
+        self.trouble: str | None = None
+        """Why the last group is not on disk yet, None when all is well."""
         self.drops = 0
         """Grows whenever `pending` may have given out something that is no longer here."""
         self._bytes = self._next_seq = 0
@@ -127,16 +130,32 @@ class Spool:
         self._group.append((record.PRIORITY, self.boot, seq, body))
         self._group_bytes += len(body) + ROW_BYTES
         if len(self._group) >= self._group_records or record.PRIORITY is Priority.ALARM:
-            self.commit()
+            self._try_commit()
         return seq
 
     def tick(self) -> None:
         """Commit the group when it is old enough. Cheap otherwise."""
         if self._group and self._clock.now_s() - self._group_since_s >= self._group_s:
+            self._try_commit()
+
+    def _try_commit(self) -> None:
+        """Commit, or hold the group in memory for a while when the disk is full."""
+        try:
             self.commit()
+        except sqlite3.OperationalError as exc:
+            self.trouble = str(exc)
+            self._group_since_s = self._clock.now_s()
+            if len(self._group) >= _HELD_RECORDS:
+                raise TamiyoError(
+                    f"the spool {self.path} cannot be written and {len(self._group)} records wait in memory: {exc}",
+                    hint="free some space on its disk",
+                ) from exc
 
     def commit(self) -> None:
-        """Make everything appended so far durable, dropping what the bound does not allow."""
+        """Make everything appended so far durable, dropping what the bound does not allow.
+
+        Raises sqlite3.OperationalError when the disk is full; nothing is lost, call again.
+        """
         if not self._group:
             return
         with self._transaction():
@@ -145,6 +164,7 @@ class Spool:
                 self._make_room()
             self._insert()
         self.commits += 1
+        self.trouble = None
 
     def pending(self, priority: Priority, *, after: Key | None = None, limit: int = 512) -> list[Spooled]:
         """Committed records of one priority, oldest boot and lowest number first, beginning behind ``after``."""

@@ -100,6 +100,7 @@ class Uplink:
         self._held_for: int | None = None  # the commit count at which the candidates were found not worth sending
         self._waiting_since_s: float | None = None
         self._impatient = False
+        self._was_connected = False
         self._largest_airtime_s = 0.0
 
     @property
@@ -118,6 +119,11 @@ class Uplink:
     def pump(self, now_s: float, *, everything: bool = False) -> None:
         """Take in acks, then send what is due. ``everything``: don't wait for company, this is the end."""
         self._take_acks()
+        connected = self._transport.connected()
+        if connected and not self._was_connected:
+            for flight in self._flights:  # a broker that went away may have forgotten it, or its ack
+                flight.due_s = now_s
+        self._was_connected = connected
         while self._send_one(now_s, everything=everything):
             pass
 
@@ -159,7 +165,7 @@ class Uplink:
             for priority, loaded in self._loaded.items():
                 after = loaded[-1].key if loaded else self._sent_up_to.get(priority)
                 if room := _FRAME_RECORDS - len(loaded):
-                    loaded += self._spool.pending(priority, after=after, limit=room)
+                    loaded.extend(self._spool.pending(priority, after=after, limit=room))
             found = [spooled for loaded in self._loaded.values() for spooled in loaded]
             self._candidates = [spooled for spooled in found if spooled.key.boot == found[0].key.boot]
             self._candidate_bytes = sum(spooled.size_bytes for spooled in self._candidates)

@@ -295,14 +295,14 @@ def test_a_full_disk_keeps_the_group_for_later(tmp_path: Path) -> None:
         pages = spool._one("PRAGMA page_count")
         spool._db.execute(f"PRAGMA max_page_count = {pages}")
         for t_ms in range(99):
-            try:
-                spool.append(replace(metric(t_ms), extra={"x": "y" * 200}))
-            except sqlite3.OperationalError:
-                break
-        else:
-            pytest.fail("the disk never filled up")
+            spool.append(replace(metric(t_ms), extra={"x": "y" * 200}))
+        assert spool.trouble is not None
+        assert everything(spool) == []
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            spool.commit()
         spool._db.execute("PRAGMA max_page_count = 1000000")
         spool.commit()
+        assert spool.trouble is None
         assert [s.key.seq for s in everything(spool)] == list(range(100))
 
 

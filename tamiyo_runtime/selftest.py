@@ -160,8 +160,8 @@ def _replay_policy(bundle: Bundle, form: Format, vectors: Vectors) -> Check:
 
 def _compare(name: str, found: Floats, expected: Floats, allowed: float) -> Check:
     if found.shape != expected.shape:
-        problem = f"answered {list(found.shape)}, recorded were {list(expected.shape)}"
-        return Check(name=name, ok=False, vectors=len(expected), problem=problem)
+        shapes = f"answered {list(found.shape)}, recorded were {list(expected.shape)}"
+        return Check(name=name, ok=False, vectors=len(expected), problem=shapes)
     worst = float(np.abs(found - expected).max()) if np.isfinite(found).all() else float("inf")
     ok = worst <= allowed
     problem = None if ok else f"differs by {worst:.3g}, allowed is {allowed:.3g}"

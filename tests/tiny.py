@@ -19,7 +19,7 @@ from tamiyo_runtime.bundle import entry_of
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.cost import Cost, Estimate, Source
 from tamiyo_runtime.contracts.manifest import SCHEMA, InputSpec, Manifest, PolicySpec
-from tamiyo_runtime.contracts.observation import HEADS, OBSERVATION, Heads, observation_size
+from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, HEADS, OBSERVATION, Heads, observation_size
 from tamiyo_runtime.contracts.plan import (
     Configuration,
     Format,
@@ -36,6 +36,7 @@ from tamiyo_runtime.contracts.plan import (
     Variant,
 )
 from tamiyo_runtime.contracts.profile import ProfileSnapshot
+from tamiyo_runtime.selftest import Vectors
 
 SLOTS = 2
 CLASSES = ("a", "b", "c")
@@ -153,15 +154,13 @@ def onnx_gated() -> bytes:
     return bytes(model.SerializeToString())
 
 
-def policy_dense(bias: float = 0.0) -> bytes:
-    """A policy of one layer: gate logits fall with the throttle and with how full the deadline is; others are 0."""
-    from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES
-
+def policy_weights() -> Matrix:
+    """A policy of one layer: all seeds on at rated speed, all off from twice as slow on; other heads are 0."""
     weights = np.zeros((Heads(SLOTS, len(BLUEPRINTS)).size, observation_size(SLOTS)), np.float32)
     gates = Heads(SLOTS, len(BLUEPRINTS)).slices()["gates"]
-    weights[gates, GLOBAL_FEATURES.index("running")] = 1.0 + bias
+    weights[gates, GLOBAL_FEATURES.index("running")] = 1.0
     weights[gates, GLOBAL_FEATURES.index("throttle_log2")] = -1.0
-    return tflite_dense(weights, (1, observation_size(SLOTS)))
+    return weights
 
 
 def _tensor(name: str, shape: Sequence[int], dtype: str, quantised: Quantisation | None = None) -> TensorSpec:
@@ -187,6 +186,22 @@ def _runnables(chains: dict[Gates, tuple[str, ...]], active_mw: float) -> tuple[
             Runnable(configuration=Configuration.name_of(gates), chain=names, cost=cost, accuracy=ACCURACY[gates])
         )
     return tuple(sorted(items, key=lambda item: item.cost.latency_ms.value))
+
+
+def vectors(variants: Sequence[Variant], *, policy: bool) -> Vectors:
+    """Self-test vectors from the reference in numpy, not from what the graphs answered."""
+    inputs = samples(4)[0].astype(np.float32)
+    policy_inputs = np.random.default_rng(5).normal(size=(3, observation_size(SLOTS))).astype(np.float32)
+    return Vectors(
+        inputs=inputs,
+        logits={
+            (variant.id, Configuration.name_of(gates)): np.stack([logits(sample, gates) for sample in inputs])
+            for variant in variants
+            for gates in ALL_GATES
+        },
+        policy_inputs=policy_inputs if policy else None,
+        policy_outputs=(policy_inputs @ policy_weights().T) if policy else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -252,7 +267,7 @@ def make(
         )
     spec = None
     if policy:
-        files["policy/policy.tflite"] = policy_dense()
+        files["policy/policy.tflite"] = tflite_dense(policy_weights(), (1, observation_size(SLOTS)))
         heads = Heads(SLOTS, len(BLUEPRINTS)).size
         spec = PolicySpec(
             graphs={
@@ -268,6 +283,7 @@ def make(
             blueprints=BLUEPRINTS,
         )
     x, y = samples()
+    files["vectors.npz"] = vectors(made, policy=policy).to_bytes()
     stream = io.BytesIO()
     np.savez(stream, x=x, y=y)
     files["samples.npz"] = stream.getvalue()

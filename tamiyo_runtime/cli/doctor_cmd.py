@@ -1,0 +1,46 @@
+"""``tamiyo doctor``: what is installed here, what works, and what to type for the rest."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False) -> None:
+    """Examine this machine. Exit 5 when something is missing without which nothing runs.
+
+    Example: tamiyo doctor
+    """
+    from dataclasses import asdict
+
+    from tamiyo_runtime.cli.examination import Verdict, examine
+    from tamiyo_runtime.cli.render import emit_json, progress, say, table
+    from tamiyo_runtime.contracts.errors import MissingDependencyError
+
+    findings = []
+    with progress("doctor") as bar:
+        for finding in examine():
+            findings.append(finding)
+            bar.advance(remark=finding.name)
+    failed = [item for item in findings if item.required and item.verdict in {Verdict.MISSING, Verdict.BROKEN}]
+    if as_json:
+        emit_json({"ok": not failed, "findings": [asdict(item) for item in findings]})
+    else:
+        rows = [
+            [item.name, item.verdict.upper() if item in failed else item.verdict, item.detail, item.purpose]
+            for item in findings
+        ]
+        table(["what", "state", "found", "needed to"], rows)
+        remedies = [item for item in findings if item.remedy]
+        if remedies:
+            say()
+            say("To get the rest:")
+            for item in remedies:
+                say(f"  {item.name}: {item.remedy}")
+    if failed:
+        names = ", ".join(item.name for item in failed)
+        raise MissingDependencyError(f"required and not working: {names}", hint=f"type: {failed[0].remedy}")
+    if not as_json:
+        say()
+        say("everything that is required works")

@@ -1,0 +1,71 @@
+"""Files are whole or absent, and nothing is replaced unasked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tamiyo_runtime.contracts.errors import InputError
+from tamiyo_runtime.files import read_bytes, write_atomic, write_atomic_text
+
+
+def test_a_file_is_written_into_folders_that_do_not_exist_yet(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    write_atomic_text(path, "text", overwrite=False)
+    assert path.read_text() == "text"
+    assert [item.name for item in path.parent.iterdir()] == ["file"]
+
+
+def test_an_existing_file_is_kept_unless_overwriting_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, b"old", overwrite=False)
+    with pytest.raises(InputError, match="exists already") as caught:
+        write_atomic(path, b"new", overwrite=False)
+    assert path.read_bytes() == b"old"
+    assert "--overwrite" in str(caught.value.hint)
+    write_atomic(path, b"new", overwrite=True)
+    assert path.read_bytes() == b"new"
+
+
+def test_a_file_made_meanwhile_by_another_process_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    real_open = os.open
+
+    def open_late(*arguments: object) -> int:
+        path.write_bytes(b"theirs")
+        monkeypatch.setattr(os, "open", real_open)
+        return real_open(*arguments)  # type: ignore[arg-type]  # passed through as they came
+
+    monkeypatch.setattr(os, "open", open_late)
+    with pytest.raises(InputError, match="exists already"):
+        write_atomic(path, b"ours", overwrite=False)
+    assert path.read_bytes() == b"theirs"
+    assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_when_writing_fails_the_old_file_stays_and_no_part_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_atomic(path, b"new", overwrite=True)
+    assert path.read_bytes() == b"old"
+    assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_reading_says_what_is_missing_or_too_large(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="bundle not found"):
+        read_bytes(tmp_path / "none", limit_bytes=10, what="bundle")
+    (tmp_path / "large").write_bytes(bytes(11))
+    with pytest.raises(InputError, match="exceeds the limit of 10 bytes"):
+        read_bytes(tmp_path / "large", limit_bytes=10, what="bundle")
+    with pytest.raises(InputError, match="Is a directory"):
+        read_bytes(tmp_path, limit_bytes=10, what="bundle")

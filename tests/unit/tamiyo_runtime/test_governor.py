@@ -1,0 +1,296 @@
+"""The governor: budgets hold whatever the policy asks for and however the board behaves.
+
+The energy law is checked in exact arithmetic: the governor's formulas only add, multiply and compare, so they run on
+fractions as well as on floats.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from itertools import accumulate
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamiyo_runtime.contracts.budget import Budget
+from tamiyo_runtime.contracts.errors import SchemaError
+from tamiyo_runtime.contracts.records import Reason
+from tamiyo_runtime.governor import SKIP, Governor, Grant, Limits, Proposal, State
+from tamiyo_runtime.options import Option, Options, is_subset
+
+GATES = [(False, False), (True, False), (False, True), (True, True)]
+
+
+def _options(
+    latency: tuple[Any, ...] = (1, 2, 3, 4),
+    energy: tuple[Any, ...] = (10, 20, 30, 40),
+    memory: tuple[int, ...] = (1, 1, 1, 1),
+    accuracy: tuple[float | None, ...] = (0.7, 0.8, 0.9, 0.95),
+) -> Options:
+    return Options(
+        [
+            Option(
+                configuration=f"c{index}",
+                gates=GATES[index],
+                latency_high_ms=latency[index],
+                energy_high_uj=energy[index],
+                memory_bytes=memory[index],
+                accuracy=accuracy[index],
+            )
+            for index in range(4)
+        ]
+    )
+
+
+def _ask(index: int) -> Proposal:
+    return Proposal(index, Reason.POLICY)
+
+
+def _decide(governor: Governor, state: State, index: int, *, slowdown: float = 1.0, now_ms: float = 0.0) -> Grant:
+    return governor.decide(state, _ask(index), slowdown=slowdown, now_ms=now_ms)[0]
+
+
+fractions = st.fractions(0, 1, max_denominator=50)
+steps = st.lists(
+    st.tuples(
+        st.fractions(0, 50, max_denominator=20),  # idle time before the sample, ms
+        st.fractions(Fraction(1, 2), 3, max_denominator=10),  # slowdown
+        st.integers(0, 3),  # proposal
+        fractions,  # share of the worst case that it really takes
+    ),
+    max_size=40,
+)
+
+
+@given(
+    steps=steps,
+    power=st.fractions(Fraction(1, 10), 20, max_denominator=10),
+    burst=st.fractions(5, 200, max_denominator=4),
+    deadline=st.fractions(1, 12, max_denominator=4),
+    costs=st.lists(st.fractions(Fraction(1, 4), 60, max_denominator=8), min_size=8, max_size=8),
+)
+def test_no_stretch_of_time_holds_more_energy_than_burst_plus_power_times_its_length(
+    steps: list[tuple[Fraction, Fraction, int, Fraction]],
+    power: Fraction,
+    burst: Fraction,
+    deadline: Fraction,
+    costs: list[Fraction],
+) -> None:
+    limits = Limits(
+        deadline_ms=deadline,  # type: ignore[arg-type]  # exact stand-ins for floats, here and below
+        power_mw=power,  # type: ignore[arg-type]
+        burst_uj=burst,  # type: ignore[arg-type]
+        margin=1,
+        dwell_ms=5,
+        reserve_share=Fraction(1, 4),  # type: ignore[arg-type]
+    )
+    governor = Governor(_options(latency=tuple(sorted(costs[:4])), energy=tuple(costs[4:])), limits)
+    now: Any = Fraction(0)
+    state = governor.start(now)
+    spent: list[tuple[Any, Any]] = []
+    for idle, slowdown, proposal, share in steps:
+        now += idle
+        grant, state = governor.decide(state, _ask(proposal), slowdown=slowdown, now_ms=now)  # type: ignore[arg-type]
+        assert 0 <= state.bucket_uj <= burst
+        if grant.option == SKIP:
+            continue
+        latency, energy = share * grant.worst_ms, share * grant.reserved_uj
+        assert latency <= deadline
+        spent.append((now, energy))
+        now += latency
+        state = governor.settle(state, grant, latency_ms=latency, energy_uj=energy, now_ms=now)
+        assert 0 <= state.bucket_uj <= burst
+    totals = [Fraction(0), *accumulate(energy for _, energy in spent)]
+    for first, (start, _) in enumerate(spent):
+        for last in range(first, len(spent)):
+            assert totals[last + 1] - totals[first] <= burst + power * (spent[last][0] - start)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.floats(0, 100), st.floats(0.5, 4), st.integers(0, 3), st.floats(0, 20)), min_size=1, max_size=60
+    ),
+    deadline=st.floats(1, 30),
+)
+def test_however_wrong_the_estimates_are_an_inference_within_its_admitted_worst_case_meets_the_deadline(
+    steps: list[tuple[float, float, int, float]], deadline: float
+) -> None:
+    governor = Governor(_options(), Limits(deadline_ms=deadline, dwell_ms=0))
+    state, now = governor.start(0.0), 0.0
+    for idle, slowdown, proposal, ratio in steps:
+        now += idle
+        grant, state = governor.decide(state, _ask(proposal), slowdown=slowdown, now_ms=now)
+        if grant.option == SKIP:
+            continue
+        assert grant.worst_ms * governor.limits.margin <= deadline * (1 + 1e-12)
+        assert grant.worst_ms >= grant.high_ms
+        latency = ratio * grant.high_ms
+        state = governor.settle(state, grant, latency_ms=latency, energy_uj=0.0, now_ms=now)
+        assert state.correction >= 1
+
+
+def test_a_board_that_is_slower_than_estimated_is_skipped_soon_and_tried_again_when_it_recovers() -> None:
+    governor = Governor(_options(), Limits(deadline_ms=2.0))
+    state, now, misses, ran = governor.start(0.0), 0.0, 0, []
+    for sample in range(300):
+        really = 4.0 if sample < 100 else 0.9  # times the estimate's upper end; 2 is the most that fits
+        grant, state = governor.decide(state, _ask(0), slowdown=1.0, now_ms=now)
+        now += 10
+        ran.append(grant.option != SKIP)
+        if grant.option != SKIP:
+            misses += really * grant.high_ms > 2.0
+            state = governor.settle(state, grant, latency_ms=really * grant.high_ms, energy_uj=0.0, now_ms=now)
+    assert misses < 25
+    assert sum(ran[50:100]) < 15
+    assert all(ran[140:])
+
+
+def test_one_preempted_inference_stops_nothing() -> None:
+    governor = Governor(_options(), Limits(deadline_ms=2.0))
+    state = governor.start(0.0)
+    grant, state = governor.decide(state, _ask(0), slowdown=1.0, now_ms=0.0)
+    state = governor.settle(state, grant, latency_ms=50.0, energy_uj=0.0, now_ms=50.0)
+    assert _decide(governor, state, 0, now_ms=60.0).option == 0
+
+
+def test_the_proposal_is_granted_when_it_fits() -> None:
+    governor = Governor(_options(), Limits(deadline_ms=5.0))
+    for index in range(4):
+        grant = _decide(governor, governor.start(0.0), index)
+        assert (grant.option, grant.reason) == (index, Reason.POLICY)
+
+
+@pytest.mark.parametrize(
+    ("limits", "proposal", "granted", "reason"),
+    [
+        (Limits(deadline_ms=3.5), 3, 2, Reason.LATENCY),  # the best subset
+        (Limits(deadline_ms=2.2), 3, 1, Reason.LATENCY),
+        (Limits(deadline_ms=2.2), 2, 0, Reason.LATENCY),  # c1 is better and fits, but is no subset of what was asked
+        (Limits(burst_uj=35.0, power_mw=1.0), 3, 2, Reason.ENERGY),
+        (Limits(memory_bytes=7), 3, 1, Reason.MEMORY),
+    ],
+)
+def test_else_the_most_accurate_subset_of_the_proposal_that_fits(
+    limits: Limits, proposal: int, granted: int, reason: Reason
+) -> None:
+    governor = Governor(_options(memory=(5, 6, 8, 9)), limits)
+    grant = _decide(governor, governor.start(0.0), proposal)
+    assert (grant.option, grant.reason) == (granted, reason)
+
+
+def test_where_no_subset_fits_any_other_may_run() -> None:
+    """A grouped seed can make a larger configuration cheaper in memory than the one proposed."""
+    governor = Governor(_options(memory=(9, 9, 5, 9)), Limits(memory_bytes=6))
+    assert _decide(governor, governor.start(0.0), 1).option == 2
+
+
+@given(
+    proposal=st.integers(0, 3),
+    slowdown=st.floats(0.5, 5),
+    limits=st.builds(
+        Limits,
+        deadline_ms=st.floats(0.5, 20),
+        power_mw=st.just(1.0),
+        burst_uj=st.floats(5, 300),
+        memory_bytes=st.integers(1, 10),
+    ),
+    memory=st.lists(st.integers(1, 10), min_size=4, max_size=4),
+    broken=st.frozensets(st.integers(1, 3)),
+)
+def test_a_grant_is_always_admissible_and_a_skip_means_that_nothing_was(
+    proposal: int, slowdown: float, limits: Limits, memory: list[int], broken: frozenset[int]
+) -> None:
+    options = _options(memory=tuple(memory))
+    governor = Governor(options, limits, broken)
+    grant = _decide(governor, governor.start(0.0), proposal, slowdown=slowdown)
+    fits = [i for i in range(4) if governor.refusal(i, slowdown, limits.burst_uj) is None]
+    if not fits:
+        assert grant.option == SKIP
+        assert grant.reason in {Reason.SKIP_LATENCY, Reason.SKIP_ENERGY}
+        return
+    assert grant.option in fits
+    assert grant.option not in broken
+    subsets = [i for i in fits if is_subset(GATES[i], GATES[proposal])]
+    if subsets:
+        assert is_subset(GATES[grant.option], GATES[proposal])
+    if proposal in fits:
+        assert grant.option == proposal
+
+
+def test_a_skip_says_which_limit_even_the_bare_host_breaks() -> None:
+    late = Governor(_options(), Limits(deadline_ms=1.0))
+    assert _decide(late, late.start(0.0), 3, slowdown=2.0).reason is Reason.SKIP_LATENCY
+    poor = Governor(_options(), Limits(burst_uj=12.0, power_mw=1.0))
+    assert _decide(poor, poor.start(0.0)._replace(bucket_uj=3.0), 0).reason is Reason.SKIP_ENERGY
+
+
+def test_going_down_is_immediate_and_going_up_waits() -> None:
+    governor = Governor(_options(), Limits(deadline_ms=9.0, dwell_ms=1000.0))
+    _, state = governor.decide(governor.start(0.0), _ask(3), slowdown=1.0, now_ms=0.0)
+    down, state = governor.decide(state, _ask(0), slowdown=1.0, now_ms=1.0)
+    assert (down.option, down.reason) == (0, Reason.POLICY)
+    for now_ms in (2.0, 500.0, 1000.0):
+        held, state = governor.decide(state, _ask(3), slowdown=1.0, now_ms=now_ms)
+        assert (held.option, held.reason) == (0, Reason.HYSTERESIS)
+    assert _decide(governor, state, 3, now_ms=1001.0).option == 3
+
+
+def test_going_up_needs_a_reserve_of_energy_but_staying_does_not() -> None:
+    governor = Governor(_options(), Limits(burst_uj=100.0, power_mw=1.0, dwell_ms=0.0))
+    low = governor.start(0.0)._replace(current=0, bucket_uj=50.0)
+    assert _decide(governor, low, 3).reason is Reason.ENERGY  # 40 + a reserve of 25 is more than 50
+    assert _decide(governor, low._replace(bucket_uj=66.0), 3).option == 3
+    assert _decide(governor, low._replace(current=3), 3).option == 3
+
+
+def test_a_new_budget_keeps_what_is_in_the_bucket_up_to_its_own_burst() -> None:
+    governor = Governor(_options(), Limits(burst_uj=100.0, power_mw=1.0))
+    state = governor.start(0.0)._replace(bucket_uj=60.0)
+    tight, after = governor.under(Limits(burst_uj=20.0, power_mw=1.0), state, 10.0)
+    assert tight.level_uj(after, 10.0) == 20.0
+    wide, after = governor.under(Limits(burst_uj=500.0, power_mw=1.0), state, 10.0)
+    assert wide.level_uj(after, 10.0) == 70.0
+    free, after = governor.under(Limits(), state, 10.0)
+    assert free.fill(after, 10.0) == 1.0
+    again, after = free.under(Limits(burst_uj=100.0, power_mw=1.0), after, 20.0)
+    assert again.fill(after, 20.0) == 1.0
+
+
+def test_what_was_not_used_comes_back_and_an_overrun_is_paid() -> None:
+    governor = Governor(_options(), Limits(burst_uj=100.0, power_mw=0.0))
+    grant, state = governor.decide(governor.start(0.0), _ask(3), slowdown=1.0, now_ms=0.0)
+    assert state.bucket_uj == 60.0
+    assert governor.settle(state, grant, latency_ms=1.0, energy_uj=15.0, now_ms=1.0).bucket_uj == 85.0
+    assert governor.settle(state, grant, latency_ms=1.0, energy_uj=55.0, now_ms=1.0).bucket_uj == 45.0
+
+
+def test_limits_are_those_of_the_budget_and_absent_ones_do_not_bind() -> None:
+    limits = Limits.of(Budget(latency_ms=5.0, power_mw=2.0, energy_burst_uj=30.0, memory_bytes=7))
+    assert (limits.deadline_ms, limits.power_mw, limits.burst_uj, limits.memory_bytes) == (5.0, 2.0, 30.0, 7)
+    free = Governor(_options(), Limits.of(Budget()))
+    state = free.start(0.0)
+    for now_ms in range(100):
+        grant, state = free.decide(state, _ask(3), slowdown=50.0, now_ms=float(now_ms))
+        assert grant.option == 3
+        state = free.settle(state, grant, latency_ms=9.0, energy_uj=1e9, now_ms=float(now_ms))
+    assert math.isinf(state.bucket_uj)
+    with pytest.raises(SchemaError, match="margin"):
+        Limits(margin=0.9)
+
+
+def test_unmeasured_options_come_after_measured_ones_and_more_seeds_first() -> None:
+    assert _options(accuracy=(0.7, None, 0.9, None)).best_first == (2, 0, 3, 1)
+
+
+def test_equal_accuracy_prefers_the_cheaper() -> None:
+    assert _options(accuracy=(0.9, 0.9, 0.8, 0.9)).best_first == (0, 1, 3, 2)
+
+
+def test_gates_that_are_no_option_find_the_best_one_within_them() -> None:
+    options = Options([_options().items[0], _options().items[1]])
+    assert options.find((True, True)) == (1, False)
+    assert options.find((False, True)) == (0, False)
+    assert options.find((True, False)) == (1, True)

@@ -1,0 +1,1 @@
+"""The demo: the whole path on one machine, ending in a report one can look at."""

@@ -1,0 +1,59 @@
+"""A run and its bundles, made once by the real commands on very little work, shared by all integration tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TARGETS = ("x86-64", "raspberry-pi-4", "edge-tpu")
+
+Tamiyo = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for keys for the whole session, so that bundles made once stay trusted."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def tamiyo(home: Path) -> Tamiyo:
+    """Run a command as a user would: another process, its exit code, what it printed."""
+
+    def run(*arguments: object, timeout_s: float = 280.0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tamiyo_runtime.cli.main", *map(str, arguments)]
+        environment = {**os.environ, "TAMIYO_HOME": str(home), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_folder(tamiyo: Tamiyo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the smoke preset."""
+    folder = tmp_path_factory.mktemp("train") / "digits"
+    result = tamiyo("train", folder, "--smoke")
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundles(tamiyo: Tamiyo, run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A bundle for each target."""
+    folder = tmp_path_factory.mktemp("bundles")
+    made = {}
+    for target in TARGETS:
+        made[target] = folder / f"{target}.tamiyo"
+        result = tamiyo(
+            "export", run_folder, "--target", target, "--out", made[target], "--accuracy-floor", "0", "--smoke"
+        )
+        assert result.returncode == 0, result.stderr
+    return made

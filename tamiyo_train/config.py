@@ -45,13 +45,18 @@ class Episode:
     """One growth episode: ``steps`` of training with ``decisions`` decisions evenly spaced, then consolidation.
 
     ``blend_windows``: windows over which a seed of intensity 1 is blended in. ``min_age``: windows a seed trains before
-    it may be advanced. ``gate_dropout``: share of consolidation steps that run a random subset of the seeds.
+    it may be advanced. ``consolidation_rate``: learning rate at the start of consolidation over the peak; growth ends
+    there too, and consolidation falls to 0. ``gate_dropout`` and ``consolidation_dropout``: share of the steps that run
+    a random subset of the fossilised seeds. ``gradient_limit``: largest L2 norm of the gradient of host or seed.
     """
 
     steps: int = 240
     decisions: int = 16
     consolidation_steps: int = 0
-    gate_dropout: float = 0.5
+    consolidation_rate: float = 0.3
+    gate_dropout: float = 0.3
+    consolidation_dropout: float = 0.5
+    gradient_limit: float = 1.0
     batch: int = 128
     learning_rate: float = 1e-2
     warmup_share: float = 0.1
@@ -70,7 +75,8 @@ class Episode:
             f"must be a multiple of the {self.decisions} decisions, got {self.steps}",
         )
         require(self.consolidation_steps >= 0, "consolidation_steps", "must not be negative")
-        require(0 <= self.gate_dropout <= 1, "gate_dropout", "must be in [0, 1]")
+        for name in ("gate_dropout", "consolidation_dropout"):
+            require(0 <= getattr(self, name) <= 1, name, "must be in [0, 1]")
         require(self.batch > 1, "batch", "batch norm needs at least 2 samples")
 
     @property
@@ -88,13 +94,13 @@ class Episode:
 class Teaching:
     """How the policy is cloned. ``temperature``: scale of the advantage (standard deviations) in exp(advantage / t)."""
 
-    steps: int = 1500
+    steps: int = 900
     batch: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     temperature: float = 0.5
     weight_limit: float = 8.0
-    running_samples: int = 30_000
+    running_samples: int = 12_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +117,7 @@ class TrainConfig:
     evaluation_episodes: int = 4
     workers: int = 2
     collect: Episode = field(default_factory=Episode)
-    final: Episode = field(default_factory=lambda: Episode(steps=480, decisions=16, consolidation_steps=160))
+    final: Episode = field(default_factory=lambda: Episode(steps=560, decisions=16, consolidation_steps=160))
     teaching: Teaching = field(default_factory=Teaching)
 
     def __post_init__(self) -> None:

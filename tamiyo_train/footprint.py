@@ -91,9 +91,7 @@ def pointwise(kind: Kind, elements: int, *, operands: int = 1) -> Layer:
 def mean(shape: Shape) -> Layer:
     """The mean over height and width, kept as (C, 1, 1)."""
     channels, height, width = shape
-    return Layer(
-        kind=Kind.MEAN, params=0, macs=0, input_elements=channels * height * width, output_elements=channels
-    )
+    return Layer(kind=Kind.MEAN, params=0, macs=0, input_elements=channels * height * width, output_elements=channels)
 
 
 def size(shape: Shape) -> int:

@@ -104,15 +104,15 @@ class Pricer:
         )
 
     def default_budget(self, host: Graphs) -> GrowthBudget:
-        """16 times the bare host's parameters, 24 times its MACs, and the profile's own latency and memory budget."""
+        """24 times the bare host's parameters, 32 times its MACs, and the profile's own latency and memory budget."""
         cost = self.price(host)
         limits = self._profile.budget() if self._profile is not None else None
         return GrowthBudget(
-            params=16 * cost.params,
-            macs=24 * cost.macs,
+            params=24 * cost.params,
+            macs=32 * cost.macs,
             latency_ms=limits.latency_ms if limits else None,
             memory_bytes=limits.memory_bytes if limits else None,
-            energy_uj=None if cost.energy_uj is None else 8 * cost.energy_uj,
+            energy_uj=None if cost.energy_uj is None else 4 * cost.energy_uj,
         )
 
 

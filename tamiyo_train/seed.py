@@ -1,4 +1,4 @@
-"""A host with seeds in its slots: blending, the held pass that trains a newborn, and evaluation that changes nothing."""
+"""A host with seeds in its slots: blending, the held pass that trains a newborn, evaluation that changes nothing."""
 
 from __future__ import annotations
 
@@ -161,4 +161,3 @@ def held_loss(
         for param, gradient in zip(params, torch.autograd.grad(loss, params), strict=True):
             param.grad = gradient
     return loss.detach()
-

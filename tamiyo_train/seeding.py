@@ -1,4 +1,4 @@
-"""Randomness that is always passed in: derived seeds, generators, and initialisation that leaves torch's own state alone."""
+"""Randomness that is always passed in: derived seeds, generators, and initialisation that leaves no trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the policy is told while a network grows. Reading changes nothing: no weight, buffer, mode, gradient or generator.
+"""What the policy is told while a network grows. Reading changes nothing: no weight, buffer, mode or generator.
 
 Every figure is taken on the gate split, with the network as it stands. A seed in TRAINING does not yet touch the
 output; its drift and contribution are those it would have if it were switched on fully.

@@ -1,7 +1,7 @@
 """Trains a grown network: one optimiser with a group for the host and one a seed, on a fixed schedule.
 
-The learning rate warms up linearly and falls along a cosine to zero at the last step of the episode, so what grows
-early has more of it: a fixed horizon makes timing matter. Everything random comes from named generators.
+The learning rate warms up linearly and falls along a cosine, so what grows early has more of it: a fixed horizon makes
+timing matter. Everything random comes from named generators.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class StepResult:
 class Trainer:
     """A network, its optimiser, its data and its generators. ``training_macs`` counts work done, rollbacks included."""
 
-    def __init__(self, network: GrownNetwork, data: Tensors, config: Episode, *, seed: int) -> None:
+    def __init__(
+        self, network: GrownNetwork, data: Tensors, config: Episode, *, seed: int, planted: bool = False
+    ) -> None:
+        """``planted``: the network holds seeds already; each gets its group as if it had been planted here."""
         self.network = network
         self.data = data
         self.config = config
@@ -48,6 +51,10 @@ class Trainer:
         self.generators = {name: generator(seed, name) for name in ("batches", "gates")}
         groups = [{"params": list(network.trunk.parameters()), "name": HOST, "rate": 1.0, "born": -SEED_WARMUP_STEPS}]
         self.optimiser = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+        if planted:
+            for slot, occupant in enumerate(network.seeds):
+                if occupant is not None:
+                    self.plant(slot, occupant)
 
     def plant(self, slot: int, seed: Seed) -> None:
         """Put a seed into a slot and give it an optimiser group with fresh moments."""
@@ -68,20 +75,23 @@ class Trainer:
         self.network.plant(slot, None)
 
     def learning_rate(self) -> float:
-        """The host's learning rate at the present step."""
-        total = self.config.total_steps
-        warm = max(1, round(self.config.warmup_share * total))
-        if self.step_index < warm:
-            return self.config.learning_rate * (self.step_index + 1) / warm
-        progress = (self.step_index - warm) / max(1, total - warm)
-        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        """The host's learning rate at the present step: growth's own schedule, then consolidation's."""
+        config, step = self.config, self.step_index
+        if step >= config.steps:
+            progress = (step - config.steps) / max(1, config.consolidation_steps)
+            return config.consolidation_rate * config.learning_rate * _cosine(progress, 0.0)
+        warm = max(1, round(config.warmup_share * config.steps))
+        if step < warm:
+            return config.learning_rate * (step + 1) / warm
+        floor = config.consolidation_rate if config.consolidation_steps else 0.0
+        return config.learning_rate * _cosine((step - warm) / max(1, config.steps - warm), floor)
 
     def step(self, *, consolidate: bool = False) -> StepResult:
         """One update of host and seeds on one batch.
 
-        Blended seeds learn with the host. Seeds in TRAINING learn in a second pass with the host held. When
-        ``consolidate`` is set, batch norms keep their statistics and some steps run a random subset of the seeds, so
-        that every configuration is trained as it will be run.
+        Blended seeds learn with the host. Seeds in TRAINING learn in a second pass with the host held. Some steps run
+        a random subset of the fossilised seeds, so that every configuration learns to work; when ``consolidate`` is
+        set these are more, and batch norms keep their statistics: each configuration is trained as it will be run.
         """
         network = self.network
         self._set_rates()
@@ -90,15 +100,17 @@ class Trainer:
         network.train()
         if consolidate:
             with norms_held(network):
-                logits = network(x, self._drawn_alphas())
+                logits = network(x, self._drawn_alphas(self.config.consolidation_dropout))
         else:
-            logits = network(x)
+            logits = network(x, self._drawn_alphas(self.config.gate_dropout))
         loss = F.cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         seed_loss = None
         training = network.slots_in(State.TRAINING)
         if training:
             seed_loss = float(held_loss(network, x, training, lambda logits: F.cross_entropy(logits, y)))
+        for group in self.optimiser.param_groups:  # one by one: a newborn must not touch the host's step
+            torch.nn.utils.clip_grad_norm_(group["params"], self.config.gradient_limit)
         self.optimiser.step()
         self._account(training)
         self.step_index += 1
@@ -150,14 +162,15 @@ class Trainer:
             age = self.step_index - group["born"]
             group["lr"] = rate * group["rate"] * min(1.0, (age + 1) / SEED_WARMUP_STEPS)
 
-    def _drawn_alphas(self) -> list[float]:
-        """The seeds' alphas, or with probability ``gate_dropout`` those of a uniformly drawn subset."""
+    def _drawn_alphas(self, dropout: float) -> list[float]:
+        """The seeds' alphas; with probability ``dropout`` each fossilised seed is left out with probability 1/2."""
         gates = self.generators["gates"]
         alphas = list(self.network.alphas())
-        subset = float(torch.rand((), generator=gates)) < self.config.gate_dropout
-        coins = torch.rand(len(alphas), generator=gates) < 0.5  # drawn either way: the stream does not fork
-        if subset:
-            alphas = [alpha if keep else 0.0 for alpha, keep in zip(alphas, coins.tolist(), strict=True)]
+        drop = float(torch.rand((), generator=gates)) < dropout
+        coins = torch.rand(len(alphas), generator=gates).tolist()  # drawn either way: the stream does not fork
+        if drop:
+            for slot in self.network.slots_in(State.FOSSILISED):
+                alphas[slot] = alphas[slot] if coins[slot] < 0.5 else 0.0
         return alphas
 
     def _account(self, training: tuple[int, ...]) -> None:
@@ -167,6 +180,11 @@ class Trainer:
         for slots in passes:
             macs = Footprint.of(layer for piece in network.graphs(only=slots) for layer in piece).macs
             self.training_macs += BACKWARD_FACTOR * self.config.batch * macs
+
+
+def _cosine(progress: float, floor: float) -> float:
+    """From 1 to ``floor`` as progress goes from 0 to 1."""
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 def _group(slot: int) -> str:

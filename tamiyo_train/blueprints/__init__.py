@@ -2,9 +2,17 @@
 
 from tamiyo_train.blueprints import (  # noqa: F401  (they register themselves)
     bottleneck as _bottleneck,
+)
+from tamiyo_train.blueprints import (
     depthwise as _depthwise,
+)
+from tamiyo_train.blueprints import (
     no_op as _no_op,
+)
+from tamiyo_train.blueprints import (
     squeeze_excite as _squeeze_excite,
+)
+from tamiyo_train.blueprints import (
     wide_conv as _wide_conv,
 )
 from tamiyo_train.blueprints.base import Blueprint, Domain, blueprints

@@ -24,7 +24,8 @@ class BottleneckSeed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The input plus a correction of rank k at most."""
-        return x + self.up(self.act(self.down(x)))
+        delta: torch.Tensor = self.up(self.act(self.down(x)))
+        return x + delta
 
 
 class Bottleneck:

@@ -24,7 +24,8 @@ class DepthwiseSeed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The input plus a spatial correction."""
-        return x + self.mix(self.act(self.depthwise(x)))
+        delta: torch.Tensor = self.mix(self.act(self.depthwise(x)))
+        return x + delta
 
 
 class Depthwise:

@@ -27,7 +27,8 @@ class WideConvSeed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The input plus what 4d new neurons add."""
-        return x + self.project(self.act(self.widen(x)))
+        delta: torch.Tensor = self.project(self.act(self.widen(x)))
+        return x + delta
 
 
 class WideConv:

@@ -42,7 +42,7 @@ class Masks:
     @property
     def operation(self) -> NDArray[np.bool_]:
         """(operations,) bool: WAIT always, the others where a slot allows them."""
-        allowed = self.slot.any(axis=1)
+        allowed: NDArray[np.bool_] = np.asarray(self.slot.any(axis=1))
         allowed[Operation.WAIT] = True
         return allowed
 
@@ -81,9 +81,7 @@ def probabilities(logits: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArr
     return np.asarray(weights / weights.sum())
 
 
-def choose(
-    output: NDArray[np.float32], masks: Masks, heads: Heads, rng: np.random.Generator | None = None
-) -> Action:
+def choose(output: NDArray[np.float32], masks: Masks, heads: Heads, rng: np.random.Generator | None = None) -> Action:
     """The most likely action factor by factor, or a sample when a generator is given. ``output``: (heads.size,)."""
     where, shapes = heads.slices(), heads.shapes()
 

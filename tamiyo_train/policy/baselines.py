@@ -34,9 +34,14 @@ class Waiting:
 
 
 class RandomDecider:
-    """Operation, slot, blueprint and intensity drawn uniformly from what is allowed, factor by factor."""
+    """Operation, slot, blueprint and intensity drawn from what is allowed, factor by factor.
+
+    Uniformly, but for PRUNE, which is legal whenever anything grows and would undo nearly all of it: it is drawn
+    ``PRUNE_WEIGHT`` times as often as each other operation.
+    """
 
     name = "random"
+    PRUNE_WEIGHT = 0.1
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -44,7 +49,9 @@ class RandomDecider:
     def decide(self, observation: Observation) -> Action:
         """A legal action."""
         masks, rng = observation.masks, self._rng
-        operation = Operation(int(rng.choice(np.flatnonzero(masks.operation))))
+        weights = masks.operation.astype(np.float64)
+        weights[Operation.PRUNE] *= self.PRUNE_WEIGHT
+        operation = Operation(int(rng.choice(len(weights), p=weights / weights.sum())))
         if operation is Operation.WAIT:
             return WAIT
         slot = int(rng.choice(np.flatnonzero(masks.slot[operation])))

@@ -92,9 +92,7 @@ def check_samples(x: NDArray[np.generic], y: NDArray[np.generic], *, spec: Input
         raise InputError(f"no sample of class {missing[0]}", hint="every class must be present to split by class")
 
 
-def stratified(
-    y: NDArray[np.int64], shares: tuple[float, ...], *, rng: np.random.Generator
-) -> list[NDArray[np.int64]]:
+def stratified(y: NDArray[np.int64], shares: tuple[float, ...], *, rng: np.random.Generator) -> list[NDArray[np.int64]]:
     """Indices of disjoint parts with the given shares of every class, each part in ascending order.
 
     Shares sum to 1; within a class, part k ends at round(n * (shares[0] + ... + shares[k])). Raises InputError when a

@@ -1,0 +1,88 @@
+"""What growth episodes leave for the policy to learn from: plain arrays, a row a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tamiyo_train.env import GrowthEnv, Outcome, WindowReport
+from tamiyo_train.policy.actions import Action, Decider, Masks, Observation
+
+DRIFT_RISK = 0.5
+"""Drift (95th percentile) a window must reach to count as risky."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """N decisions. ``action``: operation, slot, blueprint, intensity; ``utility``: of the episode each belongs to.
+
+    ``safety``: drift was risky, a rollback was needed, a seed was culled by a gate or the governor in the window after
+    the decision; ``hardware``: latency and memory within the budget after it. Both 0 or 1.
+    """
+
+    observation: NDArray[np.float32]
+    slot_mask: NDArray[np.bool_]
+    blueprint_mask: NDArray[np.bool_]
+    action: NDArray[np.int64]
+    utility: NDArray[np.float32]
+    safety: NDArray[np.float32]
+    hardware: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    @property
+    def operation_mask(self) -> NDArray[np.bool_]:
+        """(N, operations): WAIT always, the others where a slot allows them."""
+        allowed: NDArray[np.bool_] = np.asarray(self.slot_mask.any(axis=2))
+        allowed[:, 0] = True
+        return allowed
+
+
+def concatenate(parts: Sequence[Experience]) -> Experience:
+    """All decisions of all parts, in order."""
+    return Experience(
+        **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Experience)}
+    )
+
+
+class Recorder:
+    """A decider that passes another's decisions on and keeps what it saw."""
+
+    def __init__(self, inner: Decider) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._observations: list[Observation] = []
+        self._actions: list[Action] = []
+
+    def decide(self, observation: Observation) -> Action:
+        """The inner decider's action."""
+        action = self._inner.decide(observation)
+        self._observations.append(observation)
+        self._actions.append(action)
+        return action
+
+    def experience(self, windows: Sequence[WindowReport], outcome: Outcome) -> Experience:
+        """What was seen, with what came of it."""
+        masks: list[Masks] = [observation.masks for observation in self._observations]
+        return Experience(
+            observation=np.stack([observation.vector for observation in self._observations]),
+            slot_mask=np.stack([mask.slot for mask in masks]),
+            blueprint_mask=np.stack([mask.blueprint for mask in masks]),
+            action=np.asarray([(a.operation, a.slot, a.blueprint, a.intensity) for a in self._actions], dtype=np.int64),
+            utility=np.full(len(masks), outcome.utility, dtype=np.float32),
+            safety=np.asarray([(w.drift > DRIFT_RISK, w.panics > 0, w.culled > 0) for w in windows], dtype=np.float32),
+            hardware=np.asarray([(w.latency_ok, w.memory_ok) for w in windows], dtype=np.float32),
+        )
+
+
+def record(env: GrowthEnv, decider: Decider) -> tuple[Experience, Outcome]:
+    """Play an episode to its end and keep what can be learned from it."""
+    recorder = Recorder(decider)
+    while not env.done:
+        env.act(recorder.decide(env.observe()))
+    outcome = env.finish()
+    return recorder.experience(env.windows, outcome), outcome

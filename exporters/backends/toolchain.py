@@ -1,0 +1,67 @@
+"""The export toolchain, imported late and kept quiet.
+
+The converters write progress and warnings to both standard streams, some of it from C++; a library that never prints
+has to catch that at the level of file descriptors. What was caught is shown only when a tool fails.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tamiyo_runtime.contracts.errors import IncompatibleError, MissingExtraError
+
+EXTRA = "export"
+_TAIL = 200
+
+
+def tool(module: str) -> Any:
+    """Import a module of the toolchain; raises MissingExtraError naming the extra. Any: these ship no types."""
+    os.environ.setdefault("LITERT_TORCH_SHOW_PROGRESS", "n")
+    try:
+        with quiet():
+            return importlib.import_module(module)
+    except ImportError as exc:
+        raise MissingExtraError(module.partition(".")[0], EXTRA) from exc
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Divert both standard streams of the process, C++ included, to a temporary file while a tool runs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, handle in enumerate(kept, start=1):
+                os.dup2(handle, number)
+                os.close(handle)
+
+
+@contextmanager
+def converting(what: str, tool_name: str) -> Iterator[None]:
+    """Run a converter quietly; whatever it raises becomes an IncompatibleError that names ``what`` was converted."""
+    try:
+        with quiet():
+            yield
+    except MissingExtraError:
+        raise
+    except Exception as exc:  # converters raise anything from RuntimeError to bare Exception
+        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        raise IncompatibleError(
+            f"{what}: {tool_name} does not take it: {first[:_TAIL]}",
+            hint="write the part with convolutions, linear layers, element-wise operators, means and reshapes",
+        ) from exc

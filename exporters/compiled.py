@@ -1,0 +1,61 @@
+"""Compiled forms of a network, between the steps that make them and the bundle that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from device_profiles.cost import Op, estimate
+from device_profiles.profile import Profile
+from exporters.backends.flatbuffer import read_model
+from exporters.ops.counting import count
+from exporters.targets import VariantRecipe
+from tamiyo_runtime.contracts.cost import Cost
+from tamiyo_runtime.contracts.plan import Graph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """A graph: its file's contents, the contract's description of it, and its operators for the cost model."""
+
+    graph: Graph
+    data: bytes
+    ops: tuple[Op, ...]
+
+    @classmethod
+    def of_tflite(cls, data: bytes, *, file: str) -> Artefact:
+        """A TFLite file, described by what is in it."""
+        model = read_model(data)
+        return cls(graph=model.graph(file), data=data, ops=count(model.operators))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """One variant: graphs by name, the chain of each configuration, and the operators each chain invokes."""
+
+    recipe: VariantRecipe
+    artefacts: Mapping[str, Artefact]
+    chains: Mapping[str, tuple[str, ...]]
+    work: Mapping[str, tuple[tuple[Op, ...], ...]]
+
+    @classmethod
+    def of_chains(
+        cls, recipe: VariantRecipe, artefacts: Mapping[str, Artefact], chains: Mapping[str, tuple[str, ...]]
+    ) -> Compiled:
+        """A variant whose chains cost what their graphs cost."""
+        work = {name: tuple(artefacts[graph].ops for graph in chain) for name, chain in chains.items()}
+        return cls(recipe=recipe, artefacts=artefacts, chains=chains, work=work)
+
+    def cost(self, profile: Profile, configuration: str) -> Cost:
+        """Cost of one inference of a configuration."""
+        return estimate(profile, self.work[configuration], precision=self.recipe.precision)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all graphs."""
+        return sum(len(artefact.data) for artefact in self.artefacts.values())
+
+
+def graph_file(recipe: VariantRecipe, graph: str) -> str:
+    """Path of a graph inside the bundle."""
+    return f"graphs/{recipe.id}/{graph}.{recipe.format.value}"

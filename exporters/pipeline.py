@@ -1,0 +1,221 @@
+"""The export: seven steps in order, each a function from what came before, with a report of each.
+
+``plan`` says what an export would do without doing it; ``export`` does it. Nothing is written before the last step, and
+nothing is left behind by a failure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from device_profiles.loader import load_profile
+from device_profiles.profile import Profile
+from exporters import pareto
+from exporters.compiled import Compiled
+from exporters.report import SCHEMA, ExportReport, RunnableReport, StepReport, VariantReport
+from exporters.request import ExportRequest
+from exporters.steps import budget as budget_step
+from exporters.steps import capture, floats, int8, package, placement, vendor
+from exporters.steps.budget import Budgeted
+from exporters.steps.capture import Captured
+from exporters.steps.int8 import Quantised
+from exporters.steps.outcome import Outcome
+from exporters.targets import Target, targets
+from exporters.validate import check_request
+from tamiyo_runtime.contracts.budget import Budget
+from tamiyo_runtime.contracts.errors import BudgetError, InputError
+from tamiyo_runtime.contracts.plan import Layout
+from tamiyo_runtime.signing import SigningKey
+
+STEPS = (
+    "capture network",
+    "budget check",
+    "export float graphs",
+    "quantise int8 static",
+    "operator placement",
+    "vendor compile",
+    "package + self-test",
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEvent:
+    """A step begins (``report`` None) or has ended."""
+
+    number: int
+    total: int
+    name: str
+    report: StepReport | None = None
+
+
+OnStep = Callable[[StepEvent], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What an export would do: the target's recipe, the profile, the budget it is held to and the file it makes."""
+
+    target: Target
+    profile: Profile
+    budget: Budget
+    out: Path
+
+
+def plan(target: str, out: Path, *, budget: Budget | None, overwrite: bool) -> Plan:
+    """Resolve a target and check the output; raises UnknownNameError or InputError before any work is done."""
+    recipe = targets.get(target)
+    profile = load_profile(recipe.profile)
+    if out.is_dir():
+        raise InputError(f"{out} is a folder", hint="--out names the bundle's file, such as net.tamiyo")
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} exists already", hint="pass --overwrite to replace it")
+    return Plan(target=recipe, profile=profile, budget=profile.budget() if budget is None else budget, out=out)
+
+
+def export(
+    request: ExportRequest,
+    target: str,
+    out: Path,
+    *,
+    key: SigningKey,
+    overwrite: bool = False,
+    strict: bool = False,
+    on_step: OnStep | None = None,
+) -> ExportReport:
+    """Compile ``request`` for ``target`` into the signed bundle ``out``.
+
+    Raises InputError or UnknownNameError for what the caller can mend, BudgetError or AccuracyFloorError when limits are
+    not met, IncompatibleError when the network cannot be converted or, if ``strict``, would not run on the accelerator
+    alone, MissingExtraError and MissingToolError, IntegrityError when the self-test fails. On any of these ``out`` is as
+    it was.
+    """
+    resolved = plan(target, out, budget=request.budget, overwrite=overwrite)
+    check_request(request)
+    log = _Log(on_step)
+    recipe, profile, limits = resolved.target, resolved.profile, resolved.budget
+
+    captured = log.step(lambda: capture.run(request))
+    budgeted = log.step(lambda: budget_step.run(captured, profile, limits, recipe.variants[0]))
+    wholes = _choose_wholes(captured, budgeted, recipe)
+    float_graphs = log.step(lambda: floats.run(captured, recipe, budgeted, wholes))
+    quantised = log.step(lambda: int8.run(captured, recipe, float_graphs))
+
+    def place() -> tuple[tuple[tuple[Compiled, ...], tuple[placement.Placement, ...]], Outcome]:
+        variants, placed, outcome = placement.run(quantised.compiled, recipe, strict=strict)
+        host = captured.network.host.id
+        for variant in variants[:1]:  # the estimate of step 2, made again of the files that ship
+            budget_step.check_host(variant.cost(profile, host), limits, profile, budgeted.parts)
+        return (variants, placed), outcome
+
+    compiled, placements = log.step(place)
+    vendor_files = log.step(lambda: vendor.run(compiled, recipe, strict=strict))
+    if strict and log.warnings:
+        raise BudgetError(
+            f"--strict: {'; '.join(f'{step.name}: {step.message}' for step in log.warnings)}",
+            hint="mend what the warnings say, or leave --strict out",
+        )
+    report = ExportReport(
+        schema=SCHEMA,
+        name=request.name,
+        target=recipe.name,
+        profile=f"{profile.id} r{profile.revision}",
+        profile_sha256=profile.sha256,
+        classes=len(request.classes),
+        test_samples=len(request.test_inputs),
+        accuracy_floor=quantised.floor,
+        steps=tuple(log.reports),
+        parts=budgeted.parts,
+        variants=tuple(_variant_report(variant, quantised, profile) for variant in compiled),
+        placement=placements,
+        vendor=vendor_files.report,
+    )
+    ready = package.contents(
+        captured,
+        recipe,
+        profile=profile,
+        budget=limits,
+        budgeted=budgeted,
+        floats=float_graphs,
+        quantised=quantised,
+        compiled=compiled,
+        vendor=vendor_files,
+    )
+    written = log.step(lambda: package.run(ready, report.stored(), out, key=key, overwrite=overwrite))
+    return replace(report, steps=tuple(log.reports), bundle_bytes=written)
+
+
+def _choose_wholes(captured: Captured, budgeted: Budgeted, recipe: Target) -> tuple[str, ...]:
+    """The configurations of a whole layout: the bare host, the full network and the best of the front between."""
+    if all(variant.layout is not Layout.WHOLE for variant in recipe.variants):
+        return ()
+    return pareto.choose(
+        {name: cost.latency_ms.value for name, cost in budgeted.costs.items()},
+        captured.accuracy,
+        always=(captured.network.host.id, captured.network.full.id),
+        most=recipe.max_whole,
+    )
+
+
+def _variant_report(compiled: Compiled, quantised: Quantised, profile: Profile) -> VariantReport:
+    variant = package.variant_of(compiled, quantised, profile)
+    found = quantised.comparisons[variant.id]
+    return VariantReport(
+        id=variant.id,
+        format=variant.format,
+        precision=variant.precision,
+        layout=variant.layout,
+        size_bytes=compiled.size_bytes,
+        runnables=tuple(
+            RunnableReport(
+                configuration=runnable.configuration,
+                chain=runnable.chain,
+                accuracy=found[runnable.configuration].accuracy,
+                torch_accuracy=found[runnable.configuration].torch_accuracy,
+                agreement=found[runnable.configuration].agreement,
+                difference=found[runnable.configuration].difference,
+                cost=runnable.cost,
+                sqnr_db=found[runnable.configuration].sqnr_db,
+            )
+            for runnable in variant.runnables
+        ),
+    )
+
+
+class _Log:
+    """Runs steps in order, times them and tells the caller."""
+
+    def __init__(self, on_step: OnStep | None) -> None:
+        self.reports: list[StepReport] = []
+        self._on_step = on_step
+
+    @property
+    def warnings(self) -> list[StepReport]:
+        return [report for report in self.reports if report.status is report.status.WARN]
+
+    def step(self, work: Callable[[], tuple[T, Outcome]]) -> T:
+        number = len(self.reports) + 1
+        name = STEPS[number - 1]
+        self._tell(StepEvent(number=number, total=len(STEPS), name=name))
+        started_s = time.perf_counter()
+        result, outcome = work()
+        report = StepReport(
+            number=number,
+            name=name,
+            status=outcome.status,
+            message=outcome.message,
+            details=outcome.details,
+            seconds=time.perf_counter() - started_s,
+        )
+        self.reports.append(report)
+        self._tell(StepEvent(number=number, total=len(STEPS), name=name, report=report))
+        return result
+
+    def _tell(self, event: StepEvent) -> None:
+        if self._on_step is not None:
+            self._on_step(event)

@@ -1,0 +1,122 @@
+"""What an export did, as data: shown by the command line, kept in the bundle as ``report.json``.
+
+Durations are left out of what is kept, so that the same request and key give the same bundle to the last byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from exporters.ops.table import Placement
+from tamiyo_runtime.contracts.cost import Cost
+from tamiyo_runtime.contracts.document import canonical_json
+from tamiyo_runtime.contracts.plan import Format, Layout, Precision
+
+SCHEMA = "tamiyo.export-report/1"
+
+
+class Status(StrEnum):
+    """How a step ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """One step. ``details`` holds what a reader may want line by line; ``seconds`` is None in a bundle."""
+
+    number: int
+    name: str
+    status: Status
+    message: str
+    details: tuple[str, ...] = ()
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnableReport:
+    """A configuration of a variant, measured on the test set by running it.
+
+    ``agreement`` is the share of test samples with torch's answer, ``sqnr_db`` the power of torch's logits over that of
+    the difference (None when there is none), ``difference`` the largest absolute one.
+    """
+
+    configuration: str
+    chain: tuple[str, ...]
+    accuracy: float
+    torch_accuracy: float
+    agreement: float
+    difference: float
+    cost: Cost
+    sqnr_db: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantReport:
+    """A compiled form; ``size_bytes`` of all its graphs."""
+
+    id: str
+    format: Format
+    precision: Precision
+    layout: Layout
+    size_bytes: int
+    runnables: tuple[RunnableReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartReport:
+    """A part of the network by itself: its cost on the profile in the preferred variant's precision."""
+
+    name: str
+    kind: str
+    blueprint: str | None
+    params: int
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VendorReport:
+    """The vendor's compiler: the command, whether it ran, and the operators it says it mapped, by graph."""
+
+    program: str
+    command: str
+    ran: bool
+    mapped: Mapping[str, int] = field(default_factory=dict)
+    unmapped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """The whole export. ``bundle_bytes`` is None in the copy that the bundle holds."""
+
+    schema: str
+    name: str
+    target: str
+    profile: str
+    profile_sha256: str
+    classes: int
+    test_samples: int
+    accuracy_floor: float
+    steps: tuple[StepReport, ...]
+    parts: tuple[PartReport, ...]
+    variants: tuple[VariantReport, ...]
+    placement: tuple[Placement, ...] = ()
+    vendor: VendorReport | None = None
+    bundle_bytes: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> tuple[StepReport, ...]:
+        """Steps that ended with a warning."""
+        return tuple(step for step in self.steps if step.status is Status.WARN)
+
+    def stored(self) -> bytes:
+        """The report as the bundle keeps it: without durations."""
+        steps = tuple(replace(step, seconds=None) for step in self.steps)
+        return canonical_json(replace(self, steps=steps, bundle_bytes=None))

@@ -1,0 +1,175 @@
+"""Step 3: float graphs, each piece converted once, and their answers compared with torch on every gate pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from device_profiles.cost import Op, OpKind
+from exporters.backends import onnx, tflite
+from exporters.backends.flatbuffer import read_model
+from exporters.compiled import Artefact, Compiled, graph_file
+from exporters.evaluate import check_parity, logits_of
+from exporters.request import PolicyModule
+from exporters.steps.budget import Budgeted
+from exporters.steps.capture import Captured
+from exporters.steps.outcome import Outcome, ok
+from exporters.targets import FLOAT_SEGMENTS, Target, VariantRecipe
+from tamiyo_runtime.contracts.errors import IncompatibleError
+from tamiyo_runtime.contracts.observation import Heads, observation_size
+from tamiyo_runtime.contracts.plan import Format, Graph, Layout, Precision
+from tamiyo_runtime.interpreters import open_graph
+
+GATED = "network"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """The policy's graphs by format, their files, and torch's answers to the request's samples."""
+
+    graphs: Mapping[Format, Graph]
+    files: Mapping[str, bytes]
+    outputs: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floats:
+    """``segments``/``wholes``: float TFLite by piece or configuration, what int8 is made from; ``compiled``: variants
+    that ship; ``logits`` of those on the test set by variant and configuration.
+    """
+
+    segments: Mapping[str, bytes]
+    wholes: Mapping[str, bytes]
+    compiled: tuple[Compiled, ...]
+    logits: Mapping[str, Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]
+    policy: Policies | None
+
+
+def run(captured: Captured, target: Target, budgeted: Budgeted, wholes: tuple[str, ...]) -> tuple[Floats, Outcome]:
+    """Convert what the target's variants need; ``wholes`` are the configurations of a whole layout.
+
+    Raises IncompatibleError when a piece can't be converted, or a graph does not compute what torch does.
+    """
+    layouts = {recipe.layout for recipe in target.variants}
+    network = captured.network
+    segments: dict[str, bytes] = {}
+    if Layout.SEGMENTS in layouts:
+        segments = {p.name: tflite.convert(p.module, p.example, name=p.name) for p in network.pieces}
+    whole_files: dict[str, bytes] = {}
+    if Layout.WHOLE in layouts:
+        example = network.pieces[0].example
+        whole_files = {name: tflite.convert(network.whole(captured.gates[name]), example, name=name) for name in wholes}
+    compiled: list[Compiled] = []
+    logits: dict[str, Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]] = {}
+    worst, graphs = 0.0, 0
+    for recipe in target.variants:
+        if recipe.precision is not Precision.FLOAT32:
+            continue
+        variant = (
+            _gated(captured, recipe, budgeted) if recipe.layout is Layout.GATED else chained(captured, recipe, segments)
+        )
+        answers, difference = _parity(captured, variant)
+        compiled.append(variant)
+        logits[recipe.id] = answers
+        worst, graphs = max(worst, difference), graphs + len(variant.artefacts)
+    if not compiled and whole_files:  # only int8 ships, but what it is made from is checked all the same
+        base = whole(FLOAT_SEGMENTS, whole_files)
+        _, worst = _parity(captured, base)
+        graphs = len(whole_files)
+    policy = _policy(captured.request.policy, captured.network.slots) if captured.request.policy else None
+    patterns = len(wholes) if whole_files else len(captured.configurations)
+    text = f"{graphs} graphs, parity max|d| = {worst:.1e} over {patterns} configurations"
+    if policy is not None:
+        text += f"; policy in {' and '.join(sorted(policy.graphs))}"
+    floats = Floats(segments=segments, wholes=whole_files, compiled=tuple(compiled), logits=logits, policy=policy)
+    return floats, ok(text)
+
+
+def chained(captured: Captured, recipe: VariantRecipe, files: Mapping[str, bytes]) -> Compiled:
+    """A variant of one graph a piece."""
+    artefacts = {name: Artefact.of_tflite(data, file=graph_file(recipe, name)) for name, data in files.items()}
+    chains = {
+        item.id: tuple(piece.name for piece in captured.network.chain(item.gates)) for item in captured.configurations
+    }
+    return Compiled.of_chains(recipe, artefacts, chains)
+
+
+def whole(recipe: VariantRecipe, files: Mapping[str, bytes]) -> Compiled:
+    """A variant of one graph a configuration."""
+    artefacts = {name: Artefact.of_tflite(data, file=graph_file(recipe, name)) for name, data in files.items()}
+    return Compiled.of_chains(recipe, artefacts, {name: (name,) for name in files})
+
+
+def _gated(captured: Captured, recipe: VariantRecipe, budgeted: Budgeted) -> Compiled:
+    """One ONNX graph; a configuration costs the operators of its pieces and one more a seed, the ``If``."""
+    network, request = captured.network, captured.request
+    data = onnx.convert_gated(
+        [piece.module for piece in network.trunk],
+        [piece.module for piece in network.seeds],
+        network.pieces[0].example,
+    )
+    graph = onnx.graph(
+        graph_file(recipe, GATED),
+        shape=network.pieces[0].example.shape[1:],
+        outputs=len(request.classes),
+        gates=len(network.seeds),
+    )
+    ops = budgeted.traced[recipe.precision]
+    work = {}
+    for item in captured.configurations:
+        active = network.chain(item.gates)
+        gates = [_gate(piece.shape, on=piece in active) for piece in network.seeds]
+        work[item.id] = ((*(op for piece in active for op in ops[piece.name]), *gates),)
+    artefact = Artefact(graph=graph, data=data, ops=())
+    chains = {item.id: (GATED,) for item in captured.configurations}
+    return Compiled(recipe=recipe, artefacts={GATED: artefact}, chains=chains, work=work)
+
+
+def _gate(shape: tuple[int, ...], *, on: bool) -> Op:
+    """An ``If``: one operator's overhead, and a copy of the tensor when the seed is off."""
+    size_bytes = 0 if on else 4 * int(np.prod(shape))
+    return Op(OpKind.DATA_MOVEMENT, macs=0, weight_bytes=0, input_bytes=size_bytes, output_bytes=size_bytes)
+
+
+def _parity(
+    captured: Captured, variant: Compiled
+) -> tuple[dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]], float]:
+    request = captured.request
+    answers = logits_of(variant, request.test_inputs, request.input, captured.gates, captured.network.seeded)
+    differences = [
+        check_parity(f"{variant.recipe.id}, configuration {name}", found, captured.wanted[name])
+        for name, found in answers.items()
+    ]
+    return answers, max(differences)
+
+
+def _policy(policy: PolicyModule, slots: int) -> Policies:
+    """The policy in both formats, compared with torch on its samples."""
+    import torch
+
+    module, samples = policy.module.eval(), np.ascontiguousarray(policy.samples, np.float32)
+    size_in, size_out = observation_size(slots), Heads(slots, len(policy.blueprints)).size
+    with torch.no_grad():
+        outputs = np.stack([module(torch.from_numpy(row[np.newaxis])).numpy().ravel() for row in samples])
+    if samples.shape[1] != size_in or outputs.shape[1] != size_out:
+        raise IncompatibleError(
+            f"the policy maps {samples.shape[1]} features to {outputs.shape[1]} values; {slots} slots and "
+            f"{len(policy.blueprints)} blueprints make {size_in} and {size_out}",
+            hint="train the policy for this number of slots and these blueprints",
+        )
+    example = torch.from_numpy(samples[:1])
+    files = {
+        Format.TFLITE: tflite.convert(module, example, name="policy"),
+        Format.ONNX: onnx.convert(module, example, name="policy"),
+    }
+    graphs = {
+        Format.TFLITE: read_model(files[Format.TFLITE]).graph("policy/policy.tflite"),
+        Format.ONNX: onnx.graph("policy/policy.onnx", shape=(size_in,), outputs=size_out),
+    }
+    for form, data in files.items():
+        runner = open_graph(data, graphs[form])
+        found = np.stack([runner.run([row[np.newaxis]])[0].ravel() for row in samples])
+        check_parity(f"the policy in {form.value}", found, outputs)
+    return Policies(graphs=graphs, files={graphs[form].file: data for form, data in files.items()}, outputs=outputs)

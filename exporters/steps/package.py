@@ -1,0 +1,222 @@
+"""Step 7: manifest, vectors and samples into one signed file, which must pass its self-test before it is put in place."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from device_profiles.profile import Profile
+from exporters.compiled import Compiled
+from exporters.selftest import run_isolated
+from exporters.steps.budget import Budgeted
+from exporters.steps.capture import Captured
+from exporters.steps.floats import Floats
+from exporters.steps.int8 import Quantised
+from exporters.steps.outcome import Outcome, ok
+from exporters.steps.vendor import VendorFiles
+from exporters.targets import Target
+from tamiyo_runtime import __version__
+from tamiyo_runtime.bundle import REPORT, SAMPLES, VECTORS, entry_of, write_bundle
+from tamiyo_runtime.contracts.budget import Budget
+from tamiyo_runtime.contracts.manifest import SCHEMA, Manifest, PolicySpec
+from tamiyo_runtime.contracts.observation import HEADS, OBSERVATION
+from tamiyo_runtime.contracts.plan import Layout, Precision, Runnable, Segment, SegmentPlan, Variant
+from tamiyo_runtime.contracts.units import size
+from tamiyo_runtime.files import write_atomic
+from tamiyo_runtime.selftest import Vectors
+from tamiyo_runtime.signing import SigningKey
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+VECTOR_COUNT = 8
+_TOOLS = ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "onnx", "onnxslim", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """A bundle before it is signed: the manifest, and all files but the report."""
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+
+
+def contents(
+    captured: Captured,
+    target: Target,
+    *,
+    profile: Profile,
+    budget: Budget,
+    budgeted: Budgeted,
+    floats: Floats,
+    quantised: Quantised,
+    compiled: tuple[Compiled, ...],
+    vendor: VendorFiles,
+) -> Contents:
+    """Everything the bundle holds, from what the steps made."""
+    request = captured.request
+    files: dict[str, bytes] = dict(vendor.files)
+    for variant in compiled:
+        files.update({artefact.graph.file: artefact.data for artefact in variant.artefacts.values()})
+    if floats.policy is not None:
+        files.update(floats.policy.files)
+    files[VECTORS] = _vectors(captured, floats, quantised, compiled)
+    files[SAMPLES] = _npz({"x": _compact(request.test_inputs), "y": request.test_labels.astype(np.int64)})
+    used = {name for variant in compiled for name in variant.chains}
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=request.name,
+        target=target.name,
+        task=request.task,
+        classes=request.classes,
+        input=request.input,
+        plan=_plan(captured, budgeted, quantised, profile, compiled),
+        configurations=tuple(item for item in captured.configurations if item.id in used),
+        variants=tuple(variant_of(variant, quantised, profile) for variant in compiled),
+        policy=_policy_spec(captured, floats),
+        profile=profile.snapshot(),
+        budget=budget,
+        files={name: entry_of(data) for name, data in files.items()},
+        provenance={
+            **request.provenance,
+            "calibration": dict(quantised.calibration),
+            "tools": {"tamiyo-edge": __version__, **_versions()},
+        },
+    )
+    return Contents(manifest=manifest, files=files)
+
+
+def run(contents: Contents, report: bytes, out: Path, *, key: SigningKey, overwrite: bool) -> tuple[int, Outcome]:
+    """Write, test and only then put the bundle in place; returns its size in bytes.
+
+    Raises IntegrityError when the self-test fails: ``out`` is then as it was.
+    """
+    with tempfile.TemporaryDirectory(prefix="tamiyo-export-") as folder:
+        trial = Path(folder) / out.name
+        write_bundle(trial, contents.manifest, {**contents.files, REPORT: report}, key, overwrite=False)
+        data = trial.read_bytes()
+        checks = run_isolated(trial, key.public)
+    write_atomic(out, data, overwrite=overwrite)
+    return len(data), ok(
+        f"{out.name} {size(len(data))}, {sum(check.vectors for check in checks)} vectors replayed without torch",
+        *(f"{check.name}: {check.vectors} vectors, max|d| {check.worst:.1e}" for check in checks),
+    )
+
+
+def variant_of(compiled: Compiled, quantised: Quantised, profile: Profile) -> Variant:
+    """The contract's variant: runnables cheapest first, each with its cost and measured accuracy."""
+    comparisons = quantised.comparisons[compiled.recipe.id]
+    runnables = [
+        Runnable(
+            configuration=name,
+            chain=chain,
+            cost=compiled.cost(profile, name),
+            accuracy=comparisons[name].accuracy,
+        )
+        for name, chain in compiled.chains.items()
+    ]
+    return Variant(
+        id=compiled.recipe.id,
+        format=compiled.recipe.format,
+        precision=compiled.recipe.precision,
+        layout=compiled.recipe.layout,
+        graphs={name: artefact.graph for name, artefact in compiled.artefacts.items()},
+        runnables=tuple(sorted(runnables, key=lambda item: (item.cost.latency_ms.value, item.configuration))),
+    )
+
+
+def _plan(
+    captured: Captured, budgeted: Budgeted, quantised: Quantised, profile: Profile, compiled: tuple[Compiled, ...]
+) -> SegmentPlan:
+    traced = budgeted.traced[Precision.FLOAT32]
+    segments = tuple(
+        Segment(
+            name=piece.name,
+            kind=piece.kind,
+            slot=piece.slot,
+            blueprint=piece.blueprint,
+            params=piece.params,
+            macs=sum(op.macs for op in traced[piece.name]),
+            extra=_segment_costs(piece.name, profile, compiled),
+        )
+        for piece in captured.network.pieces
+    )
+    return SegmentPlan(slots=captured.network.slots, segments=segments, seams=quantised.seams)
+
+
+def _segment_costs(name: str, profile: Profile, compiled: tuple[Compiled, ...]) -> dict[str, Any]:
+    """Latency of a segment by itself in each variant that has it as a graph of its own."""
+    from device_profiles.cost import estimate
+
+    found = {
+        variant.recipe.id: estimate(
+            profile, [variant.artefacts[name].ops], precision=variant.recipe.precision
+        ).latency_ms.value
+        for variant in compiled
+        if variant.recipe.layout is Layout.SEGMENTS
+    }
+    return {"latency_ms": found} if found else {}
+
+
+def _policy_spec(captured: Captured, floats: Floats) -> PolicySpec | None:
+    policy = captured.request.policy
+    if policy is None or floats.policy is None:
+        return None
+    return PolicySpec(
+        graphs=floats.policy.graphs,
+        observation=OBSERVATION,
+        heads=HEADS,
+        slots=captured.network.slots,
+        blueprints=policy.blueprints,
+    )
+
+
+def _vectors(captured: Captured, floats: Floats, quantised: Quantised, compiled: tuple[Compiled, ...]) -> bytes:
+    """Answers as measured here, chain by chain; the self-test gets them again from the runtime's executor."""
+    request = captured.request
+    rows = _spread(len(request.test_inputs))
+    logits = {
+        (variant.recipe.id, name): found[rows]
+        for variant in compiled
+        for name, found in quantised.logits[variant.recipe.id].items()
+    }
+    vectors = Vectors(inputs=request.test_inputs[rows].astype(np.float32), logits=logits)
+    if request.policy is not None and floats.policy is not None:
+        rows = _spread(len(request.policy.samples))
+        inputs, outputs = request.policy.samples[rows].astype(np.float32), floats.policy.outputs[rows]
+        vectors = replace(vectors, policy_inputs=inputs, policy_outputs=outputs)
+    return vectors.to_bytes()
+
+
+def _spread(count: int) -> NDArray[np.int64]:
+    """Indices of a few vectors, evenly over all of them."""
+    return np.linspace(0, count - 1, min(VECTOR_COUNT, count)).astype(np.int64)
+
+
+def _compact(raw: NDArray[np.float32]) -> NDArray[Any]:
+    """Samples as uint8 where nothing is lost by it."""
+    whole = raw.astype(np.uint8) if raw.min() >= 0 and raw.max() <= 255 else None
+    return whole if whole is not None and np.array_equal(whole, raw) else raw.astype(np.float32)
+
+
+def _npz(arrays: Mapping[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **dict(arrays))  # uncompressed, with numpy's fixed time stamps: the same bytes every time
+    return buffer.getvalue()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _TOOLS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # a tool that this target did not need
+            continue
+    return found

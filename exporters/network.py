@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exporters.request import ExportRequest
+from exporters.request import ExportRequest, SeedModule
 from tamiyo_runtime.contracts.errors import IncompatibleError
 from tamiyo_runtime.contracts.plan import Configuration, SegmentKind
 
@@ -155,7 +155,7 @@ def capture(request: ExportRequest) -> Network:
         if slot in seeds:
             seed = seeds[slot]
             shape = tuple(value.shape)
-            piece, value = _piece(f"seed{slot}", SegmentKind.SEED, seed.module, value, slot, seed.blueprint)
+            piece, value = _piece(f"seed{slot}", SegmentKind.SEED, seed.module, value, seed=seed)
             pieces.append(piece)
             if piece.shape != shape:
                 raise IncompatibleError(
@@ -177,12 +177,7 @@ def _joined(modules: Sequence[nn.Module]) -> nn.Module:
 
 
 def _piece(
-    name: str,
-    kind: SegmentKind,
-    module: nn.Module,
-    value: torch.Tensor,
-    slot: int | None = None,
-    blueprint: str | None = None,
+    name: str, kind: SegmentKind, module: nn.Module, value: torch.Tensor, *, seed: SeedModule | None = None
 ) -> tuple[Piece, torch.Tensor]:
     import torch
 
@@ -203,7 +198,7 @@ def _piece(
         example=value,
         shape=tuple(answer.shape),
         params=sum(math.prod(parameter.shape) for parameter in module.parameters()),
-        slot=slot,
-        blueprint=blueprint,
+        slot=None if seed is None else seed.slot,
+        blueprint=None if seed is None else seed.blueprint,
     )
     return piece, answer

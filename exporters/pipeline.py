@@ -16,6 +16,7 @@ from device_profiles.loader import load_profile
 from device_profiles.profile import Profile
 from exporters import pareto
 from exporters.compiled import Compiled
+from exporters.ops.table import Placement
 from exporters.report import SCHEMA, ExportReport, RunnableReport, StepReport, VariantReport
 from exporters.request import ExportRequest
 from exporters.steps import budget as budget_step
@@ -90,10 +91,10 @@ def export(
 ) -> ExportReport:
     """Compile ``request`` for ``target`` into the signed bundle ``out``.
 
-    Raises InputError or UnknownNameError for what the caller can mend, BudgetError or AccuracyFloorError when limits are
-    not met, IncompatibleError when the network cannot be converted or, if ``strict``, would not run on the accelerator
-    alone, MissingExtraError and MissingToolError, IntegrityError when the self-test fails. On any of these ``out`` is as
-    it was.
+    Raises InputError or UnknownNameError for what the caller can mend, BudgetError or AccuracyFloorError when limits
+    are not met (or ``strict`` and a step warned), IncompatibleError when the network cannot be converted or, if
+    ``strict``, would not run on the accelerator alone, MissingExtraError, MissingToolError, and IntegrityError when the
+    self-test fails. On any of these ``out`` is as it was.
     """
     resolved = plan(target, out, budget=request.budget, overwrite=overwrite)
     check_request(request)
@@ -106,7 +107,7 @@ def export(
     float_graphs = log.step(lambda: floats.run(captured, recipe, budgeted, wholes))
     quantised = log.step(lambda: int8.run(captured, recipe, float_graphs))
 
-    def place() -> tuple[tuple[tuple[Compiled, ...], tuple[placement.Placement, ...]], Outcome]:
+    def place() -> tuple[tuple[tuple[Compiled, ...], tuple[Placement, ...]], Outcome]:
         variants, placed, outcome = placement.run(quantised.compiled, recipe, strict=strict)
         host = captured.network.host.id
         for variant in variants[:1]:  # the estimate of step 2, made again of the files that ship

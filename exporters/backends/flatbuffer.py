@@ -23,7 +23,7 @@ _ITEM_BYTES = {"float32": 4, "int32": 4, "int64": 8, "int16": 2, "int8": 1, "uin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """A tensor of a graph. ``constant``: stored in the file. ``scales``/``zero_points`` are empty when not quantised."""
+    """A tensor of a graph. ``constant``: stored in the file; ``scales``, ``zero_points``: empty when not quantised."""
 
     name: str
     shape: tuple[int, ...]

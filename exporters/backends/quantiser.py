@@ -103,10 +103,10 @@ def share_seams(
     shared = {graph: dict(found) for graph, found in ranges.items()}
     for group in seam_groups:
         nodes = [node for node, label in groups.label.items() if label == group]
-        found = [ranges[graph][tensor] for graph, tensor in nodes if tensor in ranges[graph]]
+        found = [ranges[graph][name] for graph, name in nodes if name in ranges[graph]]
         union = (min(low for low, _ in found), max(high for _, high in found))
-        for graph, tensor in nodes:
-            shared[graph][tensor] = union
+        for graph, name in nodes:
+            shared[graph][name] = union
     return shared
 
 

@@ -6,6 +6,8 @@ has to catch that at the level of file descriptors. What was caught is shown onl
 
 from __future__ import annotations
 
+import functools
+import gc
 import importlib
 import os
 import sys
@@ -55,7 +57,7 @@ def quiet() -> Iterator[None]:
 def converting(what: str, tool_name: str) -> Iterator[None]:
     """Run a converter quietly; whatever it raises becomes an IncompatibleError that names ``what`` was converted."""
     try:
-        with quiet():
+        with quiet(), _quick():
             yield
     except MissingExtraError:
         raise
@@ -65,3 +67,27 @@ def converting(what: str, tool_name: str) -> Iterator[None]:
             f"{what}: {tool_name} does not take it: {first[:_TAIL]}",
             hint="write the part with convolutions, linear layers, element-wise operators, means and reshapes",
         ) from exc
+
+
+@contextmanager
+def _quick() -> Iterator[None]:
+    """Two thirds of the time of converting a small part is torch listing its own operators and the garbage collector.
+
+    torch.export lists the composite operators of every namespace five times a conversion; the list cannot change on the
+    way, so it is made once. That function is private to torch: where it is gone, the conversion is slower, not wrong.
+    """
+    from torch._export import utils
+
+    name = "_collect_all_valid_cia_ops_for_namespace"
+    listing = getattr(utils, name, None)
+    collecting = gc.isenabled()
+    gc.disable()
+    if listing is not None:
+        setattr(utils, name, functools.cache(listing))
+    try:
+        yield
+    finally:
+        if listing is not None:
+            setattr(utils, name, listing)
+        if collecting:
+            gc.enable()

@@ -1,4 +1,5 @@
-"""The Edge TPU's operators and their limits, after Coral's page "TensorFlow models on the Edge TPU".
+"""The Edge TPU's operators and their limits, after Coral's page "TensorFlow models on the Edge TPU" (a copy with the same
+table: developer.axis.com, ARTPEC-7 supported operators).
 
 The vendor's compiler can't be had from any package index, so these rules are not confirmed by it; the report says so.
 Where the page is unclear the rule is the strict reading.
@@ -74,13 +75,22 @@ def not_over_batch(operator: Operator) -> str | None:
     return None
 
 
-def constant_operand(operator: Operator) -> str | None:
-    """Padding amounts are constants."""
-    return None if 1 in operator.values else "is padded by amounts that are not constant"
+def not_in_batch(operator: Operator) -> str | None:
+    """Padding amounts are constants and leave the batch alone."""
+    amounts = operator.values.get(1)
+    if amounts is None:
+        return "is padded by amounts that are not constant"
+    return "pads the batch" if any(amounts[:2]) else None
 
 
-_ANY: tuple[Rule, ...] = ()
+_UNLIMITED = (
+    *("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "RSQRT", "RELU", "RELU6", "RELU_N1_TO_1"),
+    *("LOGISTIC", "TANH", "QUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "SLICE", "STRIDED_SLICE", "SPLIT"),
+    *("SPACE_TO_DEPTH", "TRANSPOSE", "TRANSPOSE_CONV", "L2_NORMALIZATION", "RESIZE_BILINEAR"),
+    "RESIZE_NEAREST_NEIGHBOR",
+)
 _RULES: dict[str, tuple[Rule, ...]] = {
+    **dict.fromkeys(_UNLIMITED, ()),
     "CONV_2D": (equal_dilation,),
     "DEPTHWISE_CONV_2D": (equal_dilation,),
     "FULLY_CONNECTED": (default_weights, flat_output),
@@ -92,16 +102,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "SUM": (not_over_batch,),
     "REDUCE_MAX": (not_over_batch,),
     "REDUCE_MIN": (not_over_batch,),
-    "PAD": (constant_operand,),
-    **{
-        code: _ANY
-        for code in (
-            *("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "RSQRT", "PRELU", "RELU", "RELU6"),
-            *("RELU_N1_TO_1", "LOGISTIC", "TANH", "QUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "PACK", "SLICE"),
-            *("STRIDED_SLICE", "SPLIT", "SPACE_TO_DEPTH", "TRANSPOSE", "TRANSPOSE_CONV", "L2_NORMALIZATION"),
-            *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
-        )
-    },
+    "PAD": (not_in_batch,),
 }
 
 EDGE_TPU = OperatorTable(

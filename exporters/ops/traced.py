@@ -37,7 +37,7 @@ def trace(module: nn.Module, example: torch.Tensor, *, precision: Precision) -> 
     item = _ITEM_BYTES[precision]
     found: list[Op] = []
 
-    class Recorder(TorchDispatchMode):
+    class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves the base untyped
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             answer = func(*args, **(kwargs or {}))
             name = func.overloadpacket.__name__
@@ -48,7 +48,7 @@ def trace(module: nn.Module, example: torch.Tensor, *, precision: Precision) -> 
                     found.append(op)
             return answer
 
-    with torch.no_grad(), Recorder():
+    with torch.no_grad(), Recorder():  # type: ignore[no-untyped-call]  # likewise
         module(example)
     return tuple(found)
 
@@ -64,7 +64,7 @@ def _op(name: str, args: Any, answer: Any, item: int) -> Op | None:
     if not isinstance(out, torch.Tensor) or out.numel() == 0:
         return None
     operands = [value for value in args if isinstance(value, torch.Tensor)]
-    weights = [value for value in operands if isinstance(value, torch.nn.Parameter)]
+    weights: list[torch.Tensor] = [value for value in operands if isinstance(value, torch.nn.Parameter)]
     if name in {"addmm", "mm", "bmm", "baddbmm"}:  # the weight arrives transposed, no longer as a parameter
         matrix, weight = operands[-2:]
         weights = [weight] if name in {"bmm", "baddbmm"} else [*operands[:-2], weight]

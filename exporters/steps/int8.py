@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from exporters.backends import quantiser
-from exporters.backends.flatbuffer import read_model
+from exporters.backends.flatbuffer import INPUT, OUTPUT, read_model
 from exporters.backends.tflite import channels_last_array
 from exporters.compiled import Compiled
 from exporters.evaluate import Comparison, compare, logits_of
@@ -78,7 +78,7 @@ def run(captured: Captured, target: Target, floats: Floats) -> tuple[Quantised, 
         comparisons=comparisons,
         seams=seams,
         floor=floor,
-        calibration={"samples": len(samples), "sha256": hashlib.sha256(np.ascontiguousarray(samples)).hexdigest()},
+        calibration={"samples": len(samples), "sha256": hashlib.sha256(samples.tobytes()).hexdigest()},
     )
     _check_floor(quantised, full)
     return quantised, _outcome(quantised, full, len(samples))
@@ -102,13 +102,11 @@ def _segments(
         for name, data in files.items()
     }
     for slot, seam in ends.items():
-        problem = quantiser.seam_mismatch(int8, seam)
-        if problem is not None:
-            raise TamiyoError(f"the quantisation differs at slot {slot}: {problem}", hint="please report this")
+        _check_equal(int8, seam, f"slot {slot}")
     seams = []
     for piece in network.seeds:
         assert piece.slot is not None
-        low, high = shared[piece.name]["x"]
+        low, high = shared[piece.name][INPUT]
         seams.append(Seam(slot=piece.slot, shape=piece.shape, low=low, high=high))
     return chained(captured, recipe, int8), tuple(seams)
 
@@ -124,11 +122,24 @@ def _seam_ends(network: Network) -> dict[int, tuple[tuple[str, str], ...]]:
 
 
 def _wholes(recipe: VariantRecipe, files: Mapping[str, bytes], real: NDArray[np.float32]) -> Compiled:
-    int8 = {}
-    for name, data in files.items():
-        ranges = quantiser.measure(data, channels_last_array(real), name=name)
-        int8[name] = quantiser.quantise(data, ranges, per_tensor_dense=recipe.per_tensor_dense, name=name)
+    """One int8 graph a configuration; all take and answer in one quantisation, so that a runtime can switch freely."""
+    ranges = {name: quantiser.measure(data, channels_last_array(real), name=name) for name, data in files.items()}
+    models = {name: read_model(data) for name, data in files.items()}
+    ends = [[(name, end) for name in files] for end in (INPUT, OUTPUT)]
+    shared = quantiser.share_seams(models, ranges, ends)
+    int8 = {
+        name: quantiser.quantise(data, shared[name], per_tensor_dense=recipe.per_tensor_dense, name=name)
+        for name, data in files.items()
+    }
+    for end in ends:
+        _check_equal(int8, end, "the ends of the configurations")
     return whole(recipe, int8)
+
+
+def _check_equal(int8: Mapping[str, bytes], tensors: Sequence[tuple[str, str]], where: str) -> None:
+    problem = quantiser.seam_mismatch(int8, tensors)
+    if problem is not None:
+        raise TamiyoError(f"the quantisation differs at {where}: {problem}", hint="please report this")
 
 
 def _seams(network: Network, entering: Mapping[str, NDArray[np.float32]]) -> tuple[Seam, ...]:

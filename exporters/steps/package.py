@@ -1,4 +1,4 @@
-"""Step 7: manifest, vectors and samples into one signed file, which must pass its self-test before it is put in place."""
+"""Step 7: manifest, vectors and samples in one signed file, which passes its self-test before it is put in place."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _compile(
             report = VendorReport(program=compiler.program, command=command, ran=False)
             return VendorFiles(files={}, report=report), warn(f"{compiler.program} took over {TIMEOUT_S:g} s: stopped")
         logs = "\n".join(path.read_text(errors="replace") for path in sorted(folder.glob("*.log")))
-        mapped, unmapped = parse_log(f"{done.stdout}\n{logs}" if not logs else logs)
+        mapped, unmapped = parse_log(logs or done.stdout)
         files = {f"vendor/{path.name}": path.read_bytes() for path in sorted(folder.glob("*_edgetpu.tflite"))}
     report = VendorReport(
         program=compiler.program, command=command, ran=done.returncode == 0, mapped=mapped, unmapped=unmapped

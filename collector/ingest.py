@@ -23,14 +23,14 @@ def arrival(topic: str, payload: bytes, received_s: float, *, fleet: str) -> Arr
             return Rejected(topic, f"fleet {address.fleet!r} is not {fleet!r}", payload, received_s)
         if channel in (Channel.TELEMETRY, Channel.EVENTS):
             return Delivery(address.device, wire.decode(payload), received_s)
+        if channel not in (Channel.BIRTH, Channel.STATE):
+            return Rejected(topic, f"nobody says {channel.value} to a collector", payload, received_s)
         said = parse_json(payload, path=channel.value, limit_bytes=ANNOUNCEMENT_BYTES)
         if not isinstance(said, Mapping):
             raise SchemaError(channel.value, "expected an object")
         if channel is Channel.BIRTH:
             return Announcement(address.device, said, None, received_s)
-        if channel is Channel.STATE:
-            return Announcement(address.device, None, said, received_s)
-        return Rejected(topic, f"nobody says {channel.value} to a collector", payload, received_s)
+        return Announcement(address.device, None, said, received_s)
     except UsageError as exc:
         return Rejected(topic, exc.message, payload, received_s)
 

@@ -27,6 +27,7 @@ from tamiyo_runtime.contracts.records import (
     Tombstone,
     Window,
     record_from_dict,
+    record_to_dict,
 )
 
 R = TypeVar("R", bound=Record)
@@ -202,7 +203,7 @@ class Store:
         """Every record as a line of JSON, in order of device, boot and number."""
         for stored in self._read("1 = 1", None, None):
             place = {"device": stored.device, "boot": stored.boot, "seq": stored.seq, "received_s": stored.received_s}
-            yield json.dumps({**place, "kind": stored.record.KIND, **dump(stored.record)}, separators=(",", ":"))
+            yield json.dumps({**place, "record": record_to_dict(stored.record)}, separators=(",", ":"))
 
     def close(self) -> None:
         """Close the file."""

@@ -8,6 +8,7 @@ caller's clock.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import SchemaError
-from tamiyo_runtime.contracts.records import LossReason, Numbered, Priority
+from tamiyo_runtime.contracts.records import Ack, LossReason, Numbered, Priority
 from tamiyo_runtime.link import Link
 from tamiyo_runtime.spool import Key, Spool, Spooled
 from tamiyo_runtime.transport.port import Transport
@@ -152,7 +153,7 @@ class Uplink:
             self._spool.acked(ack)
             for flight in self._flights:
                 if flight.boot == ack.boot:
-                    flight.waiting = {s for s in flight.waiting if not any(a <= s <= b for a, b in ack.ranges)}
+                    flight.waiting = {seq for seq in flight.waiting if not _covers(ack, seq)}
             self._flights = [flight for flight in self._flights if flight.waiting]
 
     def _look(self) -> list[Spooled]:
@@ -276,6 +277,11 @@ class Uplink:
                 left_s -= _SETTLE_STEP_S
             self._take_acks()
         self._impatient = flight in self._flights
+
+
+def _covers(ack: Ack, seq: int) -> bool:
+    place = bisect_right(ack.ranges, seq, key=lambda span: span[0])
+    return place > 0 and seq <= ack.ranges[place - 1][1]
 
 
 def _within(spent: deque[tuple[float, float]] | deque[tuple[float, int]], since_s: float) -> float:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collector.store import DeviceLedger, Store
 
 _QUIET_S = 3.0  # without news for so long, a balanced ledger of devices that said goodbye is final
-_CONNECT_S = 10.0
+_CONNECT_S = 5.0
 
 
 def collect(
@@ -35,14 +35,14 @@ def collect(
     """
     from collector.service import Collector
     from tamiyo_runtime.cli.render import emit_json, note, progress
-    from tamiyo_runtime.transport.broker import KINDS, start_broker
+    from tamiyo_runtime.transport.broker import start_broker
 
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     with contextlib.ExitStack() as stack:
         url = broker
-        if broker in KINDS:
+        if "://" not in broker:
             handle = stack.enter_context(start_broker(broker, store.with_name(f"{store.name}.broker")))
             url = handle.url
             note(f"{handle.name} at {url} ({handle.notes})")

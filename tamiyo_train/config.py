@@ -94,13 +94,13 @@ class Episode:
 class Teaching:
     """How the policy is cloned. ``temperature``: scale of the advantage (standard deviations) in exp(advantage / t)."""
 
-    steps: int = 900
-    batch: int = 256
-    learning_rate: float = 2e-3
+    steps: int = 700
+    batch: int = 128
+    learning_rate: float = 6e-3
     weight_decay: float = 1e-4
     temperature: float = 0.5
     weight_limit: float = 8.0
-    running_samples: int = 12_000
+    running_samples: int = 8_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +112,9 @@ class TrainConfig:
     channels: int = 4
     seed: int = 0
     growth: str = "policy"
-    profile: str | None = None
-    episodes: int = 14
-    evaluation_episodes: int = 4
+    profile: str | None = "raspberry-pi-4"
+    episodes: int = 12
+    evaluation_episodes: int = 3
     workers: int = 2
     collect: Episode = field(default_factory=Episode)
     final: Episode = field(default_factory=lambda: Episode(steps=560, decisions=16, consolidation_steps=160))

@@ -50,11 +50,8 @@ def without(alphas: Sequence[float], slot: int) -> list[float]:
 
 def subsets(slots: int, filled: Sequence[int]) -> list[tuple[bool, ...]]:
     """All gate patterns over the filled slots, the bare host first and the largest configuration last."""
-    patterns = itertools.product((False, True), repeat=len(filled))
-    rows = [
-        tuple(slot in {f for f, on in zip(filled, p, strict=True) if on} for slot in range(slots)) for p in patterns
-    ]
-    return sorted(rows, key=lambda gates: (sum(gates), gates))
+    choices = [(False, True) if slot in filled else (False,) for slot in range(slots)]
+    return sorted(itertools.product(*choices), key=lambda gates: (sum(gates), gates))
 
 
 def configuration_accuracies(

@@ -1,8 +1,8 @@
 """Closed-form cost of layers: what a piece of network takes, counted without building it.
 
-A `Layer` is one operator as a device runs it (batch norm folded into its convolution). A piece's cost is the sum over its
-layers; the same layers, handed to a device profile, give latency and energy. Tests hold these formulas against what
-torch counts on the built modules.
+A `Layer` is one operator as a device runs it (batch norm folded into its convolution). A piece's cost is the sum over
+its layers; the same layers, handed to a device profile, give latency and energy. Tests hold these formulas against
+what torch counts on the built modules.
 """
 
 from __future__ import annotations

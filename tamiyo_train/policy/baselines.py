@@ -72,8 +72,8 @@ class KasminaSettings:
     which a seed that could not be fossilised is pruned.
     """
 
-    patience: int = 2
-    improvement: float = 0.02
+    patience: int = 1
+    improvement: float = 0.15
     order: tuple[int, ...] = (3, 2, 1, 0)
     preference: tuple[int, ...] = (4, 2, 1, 3)
     intensity: int = 2

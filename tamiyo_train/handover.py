@@ -1,0 +1,86 @@
+"""A run as plain modules and arrays, the way an exporter wants it: nothing in it knows of growth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from tamiyo_runtime.contracts.manifest import InputSpec
+from tamiyo_train.jobs import task_of
+from tamiyo_train.policy.oracle import simulate
+from tamiyo_train.run import Run
+
+CALIBRATION = 300
+"""Samples handed over to calibrate quantisation with, from the validation split: never from the test set."""
+RUNNING_SAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """What an export needs.
+
+    ``trunk``: K+1 pieces for K slots, the last the head; ``seeds``: (slot, blueprint, module) in slot order, residual
+    inside, blending factor 1. All modules are in eval mode and take float32 that is scaled already;
+    ``calibration`` and ``test_inputs`` are raw samples, (N, *input.shape). ``policy_samples``: observations the policy
+    met while growing, and running ones. ``contributions``: accuracy each seed adds, by slot, fraction.
+    """
+
+    name: str
+    task: str
+    classes: tuple[str, ...]
+    input: InputSpec
+    trunk: list[nn.Module]
+    seeds: list[tuple[int, str, nn.Module]]
+    calibration: NDArray[np.float32]
+    test_inputs: NDArray[np.float32]
+    test_labels: NDArray[np.int64]
+    policy_module: nn.Module
+    policy_samples: NDArray[np.float32]
+    blueprints: tuple[str, ...]
+    contributions: Mapping[int, float]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def pieces(run: Run) -> Handover:
+    """Take a run apart; raises IntegrityError when its tensors don't fit its record."""
+    record, task, network = run.record, task_of(run.record.task), run.grown_network()
+    running = simulate(RUNNING_SAMPLES, record.slots, seed=record.policy_samples_seed).observation
+    validation = task.validation
+    chosen = np.random.default_rng(record.policy_samples_seed).permutation(len(validation))[:CALIBRATION]
+    return Handover(
+        name=f"{record.task}-{record.host}",
+        task=record.task,
+        classes=task.classes,
+        input=task.input,
+        trunk=[_frozen(piece) for piece in network.trunk],
+        seeds=[
+            (slot, record.topology[slot], _frozen(network.seed_at(slot).module)) for slot in sorted(record.topology)
+        ],
+        calibration=validation.x[np.sort(chosen)],
+        test_inputs=task.test.x,
+        test_labels=task.test.y,
+        policy_module=_frozen(run.policy_network()),
+        policy_samples=np.concatenate([run.observations.numpy(), running]).astype(np.float32),
+        blueprints=record.blueprints,
+        contributions={seed.slot: seed.contribution for seed in record.seeds},
+        provenance={
+            "task_sha256": record.task_sha256,
+            "seed": record.seed,
+            "growth": record.growth,
+            "test_accuracy": record.results["grown"].test_accuracy,
+            "contributions": {str(seed.slot): seed.contribution for seed in record.seeds},
+            "versions": dict(record.versions),
+        },
+    )
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    module.eval()
+    for param in module.parameters():
+        param.requires_grad_(False)
+    return module

@@ -1,0 +1,54 @@
+"""Work spread over processes, with the same results whatever their number.
+
+Each job is a pure function of its argument, runs torch on one thread, and is collected in the order it was handed in.
+Workers are forked from a clean server process that has torch loaded already, so that starting them is cheap and safe.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+import torch
+
+from tamiyo_train.seeding import one_thread
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Inline(Executor):
+    """Runs each job in this process when it is handed in."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Do the work; the future is done when this returns."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as exc:  # noqa: BLE001  (a future hands any error on to who asks for the result)
+            future.set_exception(exc)
+        return future
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Executor]:
+    """An executor of that many processes; one means this process."""
+    if count == 1:
+        with one_thread():
+            yield Inline()
+        return
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tamiyo_train.jobs"])
+    executor = ProcessPoolExecutor(max_workers=count, mp_context=context, initializer=_start)
+    try:
+        with one_thread():
+            yield executor
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _start() -> None:
+    torch.set_num_threads(1)

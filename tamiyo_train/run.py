@@ -1,0 +1,174 @@
+"""The record of a training run: everything that is kept of it, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tamiyo_runtime.contracts.document import require
+from tamiyo_runtime.contracts.observation import HEADS, OBSERVATION, Heads
+from tamiyo_train.footprint import Shape
+
+if TYPE_CHECKING:
+    import torch
+
+    from tamiyo_train.policy.network import PolicyNetwork
+    from tamiyo_train.seed import GrownNetwork
+
+SCHEMA = "tamiyo.run/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedRecord:
+    """A fossilised seed. ``contribution``: validation accuracy of the full network minus that without it, fraction."""
+
+    slot: int
+    blueprint: str
+    rate: float
+    contribution: float
+    contribution_low: float
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowRecord:
+    """A point of the learning curve: state of the growing network at the end of a decision window."""
+
+    step: int
+    operation: str
+    slot: int | None = None
+    blueprint: str | None = None
+    intensity: float | None = None
+    loss: float | None = None
+    accuracy: float
+    params: int
+    drift: float
+    panics: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkResult:
+    """A trained network: accuracies are fractions; params and MACs as deployed (batch norm folded)."""
+
+    test_accuracy: float
+    validation_accuracy: float
+    params: int
+    macs: int
+    training_macs: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationRecord:
+    """One subset of the seeds and its accuracy. ``gates[k]``: the seed of slot k runs."""
+
+    gates: tuple[bool, ...]
+    validation_accuracy: float
+    test_accuracy: float
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodSummary:
+    """How episodes of one method came out. ``utility_deviation`` is None with fewer than two episodes."""
+
+    episodes: int
+    mean_utility: float
+    mean_accuracy: float
+    mean_params: float
+    utility_deviation: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """Contents of ``run.json``. ``results``: grown, ungrown (the bare host) and twin (grown topology from step 0)."""
+
+    schema: str
+    task: str
+    task_sha256: str
+    host: str
+    channels: int
+    input_shape: Shape
+    classes: int
+    slots: int
+    seed: int
+    growth: str
+    blueprints: tuple[str, ...]
+    seeds: tuple[SeedRecord, ...]
+    history: tuple[WindowRecord, ...]
+    audit: tuple[Mapping[str, Any], ...]
+    configurations: tuple[ConfigurationRecord, ...]
+    results: Mapping[str, NetworkResult]
+    methods: Mapping[str, MethodSummary]
+    lesson: Mapping[str, Any]
+    config: Mapping[str, Any]
+    versions: Mapping[str, str]
+    observation: str = OBSERVATION
+    heads: str = HEADS
+    policy_samples_seed: int = 0
+    profile: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        slots = [seed.slot for seed in self.seeds]
+        require(slots == sorted(set(slots)), "seeds", "must come in slot order, one a slot")
+        require(all(0 <= slot < self.slots for slot in slots), "seeds", f"a slot is not in 0..{self.slots - 1}")
+        require(bool(self.blueprints), "blueprints", "must not be empty")
+
+    @property
+    def topology(self) -> dict[int, str]:
+        """Blueprint of every fossilised seed by slot."""
+        return {seed.slot: seed.blueprint for seed in self.seeds}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A record with the tensors it speaks of: ``network`` (trunk.*, seed_K.*), ``policy``, and ``observations``.
+
+    ``observations``: (N, observation_size) float32 that the policy met while the network grew, for parity checks.
+    """
+
+    record: RunRecord
+    network: Mapping[str, torch.Tensor]
+    policy: Mapping[str, torch.Tensor]
+    observations: torch.Tensor
+
+    def grown_network(self) -> GrownNetwork:
+        """The network, in eval mode; raises IntegrityError when the tensors don't fit the record."""
+        from tamiyo_train.hosts import hosts
+        from tamiyo_train.seeding import initialising
+        from tamiyo_train.static import committed
+
+        record = self.record
+        with initialising(0):
+            host = hosts.get(record.host)(shape=record.input_shape, classes=record.classes, channels=record.channels)
+        network = committed(host, record.topology, seed=0)
+        _load(network, self.network, "network")
+        network.eval()
+        return network
+
+    def policy_network(self) -> PolicyNetwork:
+        """The policy, in eval mode; raises IntegrityError when the tensors don't fit the record."""
+        from tamiyo_train.policy.network import PolicyNetwork
+        from tamiyo_train.seeding import initialising
+
+        with initialising(0):
+            network = PolicyNetwork(Heads(slots=self.record.slots, blueprints=len(self.record.blueprints)))
+        _load(network, self.policy, "policy")
+        network.eval()
+        return network
+
+
+def _load(module: Any, tensors: Mapping[str, torch.Tensor], what: str) -> None:
+    from tamiyo_runtime.contracts.errors import IntegrityError
+
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as exc:
+        raise IntegrityError(
+            f"the {what}'s tensors do not fit the run's record: {str(exc).splitlines()[-1].strip()}",
+            hint="the run was written by another version or changed by hand; train again",
+        ) from exc

@@ -17,9 +17,8 @@ BATCH = Batch(5, "0a0b0c0d", (Numbered(3, EventRecord(t_ms=1, event=Event.START)
 
 def test_a_frame_is_a_delivery_of_the_device_in_the_topic() -> None:
     for channel in (Channel.EVENTS, Channel.TELEMETRY):
-        assert arrival(ADDRESS.topic(channel), wire.encode(BATCH), 2.0, fleet="fleet") == Delivery(
-            "board-1", BATCH, 2.0
-        )
+        came = arrival(ADDRESS.topic(channel), wire.encode(BATCH), 2.0, fleet="fleet")
+        assert came == Delivery("board-1", BATCH, 2.0)
 
 
 def test_births_and_states_are_announcements() -> None:

@@ -48,5 +48,5 @@ def load_arrays(data: bytes, name: str) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, AttributeError) as exc:
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as exc:  # a lone .npy makes a TypeError
         raise IntegrityError(f"{name} is not an archive of arrays: {exc}", hint="export the bundle again") from exc

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from tamiyo_runtime.contracts.document import require
 
@@ -128,14 +129,36 @@ class TrainConfig:
 
 def smoke(config: TrainConfig) -> TrainConfig:
     """The same path on very little work: every part runs, nothing is learned well."""
-    from dataclasses import replace
-
-    short = Episode(steps=16, decisions=8, batch=32)
     return replace(
         config,
-        episodes=min(config.episodes, 2),
+        episodes=2,
         evaluation_episodes=0,
-        collect=short,
-        final=Episode(steps=40, decisions=8, consolidation_steps=8, batch=64),
-        teaching=Teaching(steps=20, batch=32, running_samples=200),
+        collect=Episode(steps=16, decisions=8, batch=32),
+        final=Episode(steps=64, decisions=8, consolidation_steps=8, batch=64),
+        teaching=Teaching(steps=30, batch=32, running_samples=256),
     )
+
+
+def adapted(
+    config: TrainConfig, *, episodes: int | None = None, steps: int | None = None, profile: str | None = None
+) -> TrainConfig:
+    """The configuration with what a command line gave; None leaves a value as it is, profile 'none' takes it away.
+
+    ``steps`` are those of the final growth, rounded up to whole decision windows; consolidation keeps its share.
+    """
+    if episodes is not None:
+        config = replace(config, episodes=episodes)
+    if profile is not None:
+        config = replace(config, profile=None if profile == "none" else profile)
+    if steps is not None:
+        final = config.final
+        windows = -(-steps // final.decisions)
+        share = final.consolidation_steps / final.steps
+        grown = windows * final.decisions
+        config = replace(config, final=replace(final, steps=grown, consolidation_steps=round(share * grown)))
+    return config
+
+
+def plain(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as JSON-ready data, without what changes nothing about the result."""
+    return {key: value for key, value in asdict(config).items() if value is not None and key != "workers"}

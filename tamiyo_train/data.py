@@ -6,6 +6,7 @@ draws is unshifted.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from tamiyo_runtime.contracts.manifest import InputSpec
-from tamiyo_train.tasks import Split, Task
+from tamiyo_train.tasks import Split, Task, stages
 
 _CENTRE = 4
 SHIFTS = 9
@@ -70,3 +71,15 @@ def tensors(task: Task) -> Tensors:
         validation=labelled(task.validation),
         test=labelled(task.test),
     )
+
+
+@functools.cache
+def task_of(name: str) -> Task:
+    """The task of that name, loaded once a process; raises UnknownNameError."""
+    return stages.get(name)()
+
+
+@functools.cache
+def data_of(name: str) -> Tensors:
+    """The task's tensors, made once a process; they are never written to."""
+    return tensors(task_of(name))

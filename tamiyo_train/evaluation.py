@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from tamiyo_train.data import Labelled
+from tamiyo_train.data import Labelled, Tensors, data_of
+from tamiyo_train.footprint import Footprint
+from tamiyo_train.run import ConfigurationRecord, Run
 from tamiyo_train.seed import GrownNetwork, evaluating
 
 
@@ -62,3 +64,29 @@ def configuration_accuracies(
         gates: score(network, split, [float(gate) for gate in gates]).accuracy
         for gates in subsets(network.host.slots, filled)
     }
+
+
+def configurations(network: GrownNetwork, data: Tensors) -> tuple[ConfigurationRecord, ...]:
+    """Accuracy and size of every subset of the seeds, the bare host first."""
+    filled = [slot for slot, seed in enumerate(network.seeds) if seed is not None]
+    validation = configuration_accuracies(network, data.validation, filled)
+    test = configuration_accuracies(network, data.test, filled)
+    records = []
+    for gates, accuracy in validation.items():
+        on = [slot for slot, gate in enumerate(gates) if gate]
+        cost = Footprint.of(layer for piece in network.graphs(only=on) for layer in piece)
+        records.append(
+            ConfigurationRecord(
+                gates=gates,
+                validation_accuracy=accuracy,
+                test_accuracy=test[gates],
+                params=cost.params,
+                macs=cost.macs,
+            )
+        )
+    return tuple(records)
+
+
+def evaluate(run: Run) -> tuple[ConfigurationRecord, ...]:
+    """Measure every configuration of a run anew."""
+    return configurations(run.grown_network(), data_of(run.record.task))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -19,7 +18,8 @@ import torch
 
 from tamiyo_runtime.contracts.errors import UnknownNameError
 from tamiyo_train.blueprints import STAGE_1
-from tamiyo_train.config import TrainConfig
+from tamiyo_train.config import TrainConfig, plain
+from tamiyo_train.data import task_of
 from tamiyo_train.hosts import hosts
 from tamiyo_train.jobs import (
     GROWTH,
@@ -30,7 +30,6 @@ from tamiyo_train.jobs import (
     heads_of,
     new_host,
     static,
-    task_of,
 )
 from tamiyo_train.policy.experience import concatenate
 from tamiyo_train.policy.imitation import Lesson, teach
@@ -182,16 +181,12 @@ def _run(
         results=results,
         methods=methods,
         lesson=lesson,
-        config=_plain(config),
+        config=plain(config),
         versions=_versions(),
         policy_samples_seed=derive(config.seed, "samples") % 2**32,
         profile=config.profile,
     )
     return Run(record=record, network=final.network, policy=policy, observations=torch.from_numpy(seen))
-
-
-def _plain(config: TrainConfig) -> dict[str, object]:
-    return {key: value for key, value in asdict(config).items() if value is not None and key != "workers"}
 
 
 def _versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tamiyo_runtime.contracts.manifest import InputSpec
-from tamiyo_train.jobs import task_of
+from tamiyo_train.data import task_of
 from tamiyo_train.policy.oracle import simulate
 from tamiyo_train.run import Run
 

@@ -6,7 +6,6 @@ process, in any order.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
@@ -17,9 +16,9 @@ from tamiyo_runtime.contracts.errors import UnknownNameError
 from tamiyo_runtime.contracts.observation import INTENSITIES, Heads, Operation
 from tamiyo_train.blueprints import STAGE_1, Blueprint, blueprints
 from tamiyo_train.config import Episode, TrainConfig
-from tamiyo_train.data import Tensors, tensors
+from tamiyo_train.data import Tensors, data_of, task_of
 from tamiyo_train.env import GrowthEnv, Outcome, WindowReport
-from tamiyo_train.evaluation import configuration_accuracies, paired_gain, score, without
+from tamiyo_train.evaluation import configurations, paired_gain, score, without
 from tamiyo_train.footprint import Footprint, Shape
 from tamiyo_train.hosts import Host, hosts
 from tamiyo_train.policy.actions import Decider
@@ -32,21 +31,9 @@ from tamiyo_train.run import ConfigurationRecord, NetworkResult, SeedRecord, Win
 from tamiyo_train.seed import GrownNetwork
 from tamiyo_train.seeding import derive, initialising
 from tamiyo_train.static import train_static
-from tamiyo_train.tasks import Task, stages
 
 GROWTH = ("policy", "kasmina", "random", "none")
 Tensor = torch.Tensor
-
-
-@functools.cache
-def task_of(name: str) -> Task:
-    """The task, loaded once a process; raises UnknownNameError."""
-    return stages.get(name)()
-
-
-@functools.cache
-def _data(name: str) -> Tensors:
-    return tensors(task_of(name))
 
 
 def new_host(config: TrainConfig, seed: int) -> Host:
@@ -74,7 +61,7 @@ def environment(config: TrainConfig, episode: Episode, *, seed: int, budget: Gro
     host, pricer = new_host(config, seed), Pricer(config.profile)
     return GrowthEnv(
         host=host,
-        data=_data(config.task),
+        data=data_of(config.task),
         config=episode,
         blueprints=offered(),
         pricer=pricer,
@@ -181,29 +168,8 @@ def grow(config: TrainConfig, method: str, policy: Mapping[str, Tensor] | None) 
 def static(config: TrainConfig, topology: Mapping[int, str]) -> NetworkResult:
     """Train a fixed topology from the same start, by the same steps."""
     seed = derive(config.seed, "final")
-    trainer = train_static(new_host(config, seed), topology, _data(config.task), config.final, seed=seed)
+    trainer = train_static(new_host(config, seed), topology, data_of(config.task), config.final, seed=seed)
     return _result(trainer.network, trainer.data, trainer.training_macs, config.final.total_steps)
-
-
-def configurations(network: GrownNetwork, data: Tensors) -> tuple[ConfigurationRecord, ...]:
-    """Accuracy and size of every subset of the seeds, the bare host first."""
-    filled = [slot for slot, seed in enumerate(network.seeds) if seed is not None]
-    validation = configuration_accuracies(network, data.validation, filled)
-    test = configuration_accuracies(network, data.test, filled)
-    records = []
-    for gates, accuracy in validation.items():
-        on = [slot for slot, gate in enumerate(gates) if gate]
-        cost = Footprint.of(layer for piece in network.graphs(only=on) for layer in piece)
-        records.append(
-            ConfigurationRecord(
-                gates=gates,
-                validation_accuracy=accuracy,
-                test_accuracy=test[gates],
-                params=cost.params,
-                macs=cost.macs,
-            )
-        )
-    return tuple(records)
 
 
 def _state(network: GrownNetwork) -> dict[str, Tensor]:

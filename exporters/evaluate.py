@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exporters.backends.toolchain import quiet
 from exporters.compiled import Compiled
 from exporters.network import Gates
 from tamiyo_runtime.contracts.errors import IncompatibleError
@@ -26,7 +27,8 @@ def logits_of(
     compiled: Compiled, raw: NDArray[Any], spec: InputSpec, gates: dict[str, Gates], seeded: tuple[int, ...]
 ) -> dict[str, NDArray[np.float32]]:
     """Logits of raw samples, (N, classes), by configuration: every chain of the variant is run on every sample."""
-    runners = {name: open_graph(item.data, item.graph) for name, item in compiled.artefacts.items()}
+    with quiet():  # an interpreter announces itself from C++
+        runners = {name: open_graph(item.data, item.graph) for name, item in compiled.artefacts.items()}
     answers = {}
     for configuration, chain in compiled.chains.items():
         if compiled.recipe.layout is Layout.GATED:

@@ -100,7 +100,7 @@ targets.register("edge-tpu")(
         operator_table="edge-tpu",
         compiler=VendorCompiler(
             program="edgetpu_compiler",
-            flags=("--show_operations", "--min_runtime_version", "13", "--timeout_sec", "120"),
+            flags=("--show_operations",),
             where="https://coral.ai/docs/edgetpu/compiler (Debian package edgetpu-compiler, x86-64)",
         ),
     )

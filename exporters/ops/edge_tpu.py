@@ -1,6 +1,6 @@
-"""The Edge TPU's operators and their limits, after Coral's page "TensorFlow models on the Edge TPU" (a copy with the same
-table: developer.axis.com, ARTPEC-7 supported operators).
+"""The Edge TPU's operators and their limits, after Coral's page "TensorFlow models on the Edge TPU".
 
+The page of Axis on supported operators of ARTPEC-7, a chip with the same accelerator, repeats its table.
 The vendor's compiler can't be had from any package index, so these rules are not confirmed by it; the report says so.
 Where the page is unclear the rule is the strict reading.
 """

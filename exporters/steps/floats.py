@@ -10,6 +10,7 @@ import numpy as np
 from device_profiles.cost import Op, OpKind
 from exporters.backends import onnx, tflite
 from exporters.backends.flatbuffer import read_model
+from exporters.backends.toolchain import quiet
 from exporters.compiled import Artefact, Compiled, graph_file
 from exporters.evaluate import check_parity, logits_of
 from exporters.request import PolicyModule
@@ -169,7 +170,8 @@ def _policy(policy: PolicyModule, slots: int) -> Policies:
         Format.ONNX: onnx.graph("policy/policy.onnx", shape=(size_in,), outputs=size_out),
     }
     for form, data in files.items():
-        runner = open_graph(data, graphs[form])
+        with quiet():
+            runner = open_graph(data, graphs[form])
         found = np.stack([runner.run([row[np.newaxis]])[0].ravel() for row in samples])
         check_parity(f"the policy in {form.value}", found, outputs)
     return Policies(graphs=graphs, files={graphs[form].file: data for form, data in files.items()}, outputs=outputs)

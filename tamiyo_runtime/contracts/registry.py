@@ -51,7 +51,7 @@ class Registry(Generic[T]):
         try:
             return self._items[name]
         except KeyError:
-            raise UnknownNameError(self.kind, name, self._items) from None
+            raise UnknownNameError(self.kind.removesuffix("s"), name, self._items) from None
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""

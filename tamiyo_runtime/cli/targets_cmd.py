@@ -1,0 +1,115 @@
+"""``tamiyo targets``: what can be exported for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from exporters.targets import Target
+
+
+def targets(
+    name: Annotated[str | None, typer.Argument(help="show this target in full", metavar="[TARGET]")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """List the targets of ``tamiyo export``, or show one.
+
+    Example: tamiyo targets edge-tpu
+    """
+    from exporters.targets import targets as registry
+    from tamiyo_runtime.cli.render import emit_json, say, table
+
+    if name is not None:
+        record = _record(registry.get(name))
+        if as_json:
+            emit_json(record)
+        else:
+            _show(record)
+        return
+    records = [_record(target) for _, target in registry]
+    if as_json:
+        emit_json(records)
+        return
+    table(
+        ["target", "profile", "variants, preferred first", "int8", "vendor compiler"],
+        [
+            [
+                record["name"],
+                record["profile"]["id"],
+                ", ".join(f"{item['id']} ({item['layout']})" for item in record["variants"]),
+                "yes" if any(item["precision"] == "int8" for item in record["variants"]) else "no",
+                _compiler(record),
+            ]
+            for record in records
+        ],
+    )
+    say("\nNext:  tamiyo targets TARGET   |   tamiyo export RUN --target TARGET")
+
+
+def _record(target: Target) -> dict[str, Any]:
+    import shutil
+
+    from device_profiles.loader import load_profile
+
+    profile = load_profile(target.profile)
+    compiler = target.compiler
+    return {
+        "name": target.name,
+        "title": target.title,
+        "profile": {"id": profile.id, "revision": profile.revision, "title": profile.title, "sha256": profile.sha256},
+        "variants": [
+            {
+                "id": item.id,
+                "format": item.format.value,
+                "precision": item.precision.value,
+                "layout": item.layout.value,
+            }
+            for item in target.variants
+        ],
+        "gating": target.gating,
+        "operator_table": target.operator_table,
+        "compiler": None
+        if compiler is None
+        else {
+            "program": compiler.program,
+            "found": shutil.which(compiler.program) is not None,
+            "command": " ".join(compiler.command("GRAPH.tflite")),
+            "where": compiler.where,
+        },
+    }
+
+
+def _compiler(record: dict[str, Any]) -> str | None:
+    compiler = record["compiler"]
+    if compiler is None:
+        return None
+    return f"{compiler['program']}: {'found' if compiler['found'] else 'not on PATH'}"
+
+
+def _show(record: dict[str, Any]) -> None:
+    from exporters.ops import edge_tpu  # noqa: F401  files its table in the registry
+    from exporters.ops.table import tables
+    from tamiyo_runtime.cli.render import say, table
+
+    profile = record["profile"]
+    say(f"{record['name']}: {record['title']}")
+    say(f"profile    {profile['id']} r{profile['revision']}, {profile['title']} (sha256 {profile['sha256'][:16]})")
+    say(f"gating     {record['gating']}")
+    if record["operator_table"] is not None:
+        rules = tables.get(record["operator_table"])
+        basis = rules.source if rules.verified else f"{rules.source}; not confirmed by the vendor's compiler"
+        say(f"operators  {len(rules.rules)} on the {rules.device}: {', '.join(sorted(rules.rules))}")
+        say(f"           after {basis}")
+    if record["compiler"] is not None:
+        compiler = record["compiler"]
+        say(f"compiler   {_compiler(record)}; {compiler['command']}")
+        say(f"           {compiler['where']}")
+    say()
+    table(
+        ["variant", "format", "precision", "layout"],
+        [[item["id"], item["format"], item["precision"], item["layout"]] for item in record["variants"]],
+    )
+    say(f"\nNext:  tamiyo export RUN --target {record['name']}   |   tamiyo profile show {profile['id']}")

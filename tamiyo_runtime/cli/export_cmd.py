@@ -68,13 +68,13 @@ def export(
     signer = SigningKey.load(key) if key is not None else None
     request = replace(_request(run), budget=budget, accuracy_floor=accuracy_floor)
     if smoke:
-        request = _reduced(request)
+        request = reduced(request)
     check_request(request)
     _say_head(resolved, quiet=as_json)
     if dry_run:
         _say_plan(replace(resolved, budget=budget), request, as_json=as_json)
         return
-    steps = _Steps(quiet=as_json)
+    steps = Steps(quiet=as_json)
     try:
         report = pipeline.export(
             request,
@@ -123,7 +123,7 @@ def _request(run: Path) -> ExportRequest:
     return request_of(pieces(load_run(run)))
 
 
-def _reduced(request: ExportRequest) -> ExportRequest:
+def reduced(request: ExportRequest) -> ExportRequest:
     """The same network on a few samples."""
     return replace(
         request,
@@ -133,7 +133,7 @@ def _reduced(request: ExportRequest) -> ExportRequest:
     )
 
 
-class _Steps:
+class Steps:
     """One line a step on stdout when it ends; on a terminal also its name while it runs."""
 
     def __init__(self, *, quiet: bool) -> None:

@@ -53,7 +53,7 @@ def train(
         else:
             _show_plan(folder, config)
         return
-    with _reported() as on_progress:
+    with reported() as on_progress:
         run = train_run(config, policy_from=source, on_progress=on_progress)
     save_run(folder, run, overwrite=overwrite)
     if as_json:
@@ -104,7 +104,7 @@ def evaluate(
 
 
 @contextlib.contextmanager
-def _reported() -> Iterator[OnProgress]:
+def reported() -> Iterator[OnProgress]:
     """A callback that shows each phase of a run as a progress line, and closes the last one."""
     from tamiyo_runtime.cli.render import Progress, progress
 

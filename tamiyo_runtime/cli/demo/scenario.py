@@ -15,7 +15,7 @@ from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.plan import Runnable
 from tamiyo_runtime.session import Plan
 
-_MARGIN = Plan.__dataclass_fields__["margin"].default
+_MARGIN = Plan().margin
 _ROOM = 1.15  # the deadline leaves the full network this much at rated speed
 _SPREAD = 1.25  # the full network costs at least this many times the bare host, or there is nothing to trade
 

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,11 +24,10 @@ def test_the_broker_says_where_it_is_and_ends_cleanly_on_sigterm(tmp_path: Path)
     assert child.stdout is not None
     assert "mqtt://127.0.0.1:" in child.stdout.readline()
     assert "no password" in child.stdout.readline()
-    time.sleep(0.1)
+    assert "tamiyo collect" in child.stdout.readline()
     child.send_signal(signal.SIGTERM)
-    output, _ = child.communicate(timeout=10)
-    assert child.returncode == 0
-    assert "tamiyo collect" in output
+    assert child.wait(timeout=10) == 0
+    child.stdout.close()
 
 
 @pytest.mark.broker

@@ -34,6 +34,9 @@ from tamiyo_runtime.options import Options
 SKIP = -1
 """Granted when nothing may run."""
 
+MARGIN = 1.05
+"""Default factor between the worst case of a latency and what is held against the deadline."""
+
 _RISE, _FALL = 0.25, 0.05
 
 
@@ -45,7 +48,7 @@ class Limits:
     power_mw: float = 0.0
     burst_uj: float = math.inf
     memory_bytes: float = math.inf
-    margin: float = 1.05
+    margin: float = MARGIN
     dwell_ms: float = 1000.0
     reserve_share: float = 0.25
 
@@ -55,7 +58,7 @@ class Limits:
         require(0 <= self.reserve_share <= 1, "reserve_share", f"must be in [0, 1], got {self.reserve_share}")
 
     @classmethod
-    def of(cls, budget: Budget, *, margin: float = 1.05, dwell_ms: float = 1000.0) -> Limits:
+    def of(cls, budget: Budget, *, margin: float = MARGIN, dwell_ms: float = 1000.0) -> Limits:
         """From a budget."""
         return cls(
             deadline_ms=math.inf if budget.latency_ms is None else budget.latency_ms,

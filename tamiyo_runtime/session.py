@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import BudgetError, InputError
@@ -18,7 +18,7 @@ from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.plan import Configuration
 from tamiyo_runtime.contracts.records import Event, Mode, Reason
 from tamiyo_runtime.executor import Executor
-from tamiyo_runtime.governor import SKIP, Governor, Grant, Limits, Proposal, State
+from tamiyo_runtime.governor import MARGIN, SKIP, Governor, Grant, Limits, Proposal, State
 from tamiyo_runtime.interpreters.base import GraphError
 from tamiyo_runtime.meters import Board, Usage
 from tamiyo_runtime.modes import Signal
@@ -42,16 +42,16 @@ class Plan:
     ``samples``: how many, the source being repeated as needed; None for the source once. ``period_s``: from one sample
     to the next, 0 for back to back. ``budget`` None stands for the bundle's. ``schedule``: budgets that replace it,
     (seconds since the start, budget). ``policy_every``: the policy is consulted when the board's speed, the budget, the
-    choice, or the fill of the bucket (by 5 %) has changed, and at the latest after so many samples. ``trace``: keep one
-    row a sample.
+    choice, or the fill of the bucket (by 5 %) has changed, since it answers the same to the same state, and at the
+    latest after so many samples. ``trace``: keep one row a sample.
     """
 
     samples: int | None = None
     period_s: float = 0.1
     budget: Budget | None = None
     schedule: Sequence[tuple[float, Budget]] = ()
-    policy_every: int = 32
-    margin: float = 1.05
+    policy_every: int = 250
+    margin: float = MARGIN
     dwell_s: float = 1.0
     trace: bool = False
 
@@ -102,10 +102,14 @@ class Session:
     def run(self) -> SessionSummary:
         """Work through the samples; raises GraphError when not even the bare host runs any more."""
         self._begin()
+        started_s, period_s, clock = self._started_s, self._plan.period_s, self._board.clock
         for index, sample in enumerate(self._samples()):
-            if self._wait(self._started_s + index * self._plan.period_s):
-                break
-            self._step(index, sample)
+            now_s, due_s = clock.now_s(), started_s + index * period_s
+            if self._stopping or now_s < due_s or now_s >= self._next_pump_s:
+                now_s = self._wait(due_s)
+                if self._stopping:
+                    break
+            self._step(index, sample, now_s)
         return self._end()
 
     def _begin(self) -> None:
@@ -159,16 +163,12 @@ class Session:
         )
 
     def _samples(self) -> Iterator[Sample]:
-        wanted = self._plan.samples
-        if wanted is None:
-            yield from self._source
-            return
-        endless = chain.from_iterable(repeat(self._source))
-        for _, sample in zip(range(wanted), endless, strict=False):
-            yield sample
+        if self._plan.samples is None:
+            return iter(self._source)
+        return islice(chain.from_iterable(repeat(self._source)), self._plan.samples)
 
-    def _wait(self, due_s: float) -> bool:
-        """Let time pass until ``due_s``, telemetry having its turns; whether the session is to stop instead."""
+    def _wait(self, due_s: float) -> float:
+        """Let time pass until ``due_s`` or the order to stop, telemetry having its turns; returns the time then."""
         clock = self._board.clock
         now_s = clock.now_s()
         while not self._stopping:
@@ -178,13 +178,12 @@ class Session:
                 now_s = clock.now_s()
                 self._next_pump_s = now_s + _PUMP_S
             if now_s >= due_s:
-                return False
+                break
             clock.sleep_until(min(due_s, self._next_pump_s))
             now_s = clock.now_s()
-        return True
+        return now_s
 
-    def _step(self, index: int, sample: Sample) -> None:
-        now_s = self._board.clock.now_s()
+    def _step(self, index: int, sample: Sample, now_s: float) -> None:
         now_ms = now_s * 1e3
         news = self._follow_schedule(now_s)
         slowdown = self._board.status().slowdown

@@ -92,11 +92,14 @@ def test_a_file_that_is_not_what_the_manifest_says_is_refused(dense: bytes, chan
 
 
 def test_finding_interpreters_imports_none_of_them() -> None:
-    code = (
-        "import sys; from tamiyo_runtime.contracts.plan import Format; from tamiyo_runtime.interpreters import available;"
-        "assert available(Format.TFLITE) and available(Format.ONNX);"
-        "loaded = {'ai_edge_litert', 'onnxruntime', 'tflite_runtime', 'torch'} & set(sys.modules); assert not loaded, loaded"
-    )
+    code = """
+import sys
+from tamiyo_runtime.contracts.plan import Format
+from tamiyo_runtime.interpreters import available
+assert available(Format.TFLITE) and available(Format.ONNX)
+loaded = {"ai_edge_litert", "onnxruntime", "tflite_runtime", "torch"} & set(sys.modules)
+assert not loaded, loaded
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -7,8 +7,9 @@ budget, accounts, judges, and records into a real spool on disk.
 
     python benchmarks/bench_runtime_overhead.py [BUNDLE ...] [--rounds N] [--seconds S]
 
-Time is wall-clock time, which is what a deadline sees; processor time is given as well, since it suffers less where other
-work runs on the machine. Without a bundle it exports two hand-made networks, a small one and one of more than 200 us, for x86-64.
+Time is wall-clock time, which is what a deadline sees; processor time is given as well, since it suffers less where
+other work runs on the machine. Without a bundle it exports two hand-made networks, a small one and one of more than
+200 us, for x86-64.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from tamiyo_runtime.contracts.errors import ExitCode, MissingExtraError, TamiyoE
 
 DISTRIBUTION = "tamiyo-edge"
 DEBUG = "TAMIYO_DEBUG"
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exc.exit_code
     except KeyboardInterrupt:
         note("interrupted")
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         _silence_stdout()
         return 141
@@ -138,6 +139,8 @@ def _invoke(name: str, arguments: list[str]) -> int:
         raise KeyboardInterrupt from None
     except _click_exception() as exc:
         raise _usage_error(name, exc) from exc
+    if code == _INTERRUPTED:  # what some versions of Typer make of an interrupt
+        raise KeyboardInterrupt
     return code if isinstance(code, int) else ExitCode.OK
 
 

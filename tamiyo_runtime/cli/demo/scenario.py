@@ -7,7 +7,6 @@ lies between them and the board only gets the quiet stretch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +16,7 @@ from tamiyo_runtime.session import Plan
 
 _MARGIN = Plan().margin
 _ROOM = 1.15  # the deadline leaves the full network this much at rated speed
+_EASE = 0.98  # of the slowest
 _SPREAD = 1.25  # the full network costs at least this many times the bare host, or there is nothing to trade
 
 
@@ -59,8 +59,10 @@ def scenario_for(runnables: Sequence[Runnable], *, samples: int, period_s: float
     if full.latency_ms.value < _SPREAD * host.latency_ms.value:
         return Scenario(plan, (), (Stretch(0.0, "rated speed"),))
 
-    # Between what the full network and what the bare host can bear: some seeds must go, the host still fits.
-    slowdown = math.sqrt(_ROOM * deadline_ms / (host.latency_ms.high * _MARGIN))
+    # The slowest that a configuration about half-way between host and full network can bear: some seeds must go.
+    between = (host.latency_ms.high + full.latency_ms.high) / 2
+    middle = min((r.cost.latency_ms.high for r in runnables), key=lambda high_ms: abs(high_ms - between))
+    slowdown = _EASE * deadline_ms / (middle * _MARGIN)
     starts = [0.0, 0.3 * duration_s, 0.55 * duration_s, 0.7 * duration_s]
     scarce = replace(generous, power_mw=(0.45 * full.energy_uj.value + 0.55 * host.energy_uj.value) / period_ms)
     return Scenario(

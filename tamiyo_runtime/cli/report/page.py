@@ -26,8 +26,11 @@ figcaption, .note { color:var(--soft); font-size:13px }
 table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; margin:6px 0 }
 th,td { text-align:left; padding:5px 12px 5px 0; border-bottom:1px solid var(--line); white-space:nowrap }
 th { color:var(--soft); font-weight:600; font-size:13px } td.n, th.n { text-align:right }
+td.w { white-space:normal }
 code { background:var(--wash); border:1px solid var(--line); border-radius:4px; padding:1px 5px; font-size:13px }
 """
+
+_LONG = 48  # characters from which on a cell may break its line
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,11 @@ def _table(table: Table) -> str:
     kinds = [' class="n"' if flag else "" for flag in numeric]
     head = "".join(f"<th{kind}>{html.escape(h)}</th>" for h, kind in zip(table.headers, kinds, strict=True))
     rows = "".join(
-        f"<tr>{''.join(f'<td{k}>{html.escape(c)}</td>' for c, k in zip(row, kinds, strict=True))}</tr>"
-        for row in table.rows
+        f"<tr>{''.join(_cell(cell, kind) for cell, kind in zip(row, kinds, strict=True))}</tr>" for row in table.rows
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _cell(text: str, kind: str) -> str:
+    wrapped = kind or (' class="w"' if len(text) > _LONG else "")
+    return f"<td{wrapped}>{html.escape(text)}</td>"

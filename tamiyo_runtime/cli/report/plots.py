@@ -66,7 +66,7 @@ def learning_curve(
     steps: Sequence[float], accuracy: Sequence[float], marks: Sequence[Mark], levels: Sequence[tuple[str, float]]
 ) -> str:
     """Validation accuracy over training steps, growth events as vertical marks, final test figures as levels."""
-    figure, (axes,) = _figure(3.6, 1)
+    figure, (axes,) = _figure(4.0, 1)
     axes.plot(steps, [100 * a for a in accuracy], color=BLUE, marker="o", markersize=3, label="validation")
     for (label, level), colour in zip(levels, (GREEN, ORANGE, VIOLET), strict=False):
         axes.axhline(100 * level, color=colour, linewidth=1.2, linestyle="--", label=f"{label}: {100 * level:.1f} %")
@@ -78,7 +78,7 @@ def learning_curve(
         axes.text(mark.x, height, f" {mark.label}", transform=axes.get_xaxis_transform(), fontsize=7.5, color=SOFT)
     axes.set_xlabel("training step")
     axes.set_ylabel("accuracy, %")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.38), fontsize=8.5, frameon=False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=4, fontsize=8.5, frameon=False)
     return _svg(figure)
 
 
@@ -143,7 +143,7 @@ def airtime(t_min: Sequence[float], used_s: Sequence[float], cap_s: float, *, ca
     axes.set_ylim(0, 1.15 * max([cap_s, *used_s]))
     axes.set_xlabel("minutes of simulated time")
     axes.set_ylabel("s")
-    axes.legend(loc="lower right", fontsize=8.5, frameon=False)
+    axes.legend(loc="center left", fontsize=8.5, frameon=False)
     return _svg(figure)
 
 

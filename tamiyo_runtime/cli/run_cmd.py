@@ -61,6 +61,7 @@ def run(
     from tamiyo_runtime.cli.render import emit_json, progress
     from tamiyo_runtime.cli.trust import open_bundle
     from tamiyo_runtime.contracts.errors import BudgetError
+    from tamiyo_runtime.contracts.units import microjoules
     from tamiyo_runtime.session import Plan
 
     phases = throttle_phases(throttle)
@@ -97,7 +98,7 @@ def run(
     with field, progress(f"run {opened.manifest.name}", samples or len(field.source)) as bar:
         result = field.run(
             lambda tally, mode: bar.advance(
-                remark=f"{mode}, {tally.energy_uj / 1e3:.3g} mJ"
+                remark=f"{mode}, {microjoules(tally.energy_uj)}"
             )  # redrawn ten times a second
         )
     if trace is not None and result.summary.trace is not None:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from exporters.backends.toolchain import tool
 from tamiyo_runtime.contracts.errors import IncompatibleError
 from tamiyo_runtime.contracts.plan import Graph, Quantisation, TensorSpec
@@ -23,7 +25,10 @@ _ITEM_BYTES = {"float32": 4, "int32": 4, "int64": 8, "int16": 2, "int8": 1, "uin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """A tensor of a graph. ``constant``: stored in the file; ``scales``, ``zero_points``: empty when not quantised."""
+    """A tensor of a graph. ``constant``: stored in the file; ``scales``, ``zero_points``: empty when not quantised.
+
+    ``peak``: largest absolute value of a float32 constant, else 0.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -31,6 +36,7 @@ class Tensor:
     constant: bool
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
+    peak: float = 0.0
 
     @property
     def size(self) -> int:
@@ -162,6 +168,9 @@ def _tensor(item: Any, buffers: Any, dtypes: Mapping[int, str]) -> Tensor:
         constant=data is not None and len(data) > 0,
         scales=tuple(float(s) for s in scales),
         zero_points=tuple(int(z) for z in zero_points),
+        peak=float(np.abs(np.frombuffer(bytes(bytearray(data)), "<f4")).max())
+        if data is not None and len(data) > 0 and dtypes[item.type] == "FLOAT32"
+        else 0.0,
     )
 
 

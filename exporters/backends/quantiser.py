@@ -6,28 +6,17 @@ clips the tails: on our test networks that cost 10 to 20 dB.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporters.backends.flatbuffer import INPUT, OUTPUT, Model, read_model
+from exporters.backends.flatbuffer import INPUT, OUTPUT, read_model
+from exporters.backends.ranges import Ranges
 from exporters.backends.toolchain import converting, tool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Ranges = dict[str, tuple[float, float]]
-
-# Operators whose int8 output has the quantisation of their input, by the format or by the quantiser's rules.
-SAME_SCALE = frozenset(
-    {
-        *("RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "AVERAGE_POOL_2D", "MAX_POOL_2D", "PAD", "PADV2", "SLICE"),
-        *("STRIDED_SLICE", "SPLIT", "CONCATENATION", "PACK", "UNPACK", "GATHER", "BROADCAST_TO", "SPACE_TO_DEPTH"),
-        *("DEPTH_TO_SPACE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "MAXIMUM", "MINIMUM", "SELECT_V2"),
-    }
-)
 
 
 def measure(float_model: bytes, samples: NDArray[np.float32], *, name: str) -> Ranges:
@@ -64,50 +53,6 @@ def quantise(float_model: bytes, ranges: Ranges, *, per_tensor_dense: bool, name
             worker.add_static_config(".*", dense, 8, 8, qtyping.QuantGranularity.TENSORWISE)
         result = worker.quantize({tensor: _qsv(low, high) for tensor, (low, high) in ranges.items()})
         return bytes(result.quantized_model)
-
-
-@dataclass(slots=True)
-class _Groups:
-    """Sets of (graph, tensor) that must share one range; union by relabelling, the graphs are small."""
-
-    label: dict[tuple[str, str], int] = field(default_factory=dict)
-
-    def join(self, first: tuple[str, str], second: tuple[str, str]) -> None:
-        a = self.label.setdefault(first, len(self.label))
-        b = self.label.setdefault(second, len(self.label))
-        if a != b:
-            self.label = {node: a if group == b else group for node, group in self.label.items()}
-
-
-def share_seams(
-    models: Mapping[str, Model], ranges: Mapping[str, Ranges], seams: Iterable[Sequence[tuple[str, str]]]
-) -> dict[str, Ranges]:
-    """The ranges with one common range for all tensors of a seam, so that raw int8 passes whichever seeds are on.
-
-    A seam lists its tensors as (graph, ``x`` or ``y``). Where a seam's tensor meets an operator that keeps its
-    quantisation (a reshape, a pooling) the tensor on the other side joins the seam; the range is the union of all.
-    """
-    groups = _Groups()
-    ends: set[tuple[str, str]] = set()
-    for seam in seams:
-        for node in seam:
-            groups.join(seam[0], node)
-            ends.add(node)
-    for graph, model in models.items():
-        for operator in model.operators:
-            if operator.code in SAME_SCALE:
-                moving = [t for t in (*operator.inputs, *operator.outputs) if not t.constant and t.dtype == "float32"]
-                for tensor in moving:
-                    groups.join((graph, moving[0].name), (graph, tensor.name))
-    seam_groups = {groups.label[node] for node in ends}
-    shared = {graph: dict(found) for graph, found in ranges.items()}
-    for group in seam_groups:
-        nodes = [node for node, label in groups.label.items() if label == group]
-        found = [ranges[graph][name] for graph, name in nodes if name in ranges[graph]]
-        union = (min(low for low, _ in found), max(high for _, high in found))
-        for graph, name in nodes:
-            shared[graph][name] = union
-    return shared
 
 
 def seam_mismatch(models: Mapping[str, bytes], seam: Sequence[tuple[str, str]]) -> str | None:

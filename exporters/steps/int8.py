@@ -11,6 +11,7 @@ import numpy as np
 
 from exporters.backends import quantiser
 from exporters.backends.flatbuffer import INPUT, OUTPUT, read_model
+from exporters.backends.ranges import settle
 from exporters.backends.tflite import channels_last_array
 from exporters.compiled import Compiled
 from exporters.evaluate import Comparison, compare, logits_of
@@ -96,7 +97,7 @@ def _segments(
     }
     ends = _seam_ends(network)
     models = {name: read_model(data) for name, data in files.items()}
-    shared = quantiser.share_seams(models, ranges, ends.values())
+    shared = settle(models, ranges, ends.values())
     int8 = {
         name: quantiser.quantise(data, shared[name], per_tensor_dense=recipe.per_tensor_dense, name=name)
         for name, data in files.items()
@@ -126,7 +127,7 @@ def _wholes(recipe: VariantRecipe, files: Mapping[str, bytes], real: NDArray[np.
     ranges = {name: quantiser.measure(data, channels_last_array(real), name=name) for name, data in files.items()}
     models = {name: read_model(data) for name, data in files.items()}
     ends = [[(name, end) for name in files] for end in (INPUT, OUTPUT)]
-    shared = quantiser.share_seams(models, ranges, ends)
+    shared = settle(models, ranges, ends)
     int8 = {
         name: quantiser.quantise(data, shared[name], per_tensor_dense=recipe.per_tensor_dense, name=name)
         for name, data in files.items()

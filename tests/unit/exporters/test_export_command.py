@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exporters.request import ExportRequest
+from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime.cli import export_cmd
+from tamiyo_runtime.cli.main import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def tamiyo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request_: ExportRequest
+) -> Run:
+    """Run a command in a folder of its own; a run folder `quadrants` stands for the hand-made network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TAMIYO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(export_cmd, "_request", lambda run: request_)
+    (tmp_path / "quadrants").mkdir()
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.toolchain
+def test_an_export_prints_its_steps_and_the_next_commands(tamiyo: Run, tmp_path: Path) -> None:
+    code, out, err = tamiyo("export", "quadrants", "--target", "edge-tpu", "--smoke")
+    assert (code, err) == (0, "")
+    bundle = Bundle.open(tmp_path / "quadrants-edge-tpu.tamiyo")  # signed by the development key, which is trusted
+    assert bundle.manifest.target == "edge-tpu"
+    lines = out.splitlines()
+    assert lines[0].startswith("tamiyo ")
+    assert "target edge-tpu (profile coral-usb r" in lines[0]
+    steps = [line for line in lines if line.startswith("[")]
+    assert [step[:5] for step in steps] == [f"[{i}/7]" for i in range(1, 8)]
+    assert "skip  edgetpu_compiler not found" in steps[5]
+    assert "edgetpu_compiler --show_operations" in out
+    assert lines[-1].startswith("Next:  tamiyo inspect quadrants-edge-tpu.tamiyo")
+    assert "--device simulated:coral-usb" in lines[-1]
+    code, _, err = tamiyo("export", "quadrants", "--target", "edge-tpu")
+    assert code == 2
+    assert err == "error: quadrants-edge-tpu.tamiyo exists already\nhint: pass --overwrite to replace it\n"
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(tamiyo: Run, tmp_path: Path) -> None:
+    arguments = ("--budget-latency-ms", "3", "--dry-run", "--json", "--out", "x.tamiyo")
+    code, out, _ = tamiyo("export", "quadrants", "--target", "raspberry-pi-4", *arguments)
+    assert code == 0
+    plan = json.loads(out)
+    assert plan["dry_run"] is True
+    assert plan["budget"]["latency_ms"] == 3
+    assert plan["variants"] == ["tflite-int8 (segments)", "tflite-float (segments)", "onnx-float (gated)"]
+    assert plan["seeds"] == ["slot 0: adapter", "slot 2: squeeze-excite"]
+    assert {path.name for path in tmp_path.iterdir()} == {"quadrants"}
+
+
+def test_a_budget_that_cannot_be_met_exits_3_after_the_failed_step(tamiyo: Run, tmp_path: Path) -> None:
+    code, out, err = tamiyo("export", "quadrants", "--target", "raspberry-pi-4", "--budget-latency-ms", "0.001")
+    assert code == 3
+    assert out.splitlines()[-1] == "[2/7] budget check           fail"
+    assert "costliest parts: " in err
+    assert "hint: raise the budget" in err
+    assert not list(tmp_path.glob("*.tamiyo"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere", "--target", "edge-tpu"), "no run at nowhere"),
+        (("quadrants", "--target", "edge-tup"), "unknown target 'edge-tup'"),
+        (("quadrants",), "--target"),
+        (("quadrants", "--target", "edge-tpu", "--accuracy-flor", "1"), "--accuracy-flor"),
+        (("quadrants", "--target", "edge-tpu", "--key", "nokey"), "signing key not found: nokey"),
+        (("quadrants", "--target", "edge-tpu", "--out", "quadrants"), "is a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_hint(tamiyo: Run, arguments: tuple[str, ...], message: str) -> None:
+    code, out, err = tamiyo("export", *arguments)
+    assert (code, out) == (2, "")
+    error, hint = err.splitlines()
+    assert message in error
+    assert hint.startswith("hint: ")
+
+
+def test_targets_are_listed_and_shown(tamiyo: Run) -> None:
+    code, out, _ = tamiyo("targets")
+    assert code == 0
+    assert all(name in out for name in ("edge-tpu", "raspberry-pi-4", "x86-64", "coral-usb"))
+    code, out, _ = tamiyo("targets", "--json")
+    records = {record["name"]: record for record in json.loads(out)}
+    assert records["edge-tpu"]["compiler"]["program"] == "edgetpu_compiler"
+    assert records["edge-tpu"]["variants"] == [
+        {"id": "tflite-int8", "format": "tflite", "precision": "int8", "layout": "whole"}
+    ]
+    code, out, _ = tamiyo("targets", "edge-tpu")
+    assert code == 0
+    assert "DEPTHWISE_CONV_2D" in out
+    assert "not confirmed by the vendor's compiler" in out
+    code, _, err = tamiyo("targets", "edge-tup")
+    assert code == 2
+    assert "did you mean edge-tpu?" in err

@@ -48,18 +48,18 @@ class Episode:
     ``blend_windows``: windows over which a seed of intensity 1 is blended in. ``min_age``: windows a seed trains before
     it may be advanced. ``consolidation_rate``: learning rate at the start of consolidation over the peak; growth ends
     there too, and consolidation falls to 0. ``gate_dropout`` and ``consolidation_dropout``: share of the steps that run
-    a random subset of the fossilised seeds. ``gradient_limit``: largest L2 norm of the gradient of host or seed.
+    a random subset of the fully blended seeds. ``gradient_limit``: largest L2 norm of the gradient of host or seed.
     """
 
-    steps: int = 240
+    steps: int = 160
     decisions: int = 16
-    consolidation_steps: int = 0
+    consolidation_steps: int = 48
     consolidation_rate: float = 0.3
     gate_dropout: float = 0.3
     consolidation_dropout: float = 0.5
     gradient_limit: float = 1.0
-    batch: int = 128
-    learning_rate: float = 1e-2
+    batch: int = 96
+    learning_rate: float = 2e-2
     warmup_share: float = 0.1
     min_age: int = 1
     blend_windows: float = 1.0
@@ -99,7 +99,7 @@ class Teaching:
     batch: int = 128
     learning_rate: float = 6e-3
     weight_decay: float = 1e-4
-    temperature: float = 0.5
+    temperature: float = 0.4
     weight_limit: float = 8.0
     running_samples: int = 8_000
 
@@ -114,11 +114,11 @@ class TrainConfig:
     seed: int = 0
     growth: str = "policy"
     profile: str | None = "raspberry-pi-4"
-    episodes: int = 12
+    episodes: int = 14
     evaluation_episodes: int = 3
     workers: int = 2
     collect: Episode = field(default_factory=Episode)
-    final: Episode = field(default_factory=lambda: Episode(steps=560, decisions=16, consolidation_steps=160))
+    final: Episode = field(default_factory=lambda: Episode(steps=512, decisions=16, consolidation_steps=160))
     teaching: Teaching = field(default_factory=Teaching)
 
     def __post_init__(self) -> None:
@@ -133,7 +133,7 @@ def smoke(config: TrainConfig) -> TrainConfig:
         config,
         episodes=2,
         evaluation_episodes=0,
-        collect=Episode(steps=16, decisions=8, batch=32),
+        collect=Episode(steps=16, decisions=8, consolidation_steps=4, batch=32),
         final=Episode(steps=64, decisions=8, consolidation_steps=8, batch=64),
         teaching=Teaching(steps=30, batch=32, running_samples=256),
     )

@@ -6,6 +6,7 @@ A decider sees an `Observation` and returns an `Action`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ from tamiyo_train.lifecycle import LIVE, State
 from tamiyo_train.policy.actions import Action, Decider, Observation
 from tamiyo_train.pricing import GrowthBudget, Priced, Pricer
 from tamiyo_train.seed import GrownNetwork
-from tamiyo_train.trainer import BACKWARD_FACTOR, Trainer
+from tamiyo_train.trainer import BACKWARD_FACTOR, StepResult, Trainer
 
 MAX_BARREN_PANICS = 5
 """Panics in a row with no seed to blame before an episode is given up."""
@@ -216,15 +217,23 @@ class GrowthEnv:
         for _ in range(steps):
             self.gardener.raise_alphas(self._reading)
             result = self.trainer.step(consolidate=consolidate)
-            worst = result.loss if result.seed_loss is None else result.loss + abs(result.seed_loss - result.loss)
-            self._watch, panic = judge(self.config.limits, self._watch, loss=worst, within_budget=within)
+            panic = self._judge(result, within)
             if panic is not None:
-                self._take_back(panic, f"loss {worst:.4g} at step {self.trainer.step_index}", end=end)
+                what = f"loss {result.loss:.4g}, of seeds in training {result.seed_loss}"
+                self._take_back(panic, what, end=end)
                 return None
             losses.append(result.loss)
             correct += result.correct
             samples += result.samples
         return float(np.mean(losses)), correct / samples
+
+    def _judge(self, result: StepResult, within_budget: bool) -> Panic | None:
+        """A step that left seeds out says nothing about spikes, and a newborn's loss only whether it is finite."""
+        loss = result.loss if result.seed_loss is None or math.isfinite(result.seed_loss) else result.seed_loss
+        if math.isfinite(loss) and not result.whole:
+            return None if within_budget else Panic.BUDGET
+        self._watch, panic = judge(self.config.limits, self._watch, loss=loss, within_budget=within_budget)
+        return panic
 
     def _check_drift(self) -> None:
         for slot in self.network.slots_in(*_DRIFTING):

@@ -32,6 +32,8 @@ from tamiyo_train.seed import GrownNetwork
 from tamiyo_train.seeding import derive, initialising
 from tamiyo_train.static import train_static
 
+HOSTS = 2
+"""Hosts that the collected episodes grow in turn."""
 GROWTH = ("policy", "kasmina", "random", "none")
 Tensor = torch.Tensor
 
@@ -109,15 +111,15 @@ class EpisodeResult:
 
 
 def collect(config: TrainConfig, method: str, index: int, policy: Mapping[str, Tensor] | None = None) -> EpisodeResult:
-    """Play episode number ``index``; hosts repeat every other episode, so that methods meet the same ones."""
-    seed = derive(config.seed, "collect", index % 2)
+    """Play episode number ``index``; hosts take turns, so that methods meet the same ones."""
+    seed = derive(config.seed, "collect", index % HOSTS)
     pricer, host = Pricer(config.profile), new_host(config, seed)
     rng = np.random.default_rng(derive(config.seed, "budget", index))
     budget = None if policy is not None else drawn_budget(pricer, host, rng)
     env = environment(config, config.collect, seed=seed, budget=budget)
     network = None if policy is None else rebuilt(policy, env.heads)
     chosen = decider(method, seed=derive(config.seed, "decider", index) % 2**32, slots=host.slots, policy=network)
-    experience, outcome = record(env, chosen)
+    experience, outcome = record(env, chosen, group=index % HOSTS)
     return EpisodeResult(method=method, outcome=outcome, experience=experience)
 
 

@@ -7,6 +7,7 @@ timing matter. Everything random comes from named generators.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +23,20 @@ from tamiyo_train.seeding import generator
 
 HOST = "host"
 SEED_WARMUP_STEPS = 10
+BLENDED = (State.SHADOWING, State.PROBATIONARY, State.FOSSILISED)
 BACKWARD_FACTOR = 3
 """A training step takes about three forward passes: one forward, two of the same work backward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """One training step: mean loss (nats) and how many of the batch were right, before the update."""
+    """One training step: mean loss (nats) and how many of the batch were right, before the update.
+
+    ``whole``: no seed was left out, so that the loss can be compared with that of other such steps.
+    """
 
     loss: float
+    whole: bool
     seed_loss: float | None
     correct: int
     samples: int
@@ -90,7 +96,7 @@ class Trainer:
         """One update of host and seeds on one batch.
 
         Blended seeds learn with the host. Seeds in TRAINING learn in a second pass with the host held. Some steps run
-        a random subset of the fossilised seeds, so that every configuration learns to work; when ``consolidate`` is
+        a random subset of the blended seeds, so that every configuration learns to work; when ``consolidate`` is
         set these are more, and batch norms keep their statistics: each configuration is trained as it will be run.
         """
         network = self.network
@@ -98,11 +104,9 @@ class Trainer:
         x, y = self.data.batch(self.config.batch, self.generators["batches"])
         self.optimiser.zero_grad(set_to_none=True)
         network.train()
-        if consolidate:
-            with norms_held(network):
-                logits = network(x, self._drawn_alphas(self.config.consolidation_dropout))
-        else:
-            logits = network(x, self._drawn_alphas(self.config.gate_dropout))
+        alphas = self._drawn_alphas(self.config.consolidation_dropout if consolidate else self.config.gate_dropout)
+        with norms_held(network) if consolidate else nullcontext():
+            logits = network(x, alphas)
         loss = F.cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         seed_loss = None
@@ -112,10 +116,11 @@ class Trainer:
         for group in self.optimiser.param_groups:  # one by one: a newborn must not touch the host's step
             torch.nn.utils.clip_grad_norm_(group["params"], self.config.gradient_limit)
         self.optimiser.step()
+        whole = tuple(alphas) == network.alphas()
         self._account(training)
         self.step_index += 1
         correct = int((logits.detach().argmax(1) == y).sum())
-        return StepResult(loss=float(loss.detach()), seed_loss=seed_loss, correct=correct, samples=len(y))
+        return StepResult(loss=float(loss.detach()), whole=whole, seed_loss=seed_loss, correct=correct, samples=len(y))
 
     def gradient_norms(self) -> dict[str, float]:
         """L2 norm of the last step's gradient by optimiser group; a group that had none is left out."""
@@ -163,13 +168,13 @@ class Trainer:
             group["lr"] = rate * group["rate"] * min(1.0, (age + 1) / SEED_WARMUP_STEPS)
 
     def _drawn_alphas(self, dropout: float) -> list[float]:
-        """The seeds' alphas; with probability ``dropout`` each fossilised seed is left out with probability 1/2."""
+        """The seeds' alphas; with probability ``dropout`` each fully blended seed is left out with probability 1/2."""
         gates = self.generators["gates"]
         alphas = list(self.network.alphas())
         drop = float(torch.rand((), generator=gates)) < dropout
         coins = torch.rand(len(alphas), generator=gates).tolist()  # drawn either way: the stream does not fork
         if drop:
-            for slot in self.network.slots_in(State.FOSSILISED):
+            for slot in self.network.slots_in(*BLENDED):
                 alphas[slot] = alphas[slot] if coins[slot] < 0.5 else 0.0
         return alphas
 

@@ -19,8 +19,9 @@ DRIFT_RISK = 0.5
 class Experience:
     """N decisions. ``action``: operation, slot, blueprint, intensity; ``utility``: of the episode each belongs to.
 
-    ``safety``: drift was risky, a rollback was needed, a seed was culled by a gate or the governor in the window after
-    the decision; ``hardware``: latency and memory within the budget after it. Both 0 or 1.
+    ``group``: the host the episode grew; outcomes are compared within a group. ``safety``: drift was risky, a rollback
+    was needed, a seed was culled by a gate or the governor in the window after the decision; ``hardware``: latency and
+    memory within the budget after it. Both 0 or 1.
     """
 
     observation: NDArray[np.float32]
@@ -28,6 +29,7 @@ class Experience:
     blueprint_mask: NDArray[np.bool_]
     action: NDArray[np.int64]
     utility: NDArray[np.float32]
+    group: NDArray[np.int64]
     safety: NDArray[np.float32]
     hardware: NDArray[np.float32]
 
@@ -65,7 +67,7 @@ class Recorder:
         self._actions.append(action)
         return action
 
-    def experience(self, windows: Sequence[WindowReport], outcome: Outcome) -> Experience:
+    def experience(self, windows: Sequence[WindowReport], outcome: Outcome, *, group: int = 0) -> Experience:
         """What was seen, with what came of it."""
         masks: list[Masks] = [observation.masks for observation in self._observations]
         return Experience(
@@ -74,15 +76,16 @@ class Recorder:
             blueprint_mask=np.stack([mask.blueprint for mask in masks]),
             action=np.asarray([(a.operation, a.slot, a.blueprint, a.intensity) for a in self._actions], dtype=np.int64),
             utility=np.full(len(masks), outcome.utility, dtype=np.float32),
+            group=np.full(len(masks), group, dtype=np.int64),
             safety=np.asarray([(w.drift > DRIFT_RISK, w.panics > 0, w.culled > 0) for w in windows], dtype=np.float32),
             hardware=np.asarray([(w.latency_ok, w.memory_ok) for w in windows], dtype=np.float32),
         )
 
 
-def record(env: GrowthEnv, decider: Decider) -> tuple[Experience, Outcome]:
+def record(env: GrowthEnv, decider: Decider, *, group: int = 0) -> tuple[Experience, Outcome]:
     """Play an episode to its end and keep what can be learned from it."""
     recorder = Recorder(decider)
     while not env.done:
         env.act(recorder.decide(env.observe()))
     outcome = env.finish()
-    return recorder.experience(env.windows, outcome), outcome
+    return recorder.experience(env.windows, outcome, group=group), outcome

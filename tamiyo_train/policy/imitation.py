@@ -1,10 +1,10 @@
 """Teaches the policy: cloning of what went well, regression of what happened, and the oracle's gates.
 
 Growth: every decision of every episode is cloned with weight exp(advantage / temperature), the advantage being the
-episode's utility less the mean, in standard deviations (advantage-weighted regression, Peng et al. 2019). The
-likelihood is the factorised one of `actions`, masks applied. Value, safety and hardware heads are regressed on what
-came out. Running: each gate is cloned from the oracle by cross-entropy; slots are shuffled, so that the policy reads
-costs, not places.
+episode's utility less the mean over episodes on the same host, in standard deviations (advantage-weighted regression,
+Peng et al. 2019). The likelihood is the factorised one of `actions`, masks applied. Value, safety and hardware heads
+are regressed on what came out. Running: each gate is cloned from the oracle by cross-entropy; slots are shuffled, so
+that the policy reads costs, not places.
 """
 
 from __future__ import annotations
@@ -107,10 +107,16 @@ def proposed_gates(network: PolicyNetwork, observation: NDArray[np.float32]) -> 
     return np.asarray((output[:, network.heads.slices()["gates"]] > 0).numpy())
 
 
-def advantages(utility: NDArray[np.float32], config: Teaching) -> NDArray[np.float32]:
-    """Weights of decisions: exp(standardised utility / temperature), at most ``weight_limit``, with mean 1."""
-    deviation = float(utility.std())
-    standard = (utility - utility.mean()) / deviation if deviation > 1e-8 else np.zeros_like(utility)
+def advantages(utility: NDArray[np.float32], group: NDArray[np.int64], config: Teaching) -> NDArray[np.float32]:
+    """Weights of decisions: exp(standardised advantage / temperature), at most ``weight_limit``, with mean 1.
+
+    The advantage is the utility less the mean of its group: a lucky host is no merit of who grew it.
+    """
+    advantage = utility.astype(np.float64)
+    for member in np.unique(group):
+        advantage[group == member] -= advantage[group == member].mean()
+    deviation = float(advantage.std())
+    standard = advantage / deviation if deviation > 1e-8 else np.zeros_like(advantage)
     weights = np.minimum(np.exp(standard / config.temperature), config.weight_limit)
     return np.asarray(weights / weights.mean(), dtype=np.float32)
 
@@ -128,7 +134,7 @@ class _Batches:
         self.utility = torch.from_numpy(experience.utility)
         self.safety = torch.from_numpy(experience.safety)
         self.hardware = torch.from_numpy(experience.hardware)
-        self.weight = torch.from_numpy(advantages(experience.utility, config))
+        self.weight = torch.from_numpy(advantages(experience.utility, experience.group, config))
 
     def losses(self, network: PolicyNetwork, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Weighted negative log-likelihood and the regressions, for some rows."""

@@ -1,0 +1,150 @@
+"""The governor: when it panics, and that what it restores is what was, bit by bit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tamiyo_runtime.contracts.errors import TamiyoError
+from tamiyo_runtime.contracts.observation import Operation
+from tamiyo_train.config import Limits
+from tamiyo_train.governor import Panic, Snapshot, Watch, judge
+from tamiyo_train.lifecycle import Event, State
+from tamiyo_train.policy.actions import WAIT, Action
+from tests.unit.tamiyo_train.helpers import same, tensors_of
+
+LIMITS = Limits()
+GERMINATE = Action(operation=Operation.GERMINATE, slot=2, blueprint=4, intensity=2)
+
+
+def watched(losses) -> tuple[Watch, list[Panic | None]]:
+    watch, panics = Watch(), []
+    for loss in losses:
+        watch, panic = judge(LIMITS, watch, loss=loss)
+        panics.append(panic)
+    return watch, panics
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_panics_at_once(loss):
+    assert judge(LIMITS, Watch(), loss=loss)[1] is Panic.NOT_FINITE
+
+
+def test_one_spike_is_forgiven_three_on_end_are_not():
+    calm = [1.0] * LIMITS.window
+    assert watched([*calm, 9.0, 9.0, 1.0, 9.0, 9.0])[1][-5:] == [None] * 5
+    assert watched([*calm, 9.0, 9.0, 9.0])[1][-1] is Panic.LOSS_SPIKE
+
+
+def test_a_slow_explosion_cannot_raise_its_own_limit():
+    losses = [1.0] * LIMITS.window + [2.0 * 1.5**k for k in range(6)]
+    assert Panic.LOSS_SPIKE in watched(losses)[1]
+
+
+@given(st.lists(st.floats(0.0, 0.5), min_size=1, max_size=80))
+def test_noise_within_the_floor_never_panics(losses):
+    assert set(watched(losses)[1]) == {None}
+
+
+def test_critical_drift_and_a_breached_budget_panic():
+    assert judge(LIMITS, Watch(), loss=1.0, drift=LIMITS.drift_critical)[1] is Panic.DRIFT
+    assert judge(LIMITS, Watch(), loss=1.0, drift=math.nan)[1] is Panic.NOT_FINITE
+    assert judge(LIMITS, Watch(), loss=1.0, within_budget=False)[1] is Panic.BUDGET
+
+
+def grown(env):
+    """An environment with one seed blended in; the gate before blending is skipped, it is not what is tested here."""
+    env.act(GERMINATE)
+    env.network.lives[2].fire(Event.ADVANCE, step=env.trainer.step_index, reason="test")
+    env.act(WAIT)
+    assert env.network.alphas()[2] > 0
+    return env
+
+
+def test_restore_brings_back_weights_buffers_moments_and_generators_bit_by_bit(make_env):
+    env = grown(make_env())
+    snapshot, before = Snapshot(env.trainer), tensors_of(env)
+    states = [life.state for life in env.network.lives]
+    alphas, step = env.network.alphas(), env.trainer.step_index
+    env.act(Action(operation=Operation.GERMINATE, slot=0, blueprint=1, intensity=4))
+    with torch.no_grad():
+        for param in env.network.parameters():
+            param.fill_(float("nan"))
+    assert not same(before, tensors_of(env))
+    snapshot.restore(env.trainer)
+    assert same(before, tensors_of(env))
+    assert [life.state for life in env.network.lives] == states
+    assert (env.network.alphas(), env.trainer.step_index) == (alphas, step)
+
+
+def test_training_goes_on_from_a_restored_snapshot_as_it_did_the_first_time(make_env):
+    env = grown(make_env())
+    snapshot = Snapshot(env.trainer)
+    first = [env.trainer.step().loss for _ in range(5)]
+    once = tensors_of(env)
+    for _ in range(2):  # a snapshot can be used again: restoring must copy, not hand out
+        snapshot.restore(env.trainer)
+        assert [env.trainer.step().loss for _ in range(5)] == first
+        assert same(once, tensors_of(env))
+
+
+def test_a_seed_culled_since_the_snapshot_is_back_with_its_weights(make_env):
+    env = grown(make_env())
+    snapshot, before = Snapshot(env.trainer), tensors_of(env)
+    env.gardener.cull(2, "test")
+    assert env.network.seeds[2] is None
+    snapshot.restore(env.trainer)
+    assert env.network.lives[2].state in {State.BLENDING, State.PROBATIONARY}
+    assert same(before, tensors_of(env))
+
+
+def poison(env, slot):
+    with torch.no_grad():
+        next(env.network.seed_at(slot).module.parameters()).fill_(float("nan"))
+
+
+@pytest.mark.parametrize("blueprint", [1, 2, 3, 4])
+def test_a_poisoned_seed_is_taken_back_and_culled_and_the_host_is_untouched(make_env, blueprint):
+    env = make_env()
+    env.act(WAIT)
+    before = {name: tensor.clone() for name, tensor in env.network.trunk.state_dict().items()}
+    act = env.gardener.germinate
+
+    def germinate_poisoned(slot, index, intensity):
+        act(slot, index, intensity)
+        poison(env, slot)
+
+    env.gardener.germinate = germinate_poisoned
+    report = env.act(Action(operation=Operation.GERMINATE, slot=1, blueprint=blueprint, intensity=2))
+    after = env.network.trunk.state_dict()
+    assert report.panics == 1
+    assert report.loss is None
+    assert env.network.seeds[1] is None
+    assert env.network.lives[1].state is State.EMBARGOED
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert [entry.kind for entry in env.audit.entries if entry.kind in {"panic", "rollback"}] == ["panic", "rollback"]
+    assert all(np.isfinite(env.observe().vector))
+
+
+def test_a_host_that_diverges_by_itself_is_given_up_with_its_last_sound_state(make_env):
+    env = make_env()
+    step = env.trainer.step
+
+    def broken(**keywords):
+        result = step(**keywords)
+        with torch.no_grad():
+            next(env.network.trunk.parameters()).fill_(float("nan"))
+        return result
+
+    env.trainer.step = broken
+    before = {name: tensor.clone() for name, tensor in env.network.trunk.state_dict().items()}
+    with pytest.raises(TamiyoError, match="diverges"):
+        for _ in range(8):
+            env.act(WAIT)
+    after = env.network.trunk.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -122,7 +122,7 @@ def read_model(data: bytes) -> Model:
     )
 
 
-def tidy(data: bytes) -> bytes:
+def tidy(data: bytes, *, name: str) -> bytes:
     """The same graph with plain tensor names and no converter metadata.
 
     Raises IncompatibleError unless it has one subgraph, one input and one output.
@@ -131,8 +131,9 @@ def tidy(data: bytes) -> bytes:
     main = model.subgraphs[0]
     if len(model.subgraphs) != 1 or len(main.inputs) != 1 or len(main.outputs) != 1:
         raise IncompatibleError(
-            f"a graph of {len(model.subgraphs)} subgraphs, {len(main.inputs)} inputs and {len(main.outputs)} outputs",
-            hint="a part of the network maps one tensor to one tensor, without control flow",
+            f"part '{name}' became {len(model.subgraphs)} subgraphs, {len(main.inputs)} inputs and "
+            f"{len(main.outputs)} outputs",
+            hint="a part maps one tensor to one tensor, without sorting, top-k or control flow",
         )
     for index, tensor in enumerate(main.tensors):
         tensor.name = f"t{index}".encode()

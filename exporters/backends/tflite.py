@@ -40,7 +40,7 @@ def convert(module: nn.Module, example: torch.Tensor, *, name: str) -> bytes:
             ready = litert_torch.to_channel_last_io(ready, args=inputs, outputs=outputs)
         converted = litert_torch.convert(ready.eval(), (channels_last(example),))
         data = converted.model_content()
-    return tidy(bytes(data))
+    return tidy(bytes(data), name=name)
 
 
 def channels_last(value: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """The export toolchain, imported late and kept quiet.
 
 The converters write progress and warnings to both standard streams, some of it from C++; a library that never prints
-has to catch that at the level of file descriptors. What was caught is shown only when a tool fails.
+has to catch that at the level of file descriptors as well. A tool that fails says why in its exception.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
+import io
 import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 from tamiyo_runtime.contracts.errors import IncompatibleError, MissingExtraError
@@ -35,7 +36,7 @@ def tool(module: str) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Divert both standard streams of the process, C++ included, to a temporary file while a tool runs."""
+    """Divert both standard streams of the process, Python's and C++'s, while a tool runs."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
@@ -44,10 +45,9 @@ def quiet() -> Iterator[None]:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
         try:
-            yield
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
             for number, handle in enumerate(kept, start=1):
                 os.dup2(handle, number)
                 os.close(handle)

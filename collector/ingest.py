@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
 
 from collector.store import Announcement, Arrival, Delivery, Rejected
 from tamiyo_runtime.contracts import wire
@@ -41,13 +40,8 @@ def acks(batches: Iterable[Batch]) -> list[Ack]:
     for batch in batches:
         numbers.setdefault(batch.boot, set()).update(numbered.seq for numbered in batch.records)
     return [
-        Ack(boot, tuple(ranges[start : start + wire.MAX_ACK_RANGES]))
+        Ack(boot, ranges[start : start + wire.MAX_ACK_RANGES])
         for boot, seqs in numbers.items()
-        for ranges in [_ranges(sorted(seqs))]
+        for ranges in [wire.spans(seqs)]
         for start in range(0, len(ranges), wire.MAX_ACK_RANGES)
     ]
-
-
-def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
-    breaks = [index + 1 for index, (a, b) in enumerate(pairwise(numbers)) if b != a + 1]
-    return [(numbers[start], numbers[end - 1]) for start, end in pairwise([0, *breaks, len(numbers)])]

@@ -5,9 +5,9 @@ stays near the size of the data. A record leaves on an `Ack` only, which the col
 queue is bounded in bytes; what does not fit is dropped, least important and oldest first, and every drop leaves a
 `Tombstone` that is itself delivered, so that created = acked + dropped + pending always holds.
 
-Numbers: every opening is a boot. Its number is ``epoch << 16 | counter`` where the counter is committed before the
-first record and the epoch is random per spool file, so that a wiped or replaced disk never reuses a number. ``seq``
-counts from 0 in each boot, without gaps.
+Numbers: every opening is a boot. Its number is ``counter << 32 | random``, committed before the first record: the
+counter grows from boot to boot of a file, and the random part is drawn for each, so that a disk that was wiped,
+copied or put back to an earlier day never reuses a number. ``seq`` counts from 0 in each boot, without gaps.
 
 Threads: a spool belongs to the thread that opened it. Processes: the file is locked; a second opening raises
 InputError.
@@ -33,11 +33,10 @@ from tamiyo_runtime.meters import Clock, MonotonicClock
 ROW_BYTES = 24
 """What a row takes beside its body: key, header and its share of page overhead (measured 18..26 B)."""
 
-_BOOT_BITS = 16
+_RANDOM_BITS = 32
 _HELD_RECORDS = 4096  # what a full disk may make us hold in memory
 _LOW_WATER = 0.9  # after a drop this share of the bound is in use, so that drops come in runs
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS boots (boot INTEGER PRIMARY KEY, created INTEGER NOT NULL, acked INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS drops (
     boot INTEGER, reason TEXT, count INTEGER NOT NULL, PRIMARY KEY (boot, reason)
@@ -77,8 +76,8 @@ class Accounts:
 
 
 def boot_name(boot: int) -> str:
-    """A boot number for people: ``epoch.counter``."""
-    return f"{boot >> _BOOT_BITS:08x}.{boot & (1 << _BOOT_BITS) - 1}"
+    """A boot number for people: ``counter.random``."""
+    return f"{boot >> _RANDOM_BITS}.{boot & (1 << _RANDOM_BITS) - 1:08x}"
 
 
 class Spool:
@@ -133,9 +132,9 @@ class Spool:
             self._try_commit()
         return seq
 
-    def tick(self) -> None:
-        """Commit the group when it is old enough. Cheap otherwise."""
-        if self._group and self._clock.now_s() - self._group_since_s >= self._group_s:
+    def tick(self, *, at_once: bool = False) -> None:
+        """Commit the group when it is old enough, or ``at_once``. A full disk is waited out: see `trouble`."""
+        if self._group and (at_once or self._clock.now_s() - self._group_since_s >= self._group_s):
             self._try_commit()
 
     def _try_commit(self) -> None:
@@ -181,7 +180,10 @@ class Spool:
         ]
 
     def acked(self, ack: Ack) -> int:
-        """Forget what the collector stored; returns how many records that were. Repeats and strangers are harmless."""
+        """Forget what the collector stored; returns how many records that were. Repeats are harmless.
+
+        Raises sqlite3.OperationalError when the disk is too full to note it; nothing is forgotten then.
+        """
         gone = 0
         with self._transaction():
             for first, last in ack.ranges:
@@ -191,7 +193,7 @@ class Spool:
         return gone
 
     def drop(self, keys: Iterable[Key], reason: LossReason) -> None:
-        """Give up on these records and say so with tombstones."""
+        """Give up on these records and say so with tombstones. Raises sqlite3.OperationalError on a full disk."""
         with self._transaction():
             self._insert()
             self._drop(sorted(keys), reason)
@@ -220,9 +222,19 @@ class Spool:
         return self._bytes + self._group_bytes
 
     def close(self) -> None:
-        """Commit and close; further use raises sqlite3.ProgrammingError."""
-        self.commit()
-        self._db.close()
+        """Commit and close; further use raises sqlite3.ProgrammingError.
+
+        Raises TamiyoError when the disk is full to the end: the last group is lost then.
+        """
+        try:
+            self.commit()
+        except sqlite3.OperationalError as exc:
+            raise TamiyoError(
+                f"the spool {self.path} cannot be written, its last {len(self._group)} records are lost: {exc}",
+                hint="free some space on its disk",
+            ) from exc
+        finally:
+            self._db.close()
 
     def __enter__(self) -> Spool:
         return self
@@ -232,12 +244,8 @@ class Spool:
 
     def _begin_boot(self) -> int:
         with self._transaction():
-            meta = dict(self._db.execute("SELECT name, value FROM meta"))
-            epoch, counter = meta.get("epoch"), meta.get("counter", 0) + 1
-            if epoch is None or counter >= 1 << _BOOT_BITS:
-                epoch, counter = secrets.randbits(32), 1
-            self._db.executemany("REPLACE INTO meta VALUES (?, ?)", [("epoch", epoch), ("counter", counter)])
-            boot = int(epoch) << _BOOT_BITS | int(counter)
+            counter = (self._one("SELECT COALESCE(MAX(boot), 0) FROM boots") >> _RANDOM_BITS) + 1
+            boot = counter << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
             self._db.execute("INSERT INTO boots VALUES (?, 0, 0)", (boot,))
         return boot
 

@@ -165,11 +165,11 @@ class Telemetry:
         """
         self._close_window(int(now_s * 1000))
         self._record_samples()
-        self._spool.commit()
         deadline_s, step_s = now_s + timeout_s, 1.0
         while True:
+            self._spool.tick(at_once=True)
             self._uplink.pump(now_s, everything=True)
-            if self._uplink.idle():
+            if self._uplink.idle() and self._spool.trouble is None:
                 return True
             if now_s >= deadline_s:
                 return False
@@ -183,11 +183,15 @@ class Telemetry:
                 now_s = self._clock.now_s()
 
     def close(self) -> None:
-        """Commit, say goodbye, and release spool and transport. What was not acked is sent after the next start."""
+        """Commit, say goodbye, and release spool and transport. What was not acked is sent after the next start.
+
+        Raises TamiyoError when the disk is full to the end and takes no more records.
+        """
         self._record_samples()
-        self._spool.commit()
-        created = self._spool.created(self._spool.boot)
-        self._uplink.close({"state": "stopped", "boot": self._spool.boot, "created": created})
+        self._spool.tick(at_once=True)
+        mine = self._spool.accounts(self._spool.boot)
+        farewell = {"state": "stopped", "boot": self._spool.boot, "created": mine.created, "pending": mine.pending}
+        self._uplink.close(farewell)
         self._spool.close()
 
     def counters(self) -> Counters:

@@ -1,13 +1,14 @@
 """Sends what is spooled over the link there is: most important first, in full frames, again until the collector has it.
 
 A frame is sent when it is full, when it holds an alarm, or when its oldest record has waited long enough; never
-before the link allows it and never beyond the budget. Records stay in the spool until an ack names them; a frame
-without ack is sent again after a time that doubles with every try. Everything runs in the caller's thread on the
-caller's clock.
+before the link allows it and never beyond the budget. Records stay in the spool until an ack names them, and an ack
+frees nothing that was not sent; a frame without ack is sent again after a time that doubles with every try.
+Everything runs in the caller's thread on the caller's clock.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import SchemaError
-from tamiyo_runtime.contracts.records import Ack, LossReason, Numbered, Priority
+from tamiyo_runtime.contracts.records import Ack, LossReason, Numbered, Priority, Tombstone
 from tamiyo_runtime.link import Link
 from tamiyo_runtime.spool import Key, Spool, Spooled
 from tamiyo_runtime.transport.port import Transport
@@ -149,11 +150,17 @@ class Uplink:
                 ack = wire.decode_ack(payload)
             except SchemaError:
                 continue  # a stranger's words free nothing; the frame is sent again
+            flights = [flight for flight in self._flights if flight.boot == ack.boot]
+            named = {seq for flight in flights for seq in flight.waiting if _covers(ack, seq)}
+            if not named:
+                continue  # whatever it names was not sent, or was acked before
+            try:
+                self._spool.acked(Ack(ack.boot, wire.spans(named)))
+            except sqlite3.OperationalError:
+                continue  # a full disk: the frame is sent again, and acked again, until there is room to note it
             self._impatient = False
-            self._spool.acked(ack)
-            for flight in self._flights:
-                if flight.boot == ack.boot:
-                    flight.waiting = {seq for seq in flight.waiting if not _covers(ack, seq)}
+            for flight in flights:
+                flight.waiting -= named
             self._flights = [flight for flight in self._flights if flight.waiting]
 
     def _look(self) -> list[Spooled]:
@@ -195,14 +202,23 @@ class Uplink:
             return False  # not even the smallest frame may go: spare the packing
         frame, taken = self._pack(candidates, limit)
         if not taken:
-            self._spool.drop([candidates[0].key], LossReason.TOO_LARGE)
-            return True
+            return self._give_up(candidates[0])
         if not urgent and taken == len(candidates) and len(frame) < _FULL * limit:
             self._held_for = self._spool.commits
             return False
         if not self._allowed(len(frame), now_s):
             return False
         self._launch(frame, candidates[:taken], now_s)
+        return True
+
+    def _give_up(self, spooled: Spooled) -> bool:
+        """Bury a record that no frame can carry. A tombstone stays: burying it would need another, just as large."""
+        if isinstance(spooled.record, Tombstone):
+            return False
+        try:
+            self._spool.drop([spooled.key], LossReason.TOO_LARGE)
+        except sqlite3.OperationalError:
+            return False  # a full disk: later
         return True
 
     def _urgent(self, candidates: Sequence[Spooled], now_s: float) -> bool:

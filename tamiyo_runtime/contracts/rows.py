@@ -50,6 +50,10 @@ _EVENT_CODES = {event: code for code, event in EVENTS.items()}
 _LOSS_CODES = {loss: code for code, loss in LOSSES.items()}
 
 
+class TooLargeError(SchemaError):
+    """The records are fine but too many for one frame."""
+
+
 class Strings:
     """The string table of a frame: every text once, named by its place."""
 
@@ -68,7 +72,8 @@ class Strings:
 
     def put(self, out: bytearray) -> None:
         """Append the table."""
-        require(len(self._places) <= MAX_STRINGS, "frame", f"more than {MAX_STRINGS} strings")
+        if len(self._places) > MAX_STRINGS:
+            raise TooLargeError("frame", f"more than {MAX_STRINGS} strings")
         put_varint(out, len(self._places))
         for text in self._places:
             try:
@@ -116,7 +121,8 @@ class Layout:
         put_columns(out, list(zip(*rows, strict=True)))
         if self.kind == Window.KIND:
             counts = [pair for record in records for pair in _counts(record, strings)]
-            require(len(counts) <= MAX_COUNTS, "records", f"{len(counts)} counts are more than {MAX_COUNTS}")
+            if len(counts) > MAX_COUNTS:
+                raise TooLargeError("records", f"{len(counts)} counts are more than {MAX_COUNTS}")
             put_columns(out, list(zip(*counts, strict=True)) if counts else [(), ()])
 
     def read(self, reader: Reader, count: int) -> tuple[list[Row], list[Counts]]:

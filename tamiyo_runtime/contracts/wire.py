@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -32,7 +32,7 @@ from tamiyo_runtime.contracts.records import (
     record_from_dict,
     record_to_dict,
 )
-from tamiyo_runtime.contracts.rows import CODE_OF_KIND, LAYOUTS, Strings
+from tamiyo_runtime.contracts.rows import CODE_OF_KIND, LAYOUTS, Strings, TooLargeError
 
 VERSION = 1
 MAX_FRAME_BYTES = 256 << 10
@@ -45,10 +45,6 @@ _VERSION_MASK = 0x3F
 _HAS_EXTRA = 0x40
 _COMPRESSED = 0x80
 _MIN_COMPRESSIBLE = 64  # shorter bodies hardly ever gain, and trying costs more than the rest of the encoding
-
-
-class _TooLargeError(SchemaError):
-    """The records are fine but too many for one frame."""
 
 
 def encode(batch: Batch) -> bytes:
@@ -70,14 +66,14 @@ def encode(batch: Batch) -> bytes:
     strings.put(body)
     body += sections
     if len(body) > MAX_BODY_BYTES:
-        raise _TooLargeError("records", f"{len(body)} bytes are more than {MAX_BODY_BYTES}")
+        raise TooLargeError("records", f"{len(body)} bytes are more than {MAX_BODY_BYTES}")
     flags = VERSION | (_HAS_EXTRA if has_extra else 0)
     if len(body) >= _MIN_COMPRESSIBLE:
         packed = zlib.compress(body, 9, -15)
         if len(packed) < len(body):
             flags, body = flags | _COMPRESSED, bytearray(packed)
     if len(body) >= MAX_FRAME_BYTES:
-        raise _TooLargeError("records", f"a frame of {len(body) + 1} bytes is more than {MAX_FRAME_BYTES}")
+        raise TooLargeError("records", f"a frame of {len(body) + 1} bytes is more than {MAX_FRAME_BYTES}")
     return bytes([flags]) + body
 
 
@@ -124,7 +120,7 @@ def pack(
     def attempt(count: int) -> bytes | None:
         try:
             frame = encode(Batch(boot, bundle, tuple(records[:count]), created))
-        except _TooLargeError:
+        except TooLargeError:
             return None
         return frame if len(frame) <= limit_bytes else None
 
@@ -144,6 +140,14 @@ def pack(
         else:
             low, best = middle, frame
     return best, low
+
+
+def spans(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Numbers as inclusive ranges, ascending and as few as can be."""
+    ordered = sorted(set(numbers))
+    breaks = [index + 1 for index, (a, b) in enumerate(pairwise(ordered)) if b != a + 1]
+    ends = [0, *breaks, len(ordered)] if ordered else []
+    return tuple((ordered[start], ordered[end - 1]) for start, end in pairwise(ends))
 
 
 def encode_ack(ack: Ack) -> bytes:

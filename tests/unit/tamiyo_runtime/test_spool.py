@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tamiyo_runtime.contracts.errors import InputError, IntegrityError
+from tamiyo_runtime.contracts.errors import InputError, IntegrityError, TamiyoError
 from tamiyo_runtime.contracts.records import (
     Ack,
     Decision,
@@ -134,7 +135,7 @@ class SpoolModel(RuleBasedStateMachine):
     def _reopen(self) -> None:
         before = self.spool.boot
         self.spool = Spool(self.path, limit_bytes=self.bound, clock=self.clock)
-        assert self.spool.boot == before + 1
+        assert self.spool.boot >> 32 == (before >> 32) + 1
 
     @invariant()
     def nothing_is_lost_in_silence(self) -> None:
@@ -174,10 +175,36 @@ def test_numbers_are_dense_and_boots_never_repeat(tmp_path: Path) -> None:
         with Spool(tmp_path / "s.db") as spool:
             assert [spool.append(metric()) for _ in range(45)] == list(range(45))
             boots.append(spool.boot)
-    assert boots == [boots[0], boots[0] + 1, boots[0] + 2]
+    assert [boot >> 32 for boot in boots] == [1, 2, 3]
     with Spool(tmp_path / "other.db") as other:
         assert other.boot not in boots
-    assert boot_name(0x0A0B0C0D0003) == "0a0b0c0d.3"
+    assert boot_name(3 << 32 | 0x0A0B0C0D) == "3.0a0b0c0d"
+
+
+def test_a_disk_that_is_copied_or_put_back_to_an_earlier_day_never_reuses_a_boot(tmp_path: Path) -> None:
+    """A number used twice would look like a repeat to the collector, which would drop a record in silence."""
+    with Spool(tmp_path / "s.db"):
+        pass
+    shutil.copy(tmp_path / "s.db", tmp_path / "copy.db")
+    with Spool(tmp_path / "s.db") as original, Spool(tmp_path / "copy.db") as copy:
+        assert original.boot >> 32 == copy.boot >> 32 == 2
+        assert original.boot != copy.boot
+
+
+def test_a_disk_that_stays_full_to_the_end_says_how_much_is_lost(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s.db", group_records=100)
+    fill_up(spool)
+    for t_ms in range(90):
+        spool.append(replace(metric(t_ms), extra={"x": "y" * 200}))
+    with pytest.raises(TamiyoError, match=r"90 records are lost.*full"):
+        spool.close()
+    with Spool(tmp_path / "s.db") as again:
+        assert everything(again) == []
+
+
+def fill_up(spool: Spool) -> None:
+    """Let the disk be full, to SQLite's knowledge."""
+    spool._db.execute(f"PRAGMA max_page_count = {spool._one('PRAGMA page_count')}")
 
 
 def test_earlier_boots_come_first_within_a_priority(tmp_path: Path) -> None:
@@ -292,8 +319,7 @@ def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_the_group_for_later(tmp_path: Path) -> None:
     with Spool(tmp_path / "s.db", group_records=100) as spool:
         spool.append(metric(7))
-        pages = spool._one("PRAGMA page_count")
-        spool._db.execute(f"PRAGMA max_page_count = {pages}")
+        fill_up(spool)
         for t_ms in range(99):
             spool.append(replace(metric(t_ms), extra={"x": "y" * 200}))
         assert spool.trouble is not None

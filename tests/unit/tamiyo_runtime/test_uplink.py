@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Iterator
 from itertools import count, pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from tamiyo_runtime.contracts.records import (
     EventRecord,
     LossReason,
     Mode,
+    Priority,
     Reason,
     Record,
     Sample,
@@ -278,3 +280,38 @@ def test_a_strangers_ack_frees_nothing(rig: Rig) -> None:
     rig.uplink.pump(1.0)
     assert rig.spool.accounts().pending == 1
     assert rig.uplink.in_flight == 1
+
+
+def test_an_ack_frees_nothing_that_was_not_sent(rig: Rig) -> None:
+    rig.far.acks = False
+    rig.spool.append(ALARM)
+    rig.uplink.pump(0.0)
+    for t_ms in range(3):
+        rig.spool.append(metric(t_ms))
+    rig.bus.send(ADDRESS.topic(Channel.ACK), wire.encode_ack(Ack(rig.spool.boot, ((0, (1 << 63) - 1),))))
+    rig.uplink.pump(1.0)
+    assert rig.uplink.in_flight == 0
+    assert [spooled.key.seq for spooled in rig.spool.pending(Priority.METRIC)] == [1, 2, 3]
+
+
+def test_an_ack_that_a_full_disk_cannot_note_is_asked_for_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(ack: Ack) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    rig.spool.append(ALARM)
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.spool, "acked", full)
+        rig.uplink.pump(0.0)
+        rig.uplink.pump(1.0)
+        assert rig.uplink.in_flight == rig.spool.accounts().pending == 1
+    rig.until(100.0, start_s=2.0)
+    assert rig.uplink.in_flight == rig.spool.accounts().pending == 0
+
+
+@pytest.mark.parametrize("rig", [{"link": {"size": 18}}], indirect=True)
+def test_a_link_too_narrow_for_a_tombstone_keeps_it(rig: Rig) -> None:
+    rig.spool.append(EventRecord(t_ms=1 << 40, event=Event.START, detail="x" * 60))
+    rig.until(10.0)
+    (stone,) = rig.spool.pending(Priority.ALARM)
+    assert isinstance(stone.record, Tombstone)
+    assert rig.spool.accounts().dropped == {LossReason.TOO_LARGE: 1}

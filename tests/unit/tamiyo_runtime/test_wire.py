@@ -251,3 +251,29 @@ def field_decisions(count: int) -> list[Numbered]:
 def test_typical_batches_are_small(records: list[Numbered], most_bytes_each: float) -> None:
     frame = wire.encode(Batch(1 << 40, "0a0b0c0d", tuple(records), records[-1].seq + 1))
     assert len(frame) / len(records) <= most_bytes_each
+
+
+def test_records_that_name_too_much_for_one_frame_are_packed_into_several() -> None:
+    """A backlog of windows over many configurations must not stop the uplink for good."""
+    window = Window(
+        t_ms=0,
+        duration_ms=1,
+        inferences=40,
+        skipped=0,
+        deadline_misses=0,
+        latency_p50_us=1,
+        latency_p95_us=1,
+        latency_max_us=1,
+        energy_uj=1,
+        labelled=0,
+        correct=0,
+        bucket_permille=0,
+        throttle_permille=0,
+        counts={f"c{place}": 1 for place in range(40)},
+    )
+    numbered = [Numbered(seq, window) for seq in range(512)]
+    frame, taken = wire.pack(1, "0a0b0c0d", numbered, 16 << 10)
+    assert taken == rows.MAX_COUNTS // 40
+    assert len(wire.decode(frame).records) == taken
+    events = [Numbered(seq, EventRecord(t_ms=0, event=Event.BUDGET, detail=f"{seq}")) for seq in range(2000)]
+    assert wire.pack(1, "0a0b0c0d", events, 16 << 10)[1] == rows.MAX_STRINGS

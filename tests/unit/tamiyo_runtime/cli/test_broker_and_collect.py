@@ -42,7 +42,7 @@ def test_collect_prints_the_ledger_with_losses_and_what_is_missing(
     arguments = ["collect", "--broker", "embedded", "--store", str(tmp_path / "c.db"), "--for", "0.5"]
     assert main(arguments) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("board-1"))
-    assert row.split() == ["board-1", "00000007.1", "9", "2", "5", "spool_full", "no,", "2", "missing"]
+    assert row.split() == ["board-1", "0.00070001", "9", "2", "5", "spool_full", "no,", "2", "missing"]
     assert main([*arguments, "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)["ledger"]
     assert (entry["sent"], entry["stored"], entry["lost"], entry["missing"]) == (9, 2, {"spool_full": 5}, 2)

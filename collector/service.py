@@ -18,7 +18,7 @@ from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
 from collector.ingest import acks, arrival
-from collector.store import Arrival, Delivery, Store
+from collector.store import Arrival, Delivery, Rejected, Store
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.contracts.records import Batch
@@ -27,6 +27,8 @@ from tamiyo_runtime.transport.topics import Address, Channel, fleet_filter
 
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
+
+    Delivered = tuple[MQTTMessage, Arrival]
 
 QUEUE = 256
 GROUP = 500
@@ -52,7 +54,7 @@ class Collector:
     def __init__(self, url: str, store_path: Path, fleet: str) -> None:
         self._fleet = fleet
         channels = (Channel.TELEMETRY, Channel.EVENTS, Channel.BIRTH, Channel.STATE)
-        self._queue: Queue[tuple[MQTTMessage, Arrival]] = Queue(QUEUE)
+        self._queue: Queue[Delivered] = Queue(QUEUE)
         self._connection = Connection(
             url,
             f"tamiyo-collector-{fleet}",
@@ -111,10 +113,10 @@ class Collector:
     def _run(self) -> None:
         while not (self._stopping.is_set() and self._queue.empty()):
             group = self._gather()
-            if group and self._commit([came for _, came in group]):
-                self._acknowledge(group)
+            if group:
+                self._acknowledge(self._store(group))
 
-    def _gather(self) -> list[tuple[MQTTMessage, Arrival]]:
+    def _gather(self) -> list[Delivered]:
         try:
             group = [self._queue.get(timeout=0.2)]
         except Empty:
@@ -125,6 +127,18 @@ class Collector:
             except Empty:
                 break
         return group
+
+    def _store(self, group: list[Delivered]) -> list[Delivered]:
+        """What of it is stored now. One message that the store cannot take must not hold up the others."""
+        try:
+            return group if self._commit([came for _, came in group]) else []
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it goes to the quarantine with its reason
+            if len(group) > 1:
+                return [stored for one in group for stored in self._store([one])]
+            ((message, came),) = group
+            reason = f"cannot be stored: {type(exc).__name__}: {exc}"
+            rejected = Rejected(message.topic, reason, bytes(message.payload), came.received_s)
+            return [(message, rejected)] if self._commit([rejected]) else []
 
     def _commit(self, arrivals: list[Arrival]) -> bool:
         """Whether it is stored. A full disk is waited out: nothing is acknowledged meanwhile, so nothing is lost."""
@@ -139,7 +153,7 @@ class Collector:
                 self._trouble = None
                 return True
 
-    def _acknowledge(self, group: Iterable[tuple[MQTTMessage, Arrival]]) -> None:
+    def _acknowledge(self, group: Iterable[Delivered]) -> None:
         stored: dict[str, list[Batch]] = {}
         for _, came in group:
             if isinstance(came, Delivery):

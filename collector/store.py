@@ -34,6 +34,7 @@ R = TypeVar("R", bound=Record)
 
 QUARANTINE_ROWS = 1000
 QUARANTINE_BYTES = 4096
+_LARGEST = (1 << 63) - 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS devices (
     device TEXT PRIMARY KEY, state TEXT NOT NULL, birth TEXT NOT NULL, first_s REAL NOT NULL, last_s REAL NOT NULL
@@ -256,9 +257,11 @@ class Store:
             self._db.execute("UPDATE devices SET birth = ? WHERE device = ?", (json.dumps(announcement.birth), device))
         if announcement.state is not None:
             said = announcement.state
-            self._db.execute("UPDATE devices SET state = ? WHERE device = ?", (str(said.get("state", ""))[:16], device))
+            state = str(said.get("state", ""))[:16].encode(errors="replace").decode()  # JSON may hold half a character
+            self._db.execute("UPDATE devices SET state = ? WHERE device = ?", (state, device))
             boot, created = said.get("boot"), said.get("created")
-            if _is_count(boot) and _is_count(created):
+            # A retained farewell of long ago, all of it acked, is no debt of a store that was made since.
+            if _is_count(boot) and _is_count(created) and (said.get("pending") != 0 or self._has_account(device, boot)):
                 self._numbered(device, boot, created, "", announcement.received_s)
 
     def _reject(self, rejected: Rejected) -> None:
@@ -275,8 +278,13 @@ class Store:
             (device, now_s, now_s),
         )
 
+    def _has_account(self, device: str, boot: int) -> bool:
+        query = "SELECT 1 FROM boots WHERE device = ? AND boot = ?"
+        return self._db.execute(query, (device, boot)).fetchone() is not None
+
     def _numbered(self, device: str, boot: int, created: int, bundle: str, now_s: float) -> None:
         """The device has numbered at least ``created`` records in that boot."""
+        created = min(created, _LARGEST)  # one more than the largest number there is has no place in the file
         self._db.execute(
             "INSERT INTO boots VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
             " SET created = MAX(created, excluded.created),"
@@ -307,7 +315,7 @@ class Store:
                 # A record that was dropped after it had been sent is stored all the same: not lost.
                 lost[reason] = lost.get(reason, 0) + last - start + 1 - stored(start, last)
                 counted = last + 1
-        return DeviceLedger(device, boot, created, stored(0, (1 << 63) - 1), {r: n for r, n in lost.items() if n})
+        return DeviceLedger(device, boot, created, stored(0, _LARGEST), {r: n for r, n in lost.items() if n})
 
     def _read(self, condition: str, value: str | None, device: str | None) -> Iterator[StoredRecord]:
         values = [text for text in (value, device) if text is not None]
@@ -343,7 +351,7 @@ class Store:
 
 
 def _is_count(value: object) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value < 1 << 63
+    return type(value) is int and 0 <= value <= _LARGEST
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -162,10 +162,15 @@ class Connection:
                 options["properties"] = properties
         try:
             client.connect(self.host, self.port, keepalive=KEEPALIVE_S, **options)
-        except OSError as exc:
+        except (OSError, ValueError) as exc:  # ValueError: a name that no resolver would take
             self.last_error = f"{self.host}:{self.port}: {exc}"
             return False
-        client.loop_forever()
+        try:
+            client.loop_forever()
+        except Exception as exc:  # noqa: BLE001 - a malformed packet must not end the thread for good
+            self.last_error = f"{self.host}:{self.port}: {type(exc).__name__}: {exc}"
+            self._client = None  # its state is unknown, and letting go of it closes its socket
+            return False
         return True
 
     def _make(self, protocol: int) -> Client:

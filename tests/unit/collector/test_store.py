@@ -128,6 +128,31 @@ def test_what_a_device_says_of_itself_is_kept(tmp_path: Path) -> None:
         assert store.ledger() == []
 
 
+def test_a_farewell_with_nothing_pending_is_no_debt_of_a_store_made_since(tmp_path: Path) -> None:
+    farewell = {"state": "stopped", "boot": BOOT, "created": 9, "pending": 0}  # retained, so any collector hears it
+    with Store(tmp_path / "c.db") as store:
+        store.commit([Announcement("d", None, farewell, 1.0)])
+        assert store.ledger() == []
+        store.commit([Announcement("d", None, farewell | {"pending": 3}, 2.0)])
+        assert [entry.missing for entry in store.ledger()] == [9]
+    with Store(tmp_path / "known.db") as store:
+        store.commit([delivery({0: event(0)}), Announcement("d", None, farewell, 1.0)])
+        assert [entry.missing for entry in store.ledger()] == [8]
+
+
+def test_half_a_character_in_a_state_is_kept_as_a_question_mark(tmp_path: Path) -> None:
+    with Store(tmp_path / "c.db") as store:
+        store.commit([Announcement("d", None, json.loads('{"state": "on\\ud800"}'), 1.0)])
+        assert [device.state for device in store.devices()] == ["on?"]
+
+
+def test_the_largest_number_there_is_can_be_stored(tmp_path: Path) -> None:
+    largest = (1 << 63) - 1
+    with Store(tmp_path / "c.db") as store:
+        store.commit([delivery({largest: event(0)}), delivery({0: tombstone(0, largest, boot=5)}, boot=6)])
+        assert len(store.events()) == 1
+
+
 def test_the_quarantine_is_bounded(tmp_path: Path) -> None:
     with Store(tmp_path / "c.db") as store:
         store.commit([Rejected("t" * 999, f"{n}", b"x" * 9999, 0.0) for n in range(QUARANTINE_ROWS + 50)])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paho.mqtt.client import Client
 
 from tamiyo_runtime.contracts.errors import (
     InputError,
@@ -70,6 +71,35 @@ def test_reconnects_spread_over_the_whole_interval() -> None:
     assert 15.0 < max(waits) <= 16.0
     assert sum(waits) / len(waits) == pytest.approx(8.0, rel=0.15)
     assert max(backoff_s(10_000, random.Random(seed), cap_s=120.0) for seed in range(400)) <= 120.0
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+def test_a_host_that_no_resolver_takes_is_tried_again_and_named(host: str) -> None:
+    connection = Connection(f"mqtt://{host}:1", "me", subscriptions=[], on_message=lambda _: None, backoff_cap_s=0.01)
+    connection.start()
+    assert connection.wait_change(5.0)
+    assert host in connection.last_error
+    assert connection._thread.is_alive()
+    connection.stop()
+
+
+def test_a_connection_outlives_what_the_client_library_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A malformed packet, or a callback that fails, costs the connection but not the thread."""
+    calls: list[str] = []
+
+    def broken(self: Client, *_: object, **__: object) -> int:
+        calls.append("")
+        raise RuntimeError("malformed packet")
+
+    monkeypatch.setattr(Client, "connect", lambda *_, **__: 0)
+    monkeypatch.setattr(Client, "loop_forever", broken)
+    connection = Connection("mqtt://h", "me", subscriptions=[], on_message=lambda _: None, backoff_cap_s=0.01)
+    connection.start()
+    while len(calls) < 3:
+        assert connection.wait_change(5.0)
+    assert "malformed packet" in connection.last_error
+    connection.stop()
+    assert not connection.connected()
 
 
 def test_an_unknown_kind_of_broker_names_its_neighbours(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From training to the collector's ledger with the commands of the README, on the smoke preset."""
+"""From training to the collector's ledger with the commands of the README."""
 
 from __future__ import annotations
 
@@ -99,3 +99,24 @@ def test_export_is_byte_identical_from_the_same_run(
     arguments = ("--target", "raspberry-pi-4", "--out", again, "--accuracy-floor", "0", "--smoke")
     assert tamiyo("export", run_folder, *arguments).returncode == 0
     assert again.read_bytes() == bundles["raspberry-pi-4"].read_bytes()
+
+
+@pytest.mark.broker
+def test_the_demo_plays_from_end_to_end_and_leaves_a_self_contained_report(tamiyo: Tamiyo, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    result = tamiyo("demo", "--smoke", "--out", out, "--json")
+    assert result.returncode == 0, result.stderr
+    data = json.loads(result.stdout)
+    assert {entry["device"] for entry in data["ledger"]} == {"pi-4", "coral"}
+    assert all(entry["sent"] == entry["stored"] + sum(entry["lost"].values()) for entry in data["ledger"])
+    report = (out / "report.html").read_text()
+    assert report.count("<svg") >= 6
+    assert "src=" not in report
+    assert "http-equiv" in report
+    refused = tamiyo("demo", "--smoke", "--out", out)
+    assert refused.returncode == 2
+    assert "--overwrite" in refused.stderr
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert tamiyo("demo", "--smoke", "--overwrite", "--out", tmp_path / "mine").returncode == 2
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"

@@ -12,6 +12,7 @@ from exporters.ops.table import OperatorTable, Rule, tables
 
 _MAX_INNER_DIMENSIONS = 3
 _DEFAULT_WEIGHTS = 0
+_FIRST_UNKNOWN_VERSION = {"CONV_2D": 6, "TRANSPOSE_CONV": 4, "QUANTIZE": 3}
 
 
 def all_int8(operator: Operator) -> str | None:
@@ -20,6 +21,14 @@ def all_int8(operator: Operator) -> str | None:
         if not tensor.constant and tensor.dtype not in {"int8", "uint8"}:
             return f"computes in {tensor.dtype}, the Edge TPU in 8 bits only"
     return None
+
+
+def known_version(operator: Operator) -> str | None:
+    """The last compiler, 16.0, is of 2021: it does not parse later versions of operators (from public reports)."""
+    first_unknown = _FIRST_UNKNOWN_VERSION.get(operator.code)
+    if first_unknown is None or operator.version < first_unknown:
+        return None
+    return f"is version {operator.version}; the compiler knows versions below {first_unknown}"
 
 
 def at_most_three_dimensions(operator: Operator) -> str | None:
@@ -111,7 +120,7 @@ EDGE_TPU = OperatorTable(
     source="coral.ai, TensorFlow models on the Edge TPU: supported operations",
     verified=False,
     rules=_RULES,
-    general=(all_int8, at_most_three_dimensions),
+    general=(known_version, all_int8, at_most_three_dimensions),
     one_partition=True,
 )
 tables.register(EDGE_TPU.id)(EDGE_TPU)

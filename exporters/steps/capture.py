@@ -46,7 +46,7 @@ def run(request: ExportRequest) -> tuple[Captured, Outcome]:
     accuracy = {name: float(np.mean(logits.argmax(axis=1) == request.test_labels)) for name, logits in wanted.items()}
     captured = Captured(request=request, network=network, wanted=wanted, accuracy=accuracy)
     seeds = len(network.seeded)
-    params = si(sum(piece.params for piece in network.pieces), "")
+    params = si(sum(piece.params for piece in network.pieces), "").strip()
     host, full = percent(accuracy[network.host.id]), percent(accuracy[network.full.id])
     return captured, ok(
         f"{request.name}: {seeds} seed{'s' * (seeds != 1)}, {params} parameters; host {host}, full {full}",

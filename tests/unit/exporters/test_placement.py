@@ -19,9 +19,11 @@ def tensor(*shape: int, dtype: str = "int8", constant: bool = False, scales: int
 
 
 def operator(code: str, *, out: Tensor | None = None, inputs: tuple[Tensor, ...] = (), **rest: Any) -> Operator:
-    values = rest.pop("values", {})
+    values, version = rest.pop("values", {}), rest.pop("version", 1)
     out = out or tensor(1, 4, 4, 8)
-    return Operator(index=0, code=code, version=1, inputs=inputs or (out,), outputs=(out,), options=rest, values=values)
+    return Operator(
+        index=0, code=code, version=version, inputs=inputs or (out,), outputs=(out,), options=rest, values=values
+    )
 
 
 def reason(item: Operator) -> str | None:
@@ -49,6 +51,7 @@ dense = (tensor(1, 8), tensor(4, 8, constant=True))
         (operator("AVERAGE_POOL_2D", fusedActivationFunction=1), "fused"),
         (operator("PAD", values={1: (1, 0, 0, 0, 0, 0, 0, 0)}), "pads the batch"),
         (operator("PAD"), "not constant"),
+        (operator("CONV_2D", version=6), "version 6"),
     ],
 )
 def test_what_the_edge_tpu_does_not_take_stays_behind_with_a_reason(item: Operator, word: str) -> None:

@@ -1,0 +1,315 @@
+"""Deciders, the policy network, and how it is taught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tamiyo_runtime.contracts.errors import UnknownNameError
+from tamiyo_runtime.contracts.observation import (
+    GLOBAL_FEATURES,
+    INTENSITIES,
+    SLOT_FEATURES,
+    Heads,
+    Operation,
+    observation_size,
+)
+from tamiyo_runtime.contracts.running import RunningState
+from tamiyo_train.config import Teaching
+from tamiyo_train.jobs import decider
+from tamiyo_train.policy.actions import WAIT, Action, Masks, Observation, choose, probabilities
+from tamiyo_train.policy.baselines import KasminaMicro, KasminaSettings, RandomDecider, drawn_settings
+from tamiyo_train.policy.experience import Experience, concatenate
+from tamiyo_train.policy.imitation import Learned, advantages, log_likelihood, proposed_gates, teach
+from tamiyo_train.policy.network import HeadViews, PolicyNetwork
+from tamiyo_train.policy.oracle import MARGIN, Device, agreement, best_gates, draw, feasible, simulate
+from tamiyo_train.seeding import initialising
+
+HEADS = Heads(slots=4, blueprints=5)
+FAST = Teaching(steps=40, batch=64, running_samples=400)
+
+
+def masks(slot_bits: int, blueprint_bits: int) -> Masks:
+    slot = np.array([(slot_bits >> k) & 1 for k in range(20)], dtype=np.bool_).reshape(5, 4)
+    blueprint = np.array([(blueprint_bits >> k) & 1 for k in range(20)], dtype=np.bool_).reshape(4, 5)
+    slot[Operation.WAIT] = False
+    slot[Operation.GERMINATE] = blueprint.any(axis=1)
+    return Masks(slot=slot, blueprint=blueprint)
+
+
+def observation(allowed: Masks, *, loss: float = 0.0, ages: float = 0.0) -> Observation:
+    vector = np.zeros(observation_size(4), dtype=np.float32)
+    vector[GLOBAL_FEATURES.index("loss_level")] = loss
+    for slot in range(4):
+        vector[len(GLOBAL_FEATURES) + slot * len(SLOT_FEATURES) + SLOT_FEATURES.index("age")] = ages
+    return Observation(vector=vector, masks=allowed)
+
+
+BITS = st.integers(0, 2**20 - 1)
+
+
+@settings(max_examples=60)
+@given(BITS, BITS, st.integers(0, 2**31))
+def test_every_decider_stays_within_the_masks(slot_bits, blueprint_bits, seed):
+    allowed = masks(slot_bits, blueprint_bits)
+    seen = observation(allowed, loss=1.0, ages=0.3)
+    rng = np.random.default_rng(seed)
+    output = rng.normal(0, 5, HEADS.size).astype(np.float32)
+    for action in (
+        RandomDecider(seed).decide(seen),
+        KasminaMicro(drawn_settings(seed, slots=4, blueprints=5)).decide(seen),
+        choose(output, allowed, HEADS),
+        choose(output, allowed, HEADS, rng),
+    ):
+        assert allowed.allows(action)
+
+
+def test_with_nothing_allowed_everybody_waits():
+    seen = observation(masks(0, 0))
+    assert RandomDecider(0).decide(seen) == WAIT
+    assert KasminaMicro(KasminaSettings(patience=0)).decide(seen) == WAIT
+
+
+def test_kasmina_grows_on_a_plateau_and_not_while_the_loss_falls():
+    everything = masks(0, 2**20 - 1)
+    falling = KasminaMicro(KasminaSettings(patience=2, improvement=0.1))
+    assert [falling.decide(observation(everything, loss=3 - 0.5 * k)) for k in range(5)] == [WAIT] * 5
+    flat = KasminaMicro(KasminaSettings(patience=2, improvement=0.1))
+    decisions = [flat.decide(observation(everything, loss=1.0)).operation for _ in range(4)]
+    assert decisions[:3] == [Operation.WAIT, Operation.WAIT, Operation.GERMINATE]
+
+
+def test_noise_above_the_best_loss_does_not_reset_kasminas_patience():
+    everything = masks(0, 2**20 - 1)
+    noisy = KasminaMicro(KasminaSettings(patience=3, improvement=0.1))
+    losses = [1.0, 1.5, 1.2, 1.6]
+    assert noisy.decide(observation(everything, loss=losses[0])) == WAIT
+    operations = [noisy.decide(observation(everything, loss=loss)).operation for loss in losses[1:]]
+    assert operations[-1] is Operation.GERMINATE
+
+
+def test_an_unknown_method_gets_the_near_name():
+    with pytest.raises(UnknownNameError) as caught:
+        decider("kasmin", seed=0, slots=4)
+    assert "kasmina" in caught.value.near
+
+
+def test_probabilities_are_nought_where_forbidden_and_sum_to_one():
+    p = probabilities(np.array([100.0, 1.0, 2.0], dtype=np.float32), np.array([False, True, True]))
+    assert p[0] == 0.0
+    assert p.sum() == pytest.approx(1.0)
+    assert p[2] > p[1]
+
+
+@pytest.fixture(scope="module")
+def network():
+    with initialising(0):
+        return PolicyNetwork(HEADS).eval()
+
+
+def test_the_policy_has_twenty_to_sixty_thousand_parameters(network):
+    assert 20_000 <= sum(p.numel() for p in network.parameters()) <= 60_000
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_the_output_is_laid_out_as_the_contract_says(network, batch):
+    x = torch.randn(batch, observation_size(4))
+    with torch.no_grad():
+        out = network(x)
+    assert out.shape == (batch, HEADS.size)
+    assert {name: tuple(t.shape[1:]) for name, t in HeadViews(HEADS)(out).items()} == HEADS.shapes()
+
+
+def test_slots_are_treated_alike_so_swapping_two_swaps_their_heads(network):
+    x = torch.randn(3, observation_size(4))
+    start, each = len(GLOBAL_FEATURES), len(SLOT_FEATURES)
+    swapped = x.clone()
+    swapped[:, start : start + each] = x[:, start + each : start + 2 * each]
+    swapped[:, start + each : start + 2 * each] = x[:, start : start + each]
+    with torch.no_grad():
+        a, b = HeadViews(HEADS)(network(x)), HeadViews(HEADS)(network(swapped))
+    order = [1, 0, 2, 3]
+    assert torch.allclose(a["slot"][:, :, order], b["slot"], atol=1e-5)
+    assert torch.allclose(a["blueprint"][:, order], b["blueprint"], atol=1e-5)
+    assert torch.allclose(a["gates"][:, order], b["gates"], atol=1e-5)
+    assert torch.allclose(a["value"], b["value"], atol=1e-5)
+    assert not torch.allclose(a["gates"], b["gates"], atol=1e-3)
+
+
+def test_statistics_are_frozen_into_the_network_and_extreme_inputs_stay_finite():
+    with initialising(0):
+        fresh = PolicyNetwork(HEADS)
+    seen = torch.randn(100, observation_size(4)) * 50 + 7
+    seen[:, 0] = 1.0
+    fresh.freeze_statistics(seen)
+    assert torch.allclose(fresh.mean, seen.mean(0))
+    assert {"mean", "inverse_deviation"} <= set(fresh.state_dict())
+    with torch.no_grad():
+        assert torch.isfinite(fresh(torch.full((1, observation_size(4)), 1e12))).all()
+
+
+def experience(count: int = 60, *, seed: int = 0) -> Experience:
+    """Pairs of decisions on one observation: germinating in slot 2 with blueprint 4 went well, waiting did not."""
+    rng = np.random.default_rng(seed)
+    good = np.arange(count) % 2 == 0
+    action = np.zeros((count, 4), dtype=np.int64)
+    action[good] = (Operation.GERMINATE, 2, 4, 3)
+    return Experience(
+        observation=rng.normal(size=(count // 2, observation_size(4))).astype(np.float32).repeat(2, axis=0),
+        slot_mask=np.stack([masks(2**20 - 1, 2**20 - 1).slot] * count),
+        blueprint_mask=np.stack([masks(2**20 - 1, 2**20 - 1).blueprint] * count),
+        action=action,
+        utility=np.where(good, 0.95, 0.80).astype(np.float32),
+        group=np.zeros(count, dtype=np.int64),
+        safety=np.zeros((count, 3), dtype=np.float32),
+        hardware=np.ones((count, 2), dtype=np.float32),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(BITS, BITS, st.integers(0, 2**31))
+def test_the_likelihood_is_that_of_the_sampling_distribution(slot_bits, blueprint_bits, seed):
+    """Summed over all legal actions, exp(log-likelihood) is 1, and illegal ones get next to nothing."""
+    allowed = masks(slot_bits, blueprint_bits)
+    legal = [WAIT]
+    for operation in (Operation.ADVANCE, Operation.PRUNE, Operation.FOSSILISE):
+        legal += [Action(operation=operation, slot=int(s)) for s in np.flatnonzero(allowed.slot[operation])]
+    for slot, blueprint in np.argwhere(allowed.blueprint):
+        legal += [
+            Action(operation=Operation.GERMINATE, slot=int(slot), blueprint=int(blueprint), intensity=k)
+            for k in range(len(INTENSITIES))
+        ]
+    rows = torch.tensor([(a.operation, a.slot, a.blueprint, a.intensity) for a in legal])
+    output = torch.randn(1, HEADS.size, generator=torch.Generator().manual_seed(seed)).expand(len(legal), -1)
+    many = len(legal)
+    nll = log_likelihood(
+        HeadViews(HEADS)(output),
+        rows,
+        torch.from_numpy(np.stack([allowed.operation] * many)),
+        torch.from_numpy(np.stack([allowed.slot] * many)),
+        torch.from_numpy(np.stack([allowed.blueprint] * many)),
+    )
+    assert float(nll.double().exp().sum()) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_what_went_well_weighs_more_and_hosts_are_not_compared_with_each_other():
+    utility = np.array([0.9, 0.8, 0.5, 0.4], dtype=np.float32)
+    group = np.array([0, 0, 1, 1])
+    weights = advantages(utility, group, Teaching())
+    assert weights[0] > weights[1]
+    assert weights[2] > weights[3]
+    assert weights[0] == pytest.approx(weights[2], rel=1e-4)
+    assert weights.mean() == pytest.approx(1.0, abs=1e-6)
+    assert np.allclose(advantages(np.full(4, 0.7, dtype=np.float32), group, Teaching()), 1.0)
+
+
+def test_cloning_learns_to_do_what_went_well_and_to_tell_its_value():
+    data = experience()
+    network, lesson = teach(data, heads=HEADS, config=replace(FAST, steps=100), seed=0)
+    everything = masks(2**20 - 1, 2**20 - 1)
+    actions = [
+        Learned(network).decide(Observation(vector=vector, masks=everything)) for vector in data.observation[:20]
+    ]
+    chosen = [a for a in actions if a == Action(operation=Operation.GERMINATE, slot=2, blueprint=4, intensity=3)]
+    assert len(chosen) >= 18
+    assert lesson.decisions == 60
+    assert lesson.value_loss < 0.05
+    with torch.no_grad():
+        value = network(torch.from_numpy(data.observation))[:, HEADS.slices()["value"]].mean()
+    assert float(value) == pytest.approx(0.875, abs=0.1)
+
+
+def test_the_same_seed_teaches_the_same_policy():
+    first, _ = teach(experience(), heads=HEADS, config=FAST, seed=3)
+    again, _ = teach(experience(), heads=HEADS, config=FAST, seed=3)
+    other, _ = teach(experience(), heads=HEADS, config=FAST, seed=4)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def test_experience_of_several_episodes_keeps_its_order():
+    both = concatenate([experience(4, seed=1), experience(6, seed=2)])
+    assert len(both) == 10
+    assert np.array_equal(both.observation[4:], experience(6, seed=2).observation)
+    assert both.operation_mask.all()
+
+
+def device(**changes) -> Device:
+    state = RunningState(
+        present=(True, True, False),
+        on=(True, False, False),
+        contributions=(0.1, 0.05, 0.0),
+        relative_params=(1.0, 1.0, 0.0),
+        relative_macs=(1.0, 1.0, 0.0),
+        seed_latency_ms=(2.0, 1.0, 0.0),
+        host_latency_ms=1.0,
+        full_latency_ms=4.0,
+        current_latency_ms=3.0,
+        deadline_ms=10.0,
+        host_power_mw=10.0,
+        full_power_mw=40.0,
+    )
+    return Device(state=replace(state, **changes), seed_power_mw=(20.0, 10.0, 0.0))
+
+
+class TestOracle:
+    def test_with_room_for_everything_everything_useful_runs(self):
+        assert best_gates([device()])[0].tolist() == [True, True, False]
+
+    def test_a_tight_deadline_leaves_out_the_slow_seed_even_if_it_is_worth_more(self):
+        assert best_gates([device(deadline_ms=3.0)])[0].tolist() == [False, True, False]
+
+    def test_throttling_counts(self):
+        assert best_gates([device(slowdown=4.0)])[0].tolist() == [False, True, False]
+
+    def test_when_nothing_fits_it_is_the_bare_host(self):
+        assert best_gates([device(deadline_ms=0.5)])[0].tolist() == [False, False, False]
+
+    def test_a_full_bucket_may_be_spent_and_an_empty_one_is_saved(self):
+        burst = device(power_budget_mw=25.0, bucket_level=1.0)
+        empty = device(power_budget_mw=25.0, bucket_level=0.1)
+        assert best_gates([burst])[0].tolist() == [True, True, False]
+        assert best_gates([empty])[0].tolist() == [False, True, False]
+
+    def test_a_seed_that_harms_is_switched_off(self):
+        assert best_gates([device(contributions=(-0.02, 0.05, 0.0))])[0].tolist() == [False, True, False]
+
+    def test_no_other_subset_is_feasible_and_better(self):
+        devices = draw(np.random.default_rng(5), 3, 200)
+        for gates, one in zip(best_gates(devices), devices, strict=True):
+            gains = np.asarray(one.state.contributions)
+            own = gains[gates].sum()
+            for bits in range(8):
+                other = tuple(bool(bits >> k & 1) for k in range(3))
+                if all(p or not o for p, o in zip(one.state.present, other, strict=True)) and feasible(one, other):
+                    assert gains[list(other)].sum() <= own + 2e-4
+            assert not gates.any() or feasible(one, tuple(gates.tolist()))
+
+    def test_the_margin_is_kept(self):
+        just = device(deadline_ms=4.0 / (1 - MARGIN) * 1.001)
+        not_quite = device(deadline_ms=4.0 / (1 - MARGIN) * 0.999)
+        assert best_gates([just])[0].sum() == 2
+        assert best_gates([not_quite])[0].sum() == 1
+
+    def test_agreement_with_itself_is_perfect_and_with_everything_on_is_not(self):
+        samples = simulate(300, 4, seed=1)
+        perfect = agreement(samples, samples.gates)
+        assert (perfect.gates, perfect.exact, perfect.feasible, perfect.regret) == (1.0, 1.0, 1.0, 0.0)
+        greedy = agreement(samples, samples.present)
+        assert greedy.feasible < 0.6
+        assert greedy.exact < 0.6
+
+
+def test_the_gate_head_learns_the_oracle():
+    network, lesson = teach(None, heads=HEADS, config=Teaching(steps=250, running_samples=2500), seed=0)
+    assert lesson.agreement.gates > 0.88
+    assert lesson.agreement.feasible > 0.8
+    held_out = simulate(300, 4, seed=99)
+    everything = agreement(held_out, held_out.present).gates
+    nothing = agreement(held_out, np.zeros_like(held_out.present)).gates
+    assert agreement(held_out, proposed_gates(network, held_out.observation)).gates > max(everything, nothing) + 0.15

@@ -152,7 +152,11 @@ def export(
 
 
 def _choose_wholes(captured: Captured, budgeted: Budgeted, recipe: Target) -> tuple[str, ...]:
-    """The configurations of a whole layout: the bare host, the full network and the best of the front between."""
+    """The configurations of a whole layout: the bare host, the full network and the best of the front between.
+
+    Accuracy here is torch's on the test set, the only labelled data there is: the reported accuracy of those between is
+    that of the best of a few, a little flattering. Host and full are never chosen by it.
+    """
     if all(variant.layout is not Layout.WHOLE for variant in recipe.variants):
         return ()
     return pareto.choose(

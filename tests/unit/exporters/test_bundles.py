@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,15 +14,17 @@ from device_profiles.loader import load_profile
 from exporters.backends import quantiser, tflite
 from exporters.backends.flatbuffer import read_model
 from exporters.network import capture, scaled
-from exporters.pipeline import STEPS
+from exporters.pipeline import STEPS, export
 from exporters.report import Status
 from exporters.request import ExportRequest
-from tamiyo_runtime.bundle import REPORT, SAMPLES, VECTORS
+from tamiyo_runtime.bundle import REPORT, SAMPLES, VECTORS, Bundle
+from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_runtime.contracts.plan import Format, Layout, SegmentKind
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.selftest import replay
-from tests.unit.exporters.conftest import Exported
+from tamiyo_runtime.signing import Trust
+from tests.unit.exporters.conftest import KEY, Exported
 
 pytestmark = pytest.mark.toolchain
 
@@ -224,3 +227,34 @@ def test_provenance_names_tools_and_calibration_data(made: Exported) -> None:
 def test_members_carry_no_clock(made: Exported) -> None:
     with zipfile.ZipFile(made.path) as archive:
         assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_a_network_on_feature_vectors_without_any_seed_exports_as_well(tmp_path: Path) -> None:
+    import torch
+    from torch import nn
+
+    torch.manual_seed(4)
+    rng = np.random.default_rng(4)
+    x = rng.uniform(-1, 1, (96, 2)).astype(np.float32)
+    net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2)).eval()
+    with torch.no_grad():
+        y = net(torch.from_numpy(x)).argmax(1).numpy().astype(np.int64)
+    request = ExportRequest(
+        name="plane",
+        task="plane",
+        classes=("a", "b"),
+        input=InputSpec(shape=(2,), layout="F", offset=0.0, scale=1.0, raw_low=-1.0, raw_high=1.0),
+        trunk=[net],
+        seeds=[],
+        calibration=x,
+        test_inputs=x,
+        test_labels=y,
+    )
+    path = tmp_path / "plane.tamiyo"
+    export(request, "x86-64", path, key=KEY)
+    manifest = Bundle.open(path, trusted=Trust.of(KEY.public)).manifest
+    assert manifest.policy is None
+    assert [item.id for item in manifest.configurations] == ["c"]
+    assert [variant.runnables[0].accuracy for variant in manifest.variants] == [1.0, pytest.approx(1, abs=0.06), 1.0]
+    with np.load(io.BytesIO(Bundle.open(path, trusted=Trust.of(KEY.public)).read(SAMPLES))) as samples:
+        assert samples["x"].dtype == np.float32

@@ -156,7 +156,9 @@ def _figure(height: float, rows: int, *, heights: Sequence[float] = (1,)) -> tup
     mpl.rcParams["svg.fonttype"] = "none"  # text stays text: small files, selectable, the reader's font
     mpl.rcParams["svg.hashsalt"] = "tamiyo"  # the same data give the same bytes
     mpl.rcParams["font.family"] = "sans-serif"
-    figure = MplFigure(figsize=(9.6, height), layout="constrained")
+    figure = MplFigure(
+        figsize=(9.6, height), layout="tight"
+    )  # constrained layout solves by memory address, not bit for bit
     grid = figure.subplots(rows, 1, squeeze=False, sharex=rows > 1, height_ratios=list(heights))
     axes = [grid[row][0] for row in range(rows)]
     for one in axes:

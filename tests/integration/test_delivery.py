@@ -47,6 +47,25 @@ for number in range(100_000):
         time.sleep(0.002)
 """
 
+SENDER = """
+import sys, time
+from pathlib import Path
+from tests.integration.test_delivery import CLOCK, device, send
+telemetry = device(sys.argv[1], Path(sys.argv[2]))
+send(telemetry, range(int(sys.argv[3])))
+uplink = telemetry._uplink
+limit_s = CLOCK.now_s() + 20.0
+telemetry.flush(CLOCK.now_s(), 0.0)
+while not uplink.traffic.transmissions or uplink._look() or uplink._transport._connection._client._out_messages:
+    assert CLOCK.now_s() < limit_s
+    time.sleep(0.01)
+    telemetry.flush(CLOCK.now_s(), 0.0)
+time.sleep(0.1)
+telemetry.flush(CLOCK.now_s(), 0.0)  # whoever took the broker's word for the collector's would act on it now
+print(telemetry.boot, uplink.traffic.transmissions, flush=True)
+time.sleep(60)
+"""
+
 
 def decision(number: int) -> Decision:
     """A record that shows whether it is the one that was sent under its number."""
@@ -90,6 +109,10 @@ class Rig:
     def kill_broker(self) -> None:
         os.kill(self.handle.pid, signal.SIGKILL)
         self.handle.stop()
+
+    def wipe_broker(self) -> None:
+        """Whatever a killed broker kept on disk is gone, as if it ran in a container."""
+        shutil.rmtree(self.folder / "broker")
 
     def restart_broker(self) -> None:
         self.handle = start_broker(self.kind, self.folder / "broker", port=int(self.url.rsplit(":", 1)[1]))
@@ -194,6 +217,30 @@ def test_a_broker_killed_at_any_moment_costs_nothing(rig: Rig) -> None:
         stored = [record for _, record in collector.store.decisions()]
         assert [record.t_ms for record in stored] == list(range(sent))
         assert all(entry.balanced for entry in collector.store.ledger())
+
+
+def test_what_the_broker_took_but_no_collector_stored_survives_the_loss_of_device_and_broker(rig: Rig) -> None:
+    """Only the spool can hold it: the device's memory and the broker's disk are both gone."""
+    count = 500
+    child = subprocess.Popen(
+        [sys.executable, "-c", SENDER, rig.url, str(rig.folder), str(count)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    boot, frames = map(int, child.stdout.readline().split())
+    assert frames > 0
+    child.kill()
+    rig.kill_broker()
+    child.wait()
+    child.stdout.close()
+    rig.wipe_broker()
+    rig.restart_broker()
+    with Collector(rig.url, rig.folder / "store.db", "test") as collector:
+        telemetry = device(rig.url, rig.folder)
+        assert telemetry.flush(CLOCK.now_s(), PATIENCE_S)
+        telemetry.close()
+        stored = [(where.boot, where.seq, record.t_ms) for where, record in collector.store.decisions()]
+        assert stored == [(boot, number, number) for number in range(count)]
+        check(collector.store, {boot: count})
 
 
 def test_a_collector_killed_at_any_moment_stores_everything_exactly_once(rig: Rig) -> None:

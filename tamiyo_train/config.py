@@ -117,7 +117,7 @@ class TrainConfig:
     episodes: int = 14
     evaluation_episodes: int = 3
     workers: int = 2
-    collect: Episode = field(default_factory=Episode)
+    collect: Episode = field(default_factory=lambda: Episode(gate_dropout=0.0, consolidation_dropout=0.0))
     final: Episode = field(default_factory=lambda: Episode(steps=512, decisions=16, consolidation_steps=160))
     teaching: Teaching = field(default_factory=Teaching)
 

@@ -75,15 +75,20 @@ def environment(config: TrainConfig, episode: Episode, *, seed: int, budget: Gro
 def drawn_budget(pricer: Pricer, host: Host, rng: np.random.Generator) -> GrowthBudget:
     """A budget drawn log-uniformly round the default one, so that a policy meets tight and generous ones.
 
-    Parameters 8 to 40 times the host's, MACs 8 to 40 times, latency 0.9 to 30 times (0.9 is less than the host).
+    Parameters 10 to 40 times the host's, MACs 10 to 40 times, latency 1.2 to 30 times; one in ten latencies is
+    below what the host takes, so that nothing may grow.
     """
 
     def factor(low: float, high: float) -> float:
         return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
     cost, default = pricer.price(host.layers), pricer.default_budget(host.layers)
-    drawn = replace(default, params=round(factor(8, 40) * cost.params), macs=round(factor(8, 40) * cost.macs))
-    return drawn if cost.latency_ms is None else replace(drawn, latency_ms=factor(0.9, 30) * cost.latency_ms)
+    drawn = replace(default, params=round(factor(10, 40) * cost.params), macs=round(factor(10, 40) * cost.macs))
+    return (
+        drawn
+        if cost.latency_ms is None
+        else replace(drawn, latency_ms=(0.9 if rng.random() < 0.1 else factor(1.2, 30)) * cost.latency_ms)
+    )
 
 
 def decider(method: str, *, seed: int, slots: int, policy: PolicyNetwork | None = None) -> Decider:

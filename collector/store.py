@@ -35,6 +35,7 @@ R = TypeVar("R", bound=Record)
 QUARANTINE_ROWS = 1000
 QUARANTINE_BYTES = 4096
 _LARGEST = (1 << 63) - 1
+_APPLICATION = 0x746D7374  # "tmst": tells our files from others of SQLite
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS devices (
     device TEXT PRIMARY KEY, state TEXT NOT NULL, birth TEXT NOT NULL, first_s REAL NOT NULL, last_s REAL NOT NULL
@@ -354,13 +355,24 @@ def _is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value <= _LARGEST
 
 
+def _is_empty(db: sqlite3.Connection) -> bool:
+    """Whether nothing is in the file yet. Raises sqlite3.DatabaseError when something of somebody else's is."""
+    if db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None:
+        return True
+    if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+        raise sqlite3.DatabaseError("it is a database of something else")
+    return False
+
+
 def _open(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
+        empty = _is_empty(db)  # before anything is changed
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        db.executescript(_SCHEMA)
+        if empty:
+            db.executescript(f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION}; {_SCHEMA} COMMIT;")
     except (OSError, sqlite3.OperationalError) as exc:
         raise InputError(f"the store {path} cannot be opened: {exc}", hint="check folder, rights and disk") from exc
     except sqlite3.DatabaseError as exc:

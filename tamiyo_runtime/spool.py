@@ -36,6 +36,7 @@ ROW_BYTES = 24
 _RANDOM_BITS = 32
 _HELD_RECORDS = 4096  # what a full disk may make us hold in memory
 _LOW_WATER = 0.9  # after a drop this share of the bound is in use, so that drops come in runs
+_APPLICATION = 0x746D7370  # "tmsp": tells our files from others of SQLite
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS boots (boot INTEGER PRIMARY KEY, created INTEGER NOT NULL, acked INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS drops (
@@ -336,6 +337,15 @@ class Spool:
             raise
 
 
+def _is_empty(db: sqlite3.Connection) -> bool:
+    """Whether nothing is in the file yet. Raises sqlite3.DatabaseError when something of somebody else's is."""
+    if db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None:
+        return True
+    if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+        raise sqlite3.DatabaseError("it is a database of something else")
+    return False
+
+
 def _open(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -344,11 +354,13 @@ def _open(path: Path) -> sqlite3.Connection:
         raise InputError(f"the spool {path} cannot be opened: {exc}", hint="check the folder and its rights") from exc
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        empty = _is_empty(db)  # before anything is changed
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA wal_autocheckpoint = 256")
         db.execute(f"PRAGMA journal_size_limit = {1 << 20}")
-        db.executescript(_SCHEMA)
+        if empty:
+            db.executescript(f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION}; {_SCHEMA} COMMIT;")
     except sqlite3.OperationalError as exc:
         db.close()
         raise InputError(

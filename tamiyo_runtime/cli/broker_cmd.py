@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+_LOOK_S = 0.5
+
 
 def broker(
     kind: Annotated[str, typer.Option(help="auto, embedded or mosquitto")] = "auto",
@@ -34,6 +36,7 @@ def broker(
             say(f"{handle.name} at {handle.url}")
             say(f"note: {handle.notes}")
             say(f"Next:  tamiyo collect --broker {handle.url} --store telemetry.db")
-            ended.wait()
+            while not ended.wait(_LOOK_S):
+                handle.check()
         finally:
             handle.stop()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _QUIET_S = 3.0  # without news for so long, a balanced ledger of devices that said goodbye is final
 _CONNECT_S = 5.0
+_PAUSE_S = 0.2
+_PAUSE_SHARE = 10  # the ledger of a large store takes a while: most of the time belongs to the collector
 
 
 def collect(
@@ -35,8 +37,11 @@ def collect(
     """
     from collector.service import Collector
     from tamiyo_runtime.cli.render import emit_json, note, progress
+    from tamiyo_runtime.contracts.errors import InputError
     from tamiyo_runtime.transport.broker import start_broker
 
+    if store.is_dir():
+        raise InputError(f"the store {store} is a folder", hint="name a file, such as telemetry.db")
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -52,13 +57,16 @@ def collect(
         deadline_s = time.monotonic() + for_s if for_s is not None else float("inf")
         with progress(f"collect {fleet}") as bar:
             seen, news_s = -1, time.monotonic()
-            while not ended.wait(0.2) and time.monotonic() < deadline_s:
+            pause_s = _PAUSE_S
+            while not ended.wait(min(pause_s, deadline_s - time.monotonic())) and time.monotonic() < deadline_s:
+                began_s = time.monotonic()
                 counters, status = collector.store.counters(), collector.status()
                 bar.advance(counters["records"] - bar.done, status.trouble or _summary(collector.store))
                 if counters["frames"] != seen:
                     seen, news_s = counters["frames"], time.monotonic()
                 if until_balanced and _settled(collector.store, time.monotonic() - news_s):
                     break
+                pause_s = max(_PAUSE_S, _PAUSE_SHARE * (time.monotonic() - began_s))
         ledger, counters = collector.store.ledger(), collector.store.counters()
         if as_json:
             emit_json({"store": str(store), "counters": counters, "ledger": [_row(entry) for entry in ledger]})

@@ -23,7 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 
-from tamiyo_runtime.contracts.errors import MissingExtraError, MissingToolError, TamiyoError, UnknownNameError
+from tamiyo_runtime.contracts.errors import (
+    InputError,
+    MissingExtraError,
+    MissingToolError,
+    TamiyoError,
+    UnknownNameError,
+)
 from tamiyo_runtime.files import write_atomic_text
 
 KINDS = ("auto", "embedded", "mosquitto")
@@ -62,6 +68,11 @@ class BrokerHandle:
     notes: str
     pid: int
     _stop: Callable[[], None]
+    _check: Callable[[], None]
+
+    def check(self) -> None:
+        """Raise TamiyoError with its last words when it has ended by itself."""
+        self._check()
 
     def stop(self) -> None:
         """Ask it to end, kill it after a few seconds; harmless when it has ended."""
@@ -78,7 +89,7 @@ def start_broker(kind: str, folder: Path, *, port: int = 0) -> BrokerHandle:
     """Start a broker that keeps its data in ``folder``; returns when it answers. ``port`` 0 takes a free one.
 
     Raises UnknownNameError for an unknown kind, MissingExtraError or MissingToolError when the program is not
-    installed, TamiyoError with the broker's own words when it does not start.
+    installed, InputError for a port that is taken, TamiyoError with the broker's own words when it does not start.
     """
     if kind not in KINDS:
         raise UnknownNameError("broker", kind, KINDS)
@@ -87,9 +98,9 @@ def start_broker(kind: str, folder: Path, *, port: int = 0) -> BrokerHandle:
         raise MissingToolError(
             "mosquitto is not on PATH", hint="type: sudo apt-get install mosquitto, or use --broker embedded"
         )
+    port = _free_port(port)
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    port = port or _free_port()
     if mosquitto is not None and kind != "embedded":
         config, template, command = folder / "mosquitto.conf", _MOSQUITTO, [mosquitto, "-c"]
         name, notes = "mosquitto", "loopback only, no password; forgets up to 1 s of queued messages when killed"
@@ -103,7 +114,7 @@ def start_broker(kind: str, folder: Path, *, port: int = 0) -> BrokerHandle:
     except BaseException:
         child.stop()
         raise
-    return BrokerHandle(f"mqtt://{HOST}:{port}", name, notes, child.pid, child.stop)
+    return BrokerHandle(f"mqtt://{HOST}:{port}", name, notes, child.pid, child.stop, child.check)
 
 
 class _Child:
@@ -147,6 +158,11 @@ class _Child:
         lines = self._log.read_text(errors="replace").split("\n")
         return " | ".join(line.strip() for line in lines[-8:] if line.strip()) or "nothing"
 
+    def check(self) -> None:
+        """Raise TamiyoError when it has ended."""
+        if self.ended:
+            raise TamiyoError(f"the broker has ended; its last words: {self.last_words()}", hint="start it again")
+
     def stop(self) -> None:
         """Terminate, then kill."""
         if self.ended:
@@ -184,9 +200,17 @@ def _nats_server() -> Path:
     return Path(found)
 
 
-def _free_port() -> int:
+def _free_port(wanted: int) -> int:
+    """``wanted``, or any when that is 0. Without this look, whoever holds the port would be taken for our child."""
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        if sys.platform != "win32":  # connections that a killed broker left behind don't count
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError as exc:
+            raise InputError(
+                f"port {wanted} of {HOST} cannot be used: {exc.strerror}", hint="choose another: --port 0 takes any"
+            ) from exc
         return int(probe.getsockname()[1])
 
 

@@ -25,6 +25,7 @@ from tamiyo_runtime.contracts.records import (
     Window,
     record_from_dict,
 )
+from tamiyo_runtime.spool import Spool
 from tests import strategies
 
 BOOT = 7 << 16 | 1
@@ -191,6 +192,15 @@ def test_a_reader_may_open_the_file_beside_the_collector(tmp_path: Path) -> None
 def test_an_empty_store_has_nothing_of_any_kind(tmp_path: Path, kind: type[Record]) -> None:
     with Store(tmp_path / "c.db") as store:
         assert list(store.records(kind)) == []
+
+
+def test_a_spool_is_no_store(tmp_path: Path) -> None:
+    with Spool(tmp_path / "spool.db") as spool:
+        spool.append(event(0))
+    before = (tmp_path / "spool.db").read_bytes()
+    with pytest.raises(IntegrityError, match="something else"):
+        Store(tmp_path / "spool.db")
+    assert (tmp_path / "spool.db").read_bytes() == before
 
 
 def test_files_that_are_no_store_are_named(tmp_path: Path) -> None:

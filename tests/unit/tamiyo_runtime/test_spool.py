@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -308,6 +309,15 @@ def test_a_file_that_is_no_spool_is_an_integrity_error(tmp_path: Path) -> None:
     (tmp_path / "s.db").write_bytes(b"not a database" * 100)
     with pytest.raises(IntegrityError, match="damaged"):
         Spool(tmp_path / "s.db")
+
+
+def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE records (mine)")
+    before = (tmp_path / "other.db").read_bytes()
+    with pytest.raises(IntegrityError, match="something else"):
+        Spool(tmp_path / "other.db")
+    assert (tmp_path / "other.db").read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import sys
 from pathlib import Path
 
@@ -106,6 +107,14 @@ def test_an_unknown_kind_of_broker_names_its_neighbours(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError) as caught:
         start_broker("mosquito", tmp_path)
     assert caught.value.near[0] == "mosquitto"
+
+
+def test_a_port_that_is_taken_is_no_broker_of_ours(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        with pytest.raises(InputError, match="cannot be used") as caught:
+            start_broker("auto", tmp_path / "broker", port=other.getsockname()[1])
+        assert "--port 0" in str(caught.value.hint)
+    assert not (tmp_path / "broker").exists()
 
 
 def test_a_missing_broker_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

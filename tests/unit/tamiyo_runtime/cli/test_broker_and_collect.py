@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -31,6 +32,21 @@ def test_the_broker_says_where_it_is_and_ends_cleanly_on_sigterm(tmp_path: Path)
 
 
 @pytest.mark.broker
+def test_the_broker_command_ends_when_its_broker_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["broker", "--kind", "embedded", "--port", "0", "--folder", str(tmp_path)]
+    child = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert "mqtt://127.0.0.1:" in child.stdout.readline()
+    (broker,) = "".join(file.read_text() for file in Path(f"/proc/{child.pid}/task").glob("*/children")).split()
+    os.kill(int(broker), signal.SIGKILL)
+    _, errors = child.communicate(timeout=10)
+    assert child.returncode == 1
+    assert errors.startswith("error: the broker has ended")
+
+
+@pytest.mark.broker
 def test_collect_prints_the_ledger_with_losses_and_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -46,6 +62,15 @@ def test_collect_prints_the_ledger_with_losses_and_what_is_missing(
     assert main([*arguments, "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)["ledger"]
     assert (entry["sent"], entry["stored"], entry["lost"], entry["missing"]) == (9, 2, {"spool_full": 5}, 2)
+
+
+def test_a_folder_as_a_store_is_refused_before_anything_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["collect", "--store", "."]) == 2
+    assert "is a folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

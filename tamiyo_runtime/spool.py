@@ -19,16 +19,19 @@ import contextlib
 import os
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import cast
 
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError, TamiyoError
 from tamiyo_runtime.contracts.records import Ack, LossReason, Priority, Record, Tombstone
 from tamiyo_runtime.contracts.rows import CODE_OF_KIND
 from tamiyo_runtime.meters import Clock, MonotonicClock
+from tamiyo_runtime.tombstones import merged
 
 ROW_BYTES = 24
 """What a row takes beside its body: key, header and its share of page overhead (measured 18..26 B)."""
@@ -84,7 +87,7 @@ def boot_name(boot: int) -> str:
 class Spool:
     """See the module's description. ``limit_bytes`` bounds bodies plus `ROW_BYTES` a record.
 
-    Tombstones are never dropped, so a bound of a few records may be exceeded by them. A group is committed when it
+    Tombstones are only ever merged, so a bound of a few records may be exceeded by them. A group is committed when it
     holds ``group_records`` or is ``group_s`` old on ``clock``, at once for an alarm, and by `commit`.
     """
 
@@ -273,6 +276,8 @@ class Spool:
                 keys.append(Key(priority, boot, seq))
             rows.close()
             self._drop(keys, LossReason.SPOOL_FULL)
+            if priority is not max(Priority):  # dropping what filled the gaps between earlier losses joins them
+                self._merge_tombstones()
             if self._bytes + self._group_bytes <= self._limit_bytes:
                 return
 
@@ -285,10 +290,13 @@ class Spool:
             self.drops += 1
             if gone:  # a record acked in the meantime is not lost
                 self._bury(boot, numbers[0], numbers[-1], reason)
-                self._db.execute(
-                    "INSERT INTO drops VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
-                    (boot, reason, gone),
-                )
+                self._count_drops(boot, reason, gone)
+
+    def _count_drops(self, boot: int, reason: LossReason, count: int) -> None:
+        self._db.execute(
+            "INSERT INTO drops VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            (boot, reason, count),
+        )
 
     def _bury(self, boot: int, first: int, last: int, reason: LossReason) -> None:
         """Leave a tombstone, or let the last one grow when it ends just before and has not been sent."""
@@ -296,8 +304,10 @@ class Spool:
             seq, stone = self._tombstone
             if (stone.boot, stone.reason, stone.last_seq + 1) == (boot, reason, first):
                 stone = Tombstone(t_ms=stone.t_ms, boot=boot, first_seq=stone.first_seq, last_seq=last, reason=reason)
-                self._delete(Priority.ALARM, self.boot, seq, seq)
-                self._group[:] = [row for row in self._group if row[2] != seq]
+                if self._group and self._group[-1][2] == seq:  # made in this transaction
+                    self._group_bytes -= len(self._group.pop()[3]) + ROW_BYTES
+                else:
+                    self._delete(Priority.ALARM, self.boot, seq, seq)
                 self._bury_as(seq, stone)
                 return
         now_ms = int(self._clock.now_s() * 1000)
@@ -308,8 +318,30 @@ class Spool:
     def _bury_as(self, seq: int, stone: Tombstone) -> None:
         body = wire.encode_record(stone, self.boot)
         self._group.append((stone.PRIORITY, self.boot, seq, body))
-        self._group_bytes = sum(len(row[3]) + ROW_BYTES for row in self._group)
+        self._group_bytes += len(body) + ROW_BYTES
         self._tombstone = (seq, stone)
+
+    def _merge_tombstones(self) -> None:
+        """Replace all tombstones by fewer that say the same, if that at least halves them.
+
+        One that is on its way counts as dropped though it may arrive: the ledger takes what is stored as not lost.
+        """
+        self._insert()
+        which = "priority = ? AND SUBSTR(body, 2, 1) = ?"
+        values = (Priority.ALARM, bytes([CODE_OF_KIND[Tombstone.KIND]]))
+        rows = self._db.execute(f"SELECT boot, seq, body FROM records WHERE {which}", values).fetchall()  # noqa: S608 - a literal
+        stones = [(boot, seq, cast(Tombstone, wire.decode_record(body, boot))) for boot, seq, body in rows]
+        losses = merged(stones)
+        if 2 * len(losses) > len(stones):
+            return
+        self._db.execute(f"DELETE FROM records WHERE {which}", values)  # noqa: S608 - a literal
+        self._bytes -= sum(len(body) + ROW_BYTES for _, _, body in rows)
+        self.drops += 1
+        for boot, count in Counter(boot for boot, _, _ in rows).items():
+            self._count_drops(boot, LossReason.SPOOL_FULL, count)
+        self._tombstone = None
+        for loss in losses:
+            self._bury(loss.boot, loss.first_seq, loss.last_seq, loss.reason)
 
     def _delete(self, priority: Priority, boot: int, first: int, last: int) -> int:
         sizes = self._db.execute(

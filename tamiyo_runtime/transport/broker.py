@@ -89,7 +89,8 @@ def start_broker(kind: str, folder: Path, *, port: int = 0) -> BrokerHandle:
     """Start a broker that keeps its data in ``folder``; returns when it answers. ``port`` 0 takes a free one.
 
     Raises UnknownNameError for an unknown kind, MissingExtraError or MissingToolError when the program is not
-    installed, InputError for a port that is taken, TamiyoError with the broker's own words when it does not start.
+    installed, InputError for a port that is taken or a folder that cannot be made, TamiyoError with the broker's own
+    words when it does not start.
     """
     if kind not in KINDS:
         raise UnknownNameError("broker", kind, KINDS)
@@ -100,7 +101,10 @@ def start_broker(kind: str, folder: Path, *, port: int = 0) -> BrokerHandle:
         )
     port = _free_port(port)
     folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InputError(f"the folder {folder} cannot be made: {exc.strerror}", hint="name another") from exc
     if mosquitto is not None and kind != "embedded":
         config, template, command = folder / "mosquitto.conf", _MOSQUITTO, [mosquitto, "-c"]
         name, notes = "mosquitto", "loopback only, no password; forgets up to 1 s of queued messages when killed"

@@ -280,6 +280,22 @@ def test_neighbouring_losses_share_a_tombstone_until_it_has_been_handed_out(tmp_
         assert len(after) > len(before)
 
 
+def test_news_of_losses_does_not_crowd_out_the_records(tmp_path: Path) -> None:
+    """Metrics dropped from between decisions leave a tombstone each, until the decisions must go too."""
+    bound = 40_000
+    with Spool(tmp_path / "s.db", limit_bytes=bound) as spool:
+        for t_ms in range(6000):
+            spool.append(decision(t_ms) if t_ms % 2 else metric(t_ms))
+            assert spool.pending_bytes < 1.5 * bound
+        spool.commit()
+        stones = [s.record for s in everything(spool) if isinstance(s.record, Tombstone)]
+        assert len(spool.pending(Priority.EVENT)) > 200
+        accounts = spool.accounts()
+        assert accounts.created == accounts.pending + accounts.dropped[LossReason.SPOOL_FULL]
+        buried = [seq for stone in stones for seq in range(stone.first_seq, stone.last_seq + 1)]
+        assert sorted(buried + [s.key.seq for s in everything(spool)]) == list(range(accounts.created))
+
+
 def test_an_acked_record_is_not_buried(tmp_path: Path) -> None:
     with Spool(tmp_path / "s.db", group_records=1) as spool:
         spool.append(metric())

@@ -117,6 +117,12 @@ def test_a_port_that_is_taken_is_no_broker_of_ours(tmp_path: Path) -> None:
     assert not (tmp_path / "broker").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be made"):
+        start_broker("auto", tmp_path / "file" / "broker")
+
+
 def test_a_missing_broker_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_module.shutil, "which", lambda name, path=None: None)
     with pytest.raises(MissingToolError) as caught:

@@ -13,8 +13,9 @@ class Limits:
     """When the governor panics, and when blending waits.
 
     A loss panics at once when it is not finite; when it lies ``sigmas`` standard deviations (at least ``sigma_floor``
-    nats) above the mean of the last ``window`` steps for ``patience`` steps on end; drift (95th percentile of
-    1 - cosine) at ``drift_critical``. While drift exceeds ``drift_hold`` the blending factor does not rise.
+    nats) above the mean of the last ``window`` steps for ``patience`` steps on end; drift (95th percentile of 1 -
+    cosine) at ``drift_critical``. While drift exceeds ``drift_hold`` the blending factor does not rise. Consolidation
+    that costs more than ``regression`` of the accuracy on the gate split (fraction) is taken back.
     """
 
     window: int = 20
@@ -24,6 +25,7 @@ class Limits:
     patience: int = 3
     drift_hold: float = 0.9
     drift_critical: float = 1.3
+    regression: float = 0.02
 
     def __post_init__(self) -> None:
         require(0 < self.warm <= self.window, "warm", f"must be in 1..{self.window}")
@@ -45,19 +47,21 @@ class Prices:
 class Episode:
     """One growth episode: ``steps`` of training with ``decisions`` decisions evenly spaced, then consolidation.
 
-    ``blend_windows``: windows over which a seed of intensity 1 is blended in. ``min_age``: windows a seed trains before
-    it may be advanced. ``consolidation_rate``: learning rate at the start of consolidation over the peak; growth ends
-    there too, and consolidation falls to 0. ``gate_dropout`` and ``consolidation_dropout``: share of the steps that run
-    a random subset of the fully blended seeds. ``gradient_limit``: largest L2 norm of the gradient of host or seed.
+    ``blend_windows``: windows over which a seed of intensity 1 is blended in. ``min_age``: windows a seed trains
+    before it may be advanced. ``consolidation_rate``: learning rate at the start of consolidation over the peak;
+    growth ends there too, and consolidation falls to 0. ``held_share``: part of consolidation, at its end, with the
+    batch norms' statistics held. ``gate_dropout`` and ``consolidation_dropout``: share of the steps that run a random
+    subset of the fully blended seeds. ``gradient_limit``: largest L2 norm of the gradient of host or seed.
     """
 
     steps: int = 160
     decisions: int = 16
     consolidation_steps: int = 48
-    consolidation_rate: float = 0.3
+    consolidation_rate: float = 0.8
+    held_share: float = 0.8
     gate_dropout: float = 0.3
-    consolidation_dropout: float = 0.5
-    gradient_limit: float = 1.0
+    consolidation_dropout: float = 0.4
+    gradient_limit: float = 0.5
     batch: int = 96
     learning_rate: float = 2e-2
     warmup_share: float = 0.1
@@ -86,9 +90,20 @@ class Episode:
         return self.steps // self.decisions
 
     @property
+    def hold_from(self) -> int:
+        """First step at which batch norms keep their statistics."""
+        return self.steps + round((1 - self.held_share) * self.consolidation_steps)
+
+    @property
     def total_steps(self) -> int:
         """All training steps of an episode."""
         return self.steps + self.consolidation_steps
+
+
+FINAL = Episode(steps=384, decisions=16, consolidation_steps=256, batch=160)
+"""The final growth: longer than the episodes the policy learned from, with as many decisions."""
+COLLECT = Episode(gate_dropout=0.0, consolidation_dropout=0.0)
+"""Episodes to learn from: no seed is ever left out, so that what an episode is worth is what growing did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +114,7 @@ class Teaching:
     batch: int = 128
     learning_rate: float = 6e-3
     weight_decay: float = 1e-4
-    temperature: float = 0.4
+    temperature: float = 0.3
     weight_limit: float = 8.0
     running_samples: int = 8_000
 
@@ -115,10 +130,10 @@ class TrainConfig:
     growth: str = "policy"
     profile: str | None = "raspberry-pi-4"
     episodes: int = 14
-    evaluation_episodes: int = 3
+    evaluation_episodes: int = 2
     workers: int = 2
-    collect: Episode = field(default_factory=lambda: Episode(gate_dropout=0.0, consolidation_dropout=0.0))
-    final: Episode = field(default_factory=lambda: Episode(steps=512, decisions=16, consolidation_steps=160))
+    collect: Episode = COLLECT
+    final: Episode = FINAL
     teaching: Teaching = field(default_factory=Teaching)
 
     def __post_init__(self) -> None:

@@ -155,8 +155,7 @@ class GrowthEnv:
         for slot in self.network.slots_in(*LIVE):
             self.gardener.cull(slot, "the episode ended before it proved its worth")
         if self.config.consolidation_steps:
-            self._snapshot = Snapshot(self.trainer)
-            self._train(self.config.consolidation_steps, consolidate=True)
+            self._consolidate()
         scores = score(self.network, self.trainer.data.score)
         cost = self.pricer.price(self.network.graphs())
         alone = BACKWARD_FACTOR * self.config.batch * self.network.host.footprint().macs * self.config.total_steps
@@ -175,6 +174,17 @@ class GrowthEnv:
             safety_events=self.safety_events,
             training_macs=self.trainer.training_macs,
         )
+
+    def _consolidate(self) -> None:
+        """Settle all configurations; taken back when it diverges or costs accuracy."""
+        gate = self.trainer.data.gate
+        before, self._snapshot = score(self.network, gate).accuracy, Snapshot(self.trainer)
+        if self._train(self.config.consolidation_steps, consolidate=True) is None:
+            return
+        after = score(self.network, gate).accuracy
+        if after < before - self.config.limits.regression:
+            what = f"accuracy {before:.3f} before consolidation, {after:.3f} after it"
+            self._take_back(Panic.REGRESSION, what, end=self.trainer.step_index)
 
     def _carry_out(self, action: Action) -> None:
         slot, data = action.slot, {"operation": action.operation.name}

@@ -18,9 +18,14 @@ from tamiyo_train.seed import GrownNetwork, evaluating
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Per-sample outcome on a split: ``correct`` (N,) bool and the mean loss in nats."""
+    """Per-sample outcome on a split: ``correct`` (N,) bool, ``sureness`` (N,) in 0..1, and the mean loss in nats.
+
+    ``sureness`` is the probability given to the right class; its mean is the accuracy of answers drawn from the
+    network's own distribution, so it is in the unit of accuracy but moves before an answer flips.
+    """
 
     correct: torch.Tensor
+    sureness: torch.Tensor
     loss: float
 
     @property
@@ -34,12 +39,22 @@ def score(network: GrownNetwork, split: Labelled, alphas: Sequence[float] | None
     with evaluating(network):
         logits = network(split.x, alphas)
         loss = float(F.cross_entropy(logits, split.y))
-    return Scores(correct=logits.argmax(1) == split.y, loss=loss)
+        sureness = logits.softmax(1).gather(1, split.y[:, None])[:, 0]
+    return Scores(correct=logits.argmax(1) == split.y, sureness=sureness, loss=loss)
 
 
 def paired_gain(with_seed: Scores, without: Scores, *, confidence: float = 1.645) -> tuple[float, float]:
-    """Gain in accuracy and its lower bound at ``confidence`` standard errors, from the paired differences."""
-    differences = with_seed.correct.double() - without.correct.double()
+    """Gain in sureness and its lower bound at ``confidence`` standard errors, from the paired differences."""
+    return _paired(with_seed.sureness, without.sureness, confidence)
+
+
+def paired_accuracy_gain(with_seed: Scores, without: Scores, *, confidence: float = 1.645) -> tuple[float, float]:
+    """The same of accuracy itself: what is reported of a seed that stays."""
+    return _paired(with_seed.correct, without.correct, confidence)
+
+
+def _paired(after: torch.Tensor, before: torch.Tensor, confidence: float) -> tuple[float, float]:
+    differences = after.double() - before.double()
     mean = float(differences.mean())
     error = float(differences.std(unbiased=True)) / math.sqrt(len(differences))
     return mean, mean - confidence * error

@@ -23,6 +23,7 @@ from tamiyo_train.data import task_of
 from tamiyo_train.hosts import hosts
 from tamiyo_train.jobs import (
     GROWTH,
+    HOSTS,
     EpisodeResult,
     Grown,
     collect,
@@ -75,9 +76,9 @@ def train(config: TrainConfig, *, policy_from: Run | None = None, on_progress: O
 
 
 def _collection(count: int) -> list[str]:
-    """Methods of the collected episodes: two waiting controls, a third random, the rest drawn heuristics."""
-    order = ["kasmina-drawn", "kasmina-drawn", "random", "kasmina", "kasmina-drawn", "random"]
-    return [order[index % len(order)] if index not in (6, 7) else "none" for index in range(count)]
+    """Methods of the collected episodes: each once on every host, most of them drawn heuristics, then over again."""
+    order = ["kasmina-drawn", "kasmina", "kasmina-drawn", "random", "kasmina-drawn", "none", "kasmina-drawn"]
+    return [order[index // HOSTS % len(order)] for index in range(count)]
 
 
 def _collect(

@@ -22,8 +22,15 @@ from tamiyo_train.seed import Seed, cosine_ramp
 from tamiyo_train.seeding import derive, initialising
 from tamiyo_train.trainer import Trainer
 
+RATE_LIMITS = (0.05, 3.0)
 NO_OP = 0
 """Blueprint 0 is the no-op: germinating it is what WAIT is for, so it is never offered."""
+
+
+def learning_rate_of(blueprint: Blueprint, intensity: int) -> float:
+    """Multiplier of the host's learning rate that an intensity means for a blueprint, clamped last."""
+    low, high = RATE_LIMITS
+    return min(max(INTENSITIES[intensity] * blueprint.rate, low), high)
 
 
 class Gardener:
@@ -59,7 +66,7 @@ class Gardener:
                 fits[slot] = [self.fits(slot, index) for index in range(blueprints)]
                 allowed[Operation.GERMINATE, slot] = fits[slot].any()
             elif state is State.TRAINING:
-                allowed[Operation.ADVANCE, slot] = self._windows_old(slot) >= self.config.min_age
+                allowed[Operation.ADVANCE, slot] = self._ready_to_blend(reading, slot)
             elif state is State.PROBATIONARY:
                 gain_low = self.gain(reading, slot)[1]
                 allowed[Operation.FOSSILISE, slot] = gain_low > self.price(slot)
@@ -74,7 +81,7 @@ class Gardener:
         return self.budget.allows(self.pricer.price(graphs))
 
     def gain(self, reading: telemetry.Reading, slot: int) -> tuple[float, float]:
-        """Paired gain in accuracy of a slot's seed and its lower bound."""
+        """Paired gain of a slot's seed and its lower bound: see `evaluation.paired_gain`."""
         seen = reading.slots[slot]
         return paired_gain(seen.present, seen.absent, confidence=self.config.confidence)
 
@@ -87,9 +94,10 @@ class Gardener:
 
     def germinate(self, slot: int, index: int, intensity: int) -> None:
         """Plant a newborn and probe it; one that fails the probe is culled at once."""
-        step, blueprint, rate = self.trainer.step_index, self.blueprints[index], INTENSITIES[intensity]
+        step, blueprint = self.trainer.step_index, self.blueprints[index]
+        rate = learning_rate_of(blueprint, intensity)
         life = self.network.lives[slot]
-        life.fire(Event.GERMINATE, step=step, reason=f"{blueprint.name}, intensity {rate}")
+        life.fire(Event.GERMINATE, step=step, reason=f"{blueprint.name}, intensity {INTENSITIES[intensity]}")
         shape = self.network.host.slot_shapes[slot]
         with initialising(derive(self._seed, "seed", slot, step)):
             module = blueprint.build(shape)
@@ -101,15 +109,10 @@ class Gardener:
             self.cull(slot, problem)
 
     def advance(self, reading: telemetry.Reading, slot: int) -> None:
-        """Start blending a seed that learned something; cull one that did not."""
+        """Start blending a seed that learned something."""
         seen = reading.slots[slot]
-        if not telemetry.finite_gradients(self.trainer, slot):
-            self.cull(slot, "its gradient is missing or not finite")
-        elif not seen.present.loss < seen.absent.loss:
-            self.cull(slot, f"no improvement: loss {seen.absent.loss:.4f} without, {seen.present.loss:.4f} with it")
-        else:
-            reason = f"loss {seen.absent.loss:.4f} without, {seen.present.loss:.4f} with it"
-            self.network.lives[slot].fire(Event.ADVANCE, step=self.trainer.step_index, reason=reason)
+        reason = f"loss {seen.absent.loss:.4f} without, {seen.present.loss:.4f} with it"
+        self.network.lives[slot].fire(Event.ADVANCE, step=self.trainer.step_index, reason=reason)
 
     def fossilise(self, reading: telemetry.Reading, slot: int) -> None:
         """Make a seed part of the network."""
@@ -169,6 +172,12 @@ class Gardener:
                 self.network.lives[slot].fire(Event.SHADOWED, step=step, reason=reason)
             else:
                 self.cull(slot, "its loss is not finite")
+
+    def _ready_to_blend(self, reading: telemetry.Reading, slot: int) -> bool:
+        """The gate before blending: old enough, finite gradients, and the task's loss is lower with the seed on."""
+        seen = reading.slots[slot]
+        old = self._windows_old(slot) >= self.config.min_age
+        return old and telemetry.finite_gradients(self.trainer, slot) and seen.present.loss < seen.absent.loss
 
     def _windows_old(self, slot: int) -> float:
         return (self.trainer.step_index - self.network.seed_at(slot).born_step) / self.config.window

@@ -28,6 +28,7 @@ class Panic(StrEnum):
     LOSS_SPIKE = "loss_spike"
     DRIFT = "drift_critical"
     BUDGET = "budget_breach"
+    REGRESSION = "accuracy_regression"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

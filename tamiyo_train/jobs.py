@@ -18,7 +18,7 @@ from tamiyo_train.blueprints import STAGE_1, Blueprint, blueprints
 from tamiyo_train.config import Episode, TrainConfig
 from tamiyo_train.data import Tensors, data_of, task_of
 from tamiyo_train.env import GrowthEnv, Outcome, WindowReport
-from tamiyo_train.evaluation import configurations, paired_gain, score, without
+from tamiyo_train.evaluation import configurations, paired_accuracy_gain, score, without
 from tamiyo_train.footprint import Footprint, Shape
 from tamiyo_train.hosts import Host, hosts
 from tamiyo_train.policy.actions import Decider
@@ -198,7 +198,7 @@ def _result(network: GrownNetwork, data: Tensors, training_macs: int, steps: int
 def _seed_record(env: GrowthEnv, slot: int) -> SeedRecord:
     network, split = env.network, env.trainer.data.validation
     seed, alphas = network.seed_at(slot), network.alphas()
-    gain, low = paired_gain(
+    gain, low = paired_accuracy_gain(
         score(network, split), score(network, split, without(alphas, slot)), confidence=env.config.confidence
     )
     own = Footprint.of(seed.blueprint.layers(network.host.slot_shapes[slot]))

@@ -2,6 +2,7 @@
 
 Each job is a pure function of its argument, runs torch on one thread, and is collected in the order it was handed in.
 Workers are forked from a clean server process that has torch loaded already, so that starting them is cheap and safe.
+Nothing here loads torch at import: the server can be started first and load it while this process does.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from typing import ParamSpec, TypeVar
-
-import torch
-
-from tamiyo_train.seeding import one_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_PRELOAD = ["tamiyo_train.jobs", "sklearn.datasets"]
+"""What the server loads; a module that is not installed is skipped and missed where it is used."""
 
 
 class Inline(Executor):
@@ -33,15 +34,23 @@ class Inline(Executor):
         return future
 
 
+def prepare() -> None:
+    """Start the server that workers are forked from, if it does not run yet; returns at once."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOAD)
+    forkserver.ensure_running()
+
+
 @contextmanager
 def workers(count: int) -> Iterator[Executor]:
     """An executor of that many processes; one means this process."""
+    from tamiyo_train.seeding import one_thread
+
     if count == 1:
         with one_thread():
             yield Inline()
         return
+    prepare()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tamiyo_train.jobs"])
     executor = ProcessPoolExecutor(max_workers=count, mp_context=context, initializer=_start)
     try:
         with one_thread():
@@ -51,4 +60,6 @@ def workers(count: int) -> Iterator[Executor]:
 
 
 def _start() -> None:
+    import torch
+
     torch.set_num_threads(1)

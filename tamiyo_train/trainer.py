@@ -97,7 +97,8 @@ class Trainer:
 
         Blended seeds learn with the host. Seeds in TRAINING learn in a second pass with the host held. Some steps run
         a random subset of the blended seeds, so that every configuration learns to work; when ``consolidate`` is
-        set these are more, and batch norms keep their statistics: each configuration is trained as it will be run.
+        set these are more, and towards the end batch norms keep their statistics: each configuration is then trained
+        as it will be run.
         """
         network = self.network
         self._set_rates()
@@ -105,7 +106,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         network.train()
         alphas = self._drawn_alphas(self.config.consolidation_dropout if consolidate else self.config.gate_dropout)
-        with norms_held(network) if consolidate else nullcontext():
+        with norms_held(network) if consolidate and self.step_index >= self.config.hold_from else nullcontext():
             logits = network(x, alphas)
         loss = F.cross_entropy(logits, y)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing

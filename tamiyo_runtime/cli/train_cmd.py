@@ -36,6 +36,10 @@ def train(
     Examples:  tamiyo train      tamiyo train runs/b --seed 1 --growth kasmina --profile coral-usb
     """
     from tamiyo_runtime.cli.render import emit_json, say
+    from tamiyo_train.pool import prepare
+
+    if workers > 1 and not dry_run:
+        prepare()  # loads torch beside this process, which takes as long
     from tamiyo_train.checkpoint import check_free, load_run, save_run
     from tamiyo_train.config import TrainConfig, adapted, plain, smoke
     from tamiyo_train.experiment import check

@@ -22,11 +22,13 @@ class Domain(StrEnum):
 class Blueprint(Protocol):
     """A kind of seed: y = seed(x) with the residual inside, of x's shape, and y = x at birth.
 
+    ``rate``: multiplier of the host's learning rate that intensity 1 means; wide sums need smaller steps.
     Seeds are made of operators that every target knows in int8: convolution, add, multiply, mean, ReLU, logistic.
     """
 
     name: str
     domain: Domain
+    rate: float
 
     def build(self, shape: Shape) -> nn.Module:
         """A newborn seed for a slot of that shape; weights come from torch's generator."""

@@ -33,6 +33,7 @@ class Bottleneck:
 
     name = "bottleneck"
     domain = Domain.IMAGE
+    rate = 1.0
 
     def build(self, shape: Shape) -> nn.Module:
         """A newborn seed."""

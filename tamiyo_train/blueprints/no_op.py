@@ -13,6 +13,7 @@ class NoOp:
 
     name = "no-op"
     domain = Domain.IMAGE
+    rate = 1.0
 
     def build(self, shape: Shape) -> nn.Module:
         """The identity."""

@@ -39,6 +39,7 @@ class SqueezeExcite:
 
     name = "squeeze-excite"
     domain = Domain.IMAGE
+    rate = 1.0
 
     def build(self, shape: Shape) -> nn.Module:
         """A newborn seed."""

@@ -36,6 +36,7 @@ class WideConv:
 
     name = "wide-conv"
     domain = Domain.IMAGE
+    rate = 0.5
 
     def build(self, shape: Shape) -> nn.Module:
         """A newborn seed."""

@@ -77,6 +77,7 @@ class Broken:
 
     name = "broken"
     domain = Domain.IMAGE
+    rate = 1.0
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module

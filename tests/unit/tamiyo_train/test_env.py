@@ -14,9 +14,11 @@ from tamiyo_runtime.contracts.errors import SchemaError, TamiyoError
 from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES, Operation, observation_size
 from tamiyo_train import telemetry
 from tamiyo_train.audit import verify
+from tamiyo_train.blueprints import blueprints
 from tamiyo_train.config import Episode, Prices
 from tamiyo_train.env import play
-from tamiyo_train.evaluation import Scores, paired_gain, score, subsets
+from tamiyo_train.evaluation import Scores, paired_accuracy_gain, paired_gain, score, subsets
+from tamiyo_train.gardener import learning_rate_of
 from tamiyo_train.lifecycle import Event, State
 from tamiyo_train.policy.actions import WAIT, Action
 from tamiyo_train.policy.baselines import KasminaMicro, KasminaSettings, RandomDecider, Waiting
@@ -176,6 +178,7 @@ def test_a_newborn_that_is_not_the_identity_is_culled_before_it_trains(make_env)
 
     class Loud:
         name = "loud"
+        rate = 1.0
 
         def build(self, shape):
             return torch.nn.Conv2d(shape[0], shape[0], 1)
@@ -250,12 +253,39 @@ class TestEvaluation:
     @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60))
     def test_the_paired_gain_is_the_difference_and_its_bound_lies_below(self, pairs):
         present, absent = (torch.tensor([p[k] for p in pairs]) for k in (0, 1))
-        gain, low = paired_gain(Scores(correct=present, loss=0.0), Scores(correct=absent, loss=0.0))
+        after, before = (Scores(correct=c, sureness=c / 2, loss=0.0) for c in (present, absent))
+        gain, low = paired_accuracy_gain(after, before)
         assert gain == pytest.approx(float(present.double().mean() - absent.double().mean()))
         assert low <= gain
+        assert paired_gain(after, before) == pytest.approx((gain / 2, low / 2))
+
+    def test_a_seed_that_only_makes_right_answers_surer_has_a_gain(self):
+        correct = torch.ones(50, dtype=torch.bool)
+        before = Scores(correct=correct, sureness=torch.linspace(0.5, 0.6, 50), loss=0.6)
+        after = Scores(correct=correct, sureness=torch.linspace(0.8, 0.85, 50), loss=0.2)
+        assert paired_accuracy_gain(after, before) == (0.0, 0.0)
+        assert paired_gain(after, before)[1] > 0.2
 
     def test_all_subsets_of_the_filled_slots_bare_host_first(self):
         found = subsets(4, [1, 3])
         assert found[0] == (False,) * 4
         assert found[-1] == (False, True, False, True)
         assert len(found) == len(set(found)) == 4
+
+
+def test_a_seed_that_has_not_lowered_the_loss_cannot_be_blended(make_env):
+    env = make_env()
+    env.act(Action(operation=Operation.GERMINATE, slot=1, blueprint=1, intensity=2))
+    with torch.no_grad():
+        for param in env.network.seed_at(1).module.parameters():
+            param.zero_()  # the identity: on or off, the loss is the same
+    reading = telemetry.read(env.network, env.trainer)
+    assert not env.gardener.masks(reading).slot[Operation.ADVANCE, 1]
+    assert env.gardener.masks(reading).slot[Operation.PRUNE, 1]
+
+
+def test_intensity_is_scaled_by_blueprint_and_clamped_last():
+    quick, slow = blueprints.get("bottleneck"), blueprints.get("wide-conv")
+    assert [learning_rate_of(quick, k) for k in range(5)] == [0.1, 0.3, 1.0, 2.0, 3.0]
+    assert learning_rate_of(slow, 0) == 0.05
+    assert learning_rate_of(slow, 4) == 1.5

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_runtime.contracts.observation import Operation
-from tamiyo_train.config import Limits
+from tamiyo_train.config import Episode, Limits
 from tamiyo_train.governor import Panic, Snapshot, Watch, judge
 from tamiyo_train.lifecycle import Event, State
 from tamiyo_train.policy.actions import WAIT, Action
@@ -148,3 +148,24 @@ def test_a_host_that_diverges_by_itself_is_given_up_with_its_last_sound_state(ma
             env.act(WAIT)
     after = env.network.trunk.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_consolidation_that_costs_accuracy_is_taken_back(make_env):
+    env = make_env(Episode(steps=60, decisions=4, consolidation_steps=3, batch=64))
+    while not env.done:
+        env.act(WAIT)
+    before = {name: tensor.clone() for name, tensor in env.network.state_dict().items()}
+    step = env.trainer.step
+
+    def harmful(**keywords):
+        result = step(**keywords)
+        with torch.no_grad():
+            env.network.trunk[4].linear.weight.zero_()
+        return result
+
+    env.trainer.step = harmful
+    outcome = env.finish()
+    after = env.network.state_dict()
+    assert outcome.safety_events == 1
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert env.audit.entries[-1].data["panic"] == Panic.REGRESSION

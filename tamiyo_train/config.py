@@ -100,7 +100,7 @@ class Episode:
         return self.steps + self.consolidation_steps
 
 
-FINAL = Episode(steps=384, decisions=16, consolidation_steps=256, batch=160)
+FINAL = Episode(steps=448, decisions=16, consolidation_steps=288, batch=160)
 """The final growth: longer than the episodes the policy learned from, with as many decisions."""
 COLLECT = Episode(gate_dropout=0.0, consolidation_dropout=0.0)
 """Episodes to learn from: no seed is ever left out, so that what an episode is worth is what growing did."""

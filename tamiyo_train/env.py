@@ -31,6 +31,8 @@ from tamiyo_train.trainer import BACKWARD_FACTOR, StepResult, Trainer
 
 MAX_BARREN_PANICS = 5
 """Panics in a row with no seed to blame before an episode is given up."""
+CONSOLIDATION_WINDOW = 32
+"""Steps of consolidation that a panic takes back."""
 _DRIFTING = (State.BLENDING, State.SHADOWING, State.PROBATIONARY)
 
 
@@ -176,13 +178,20 @@ class GrowthEnv:
         )
 
     def _consolidate(self) -> None:
-        """Settle all configurations; taken back when it diverges or costs accuracy."""
-        gate = self.trainer.data.gate
-        before, self._snapshot = score(self.network, gate).accuracy, Snapshot(self.trainer)
-        if self._train(self.config.consolidation_steps, consolidate=True) is None:
-            return
+        """Settle all configurations, window by window; taken back as a whole when it costs accuracy."""
+        gate, first = self.trainer.data.gate, Snapshot(self.trainer)
+        before = score(self.network, gate).accuracy
+        end, hold = self.config.total_steps, self.config.hold_from
+        while self.trainer.step_index < end:
+            step = self.trainer.step_index
+            if step in {self.config.steps, hold}:
+                self._watch = Watch()  # what is a usual loss changes here
+            stop = min(step + CONSOLIDATION_WINDOW, end if step >= hold else hold)
+            self._snapshot = Snapshot(self.trainer)
+            self._train(stop - step, consolidate=True)
         after = score(self.network, gate).accuracy
         if after < before - self.config.limits.regression:
+            self._snapshot = first
             what = f"accuracy {before:.3f} before consolidation, {after:.3f} after it"
             self._take_back(Panic.REGRESSION, what, end=self.trainer.step_index)
 
@@ -255,7 +264,10 @@ class GrowthEnv:
                 return
 
     def _take_back(self, panic: Panic, what: str, *, end: int, blame: int | None = None) -> None:
-        """Restore the snapshot, cull the seed to blame, and count the window as spent: time is not given back."""
+        """Restore the snapshot, cull the seed to blame, and count the window as spent: time is not given back.
+
+        With no seed to blame the learning rate is halved from here on.
+        """
         self.safety_events += 1
         self.audit.append("panic", step=self.trainer.step_index, panic=panic.value, what=what)
         self._snapshot.restore(self.trainer)
@@ -265,6 +277,7 @@ class GrowthEnv:
             self.gardener.cull(blame, f"governor: {panic}")
         elif not self.gardener.cull_youngest(f"governor: {panic}"):
             self._barren_panics += 1
+            self.trainer.caution /= 2
             if self._barren_panics > MAX_BARREN_PANICS:
                 raise TamiyoError(
                     f"training diverges without any seed: {what}",

@@ -43,7 +43,11 @@ class StepResult:
 
 
 class Trainer:
-    """A network, its optimiser, its data and its generators. ``training_macs`` counts work done, rollbacks included."""
+    """A network, its optimiser, its data and its generators.
+
+    ``training_macs`` counts work done, rollbacks included; ``caution`` scales every learning rate. A snapshot restores
+    neither: one is history, the other what was learned from it.
+    """
 
     def __init__(
         self, network: GrownNetwork, data: Tensors, config: Episode, *, seed: int, planted: bool = False
@@ -54,6 +58,7 @@ class Trainer:
         self.config = config
         self.step_index = 0
         self.training_macs = 0
+        self.caution = 1.0
         self.generators = {name: generator(seed, name) for name in ("batches", "gates")}
         groups = [{"params": list(network.trunk.parameters()), "name": HOST, "rate": 1.0, "born": -SEED_WARMUP_STEPS}]
         self.optimiser = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
@@ -163,7 +168,7 @@ class Trainer:
         self.optimiser.param_groups = groups
 
     def _set_rates(self) -> None:
-        rate = self.learning_rate()
+        rate = self.caution * self.learning_rate()
         for group in self.optimiser.param_groups:
             age = self.step_index - group["born"]
             group["lr"] = rate * group["rate"] * min(1.0, (age + 1) / SEED_WARMUP_STEPS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_runtime.contracts.observation import Operation
 from tamiyo_train.config import Episode, Limits
+from tamiyo_train.env import CONSOLIDATION_WINDOW
 from tamiyo_train.governor import Panic, Snapshot, Watch, judge
 from tamiyo_train.lifecycle import Event, State
 from tamiyo_train.policy.actions import WAIT, Action
@@ -169,3 +171,22 @@ def test_consolidation_that_costs_accuracy_is_taken_back(make_env):
     assert outcome.safety_events == 1
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert env.audit.entries[-1].data["panic"] == Panic.REGRESSION
+
+
+def test_a_panic_in_consolidation_costs_one_window_and_half_the_learning_rate(make_env):
+    env = make_env(Episode(steps=8, decisions=2, consolidation_steps=80, batch=32, held_share=0.5))
+    while not env.done:
+        env.act(WAIT)
+    step, calls = env.trainer.step, []
+
+    def once_broken(**keywords):
+        result = step(**keywords)
+        calls.append(env.trainer.step_index)
+        return replace(result, loss=math.nan) if len(calls) == 5 else result
+
+    env.trainer.step = once_broken
+    outcome = env.finish()
+    assert outcome.safety_events == 1
+    assert env.trainer.caution == 0.5
+    assert env.trainer.step_index == env.config.total_steps
+    assert len(calls) == 5 + 80 - CONSOLIDATION_WINDOW  # the window's other steps are spent, the rest is trained

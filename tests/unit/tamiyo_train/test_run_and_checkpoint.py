@@ -195,6 +195,6 @@ def test_command_line_values_land_in_the_configuration():
     config = adapted(TrainConfig(), episodes=3, steps=100, profile="none")
     assert (config.episodes, config.profile) == (3, None)
     assert config.final.steps == 112  # whole windows
-    assert config.final.consolidation_steps == round(112 * 256 / 384)
+    assert config.final.consolidation_steps == round(112 * 288 / 448)
     assert adapted(TrainConfig()) == TrainConfig()
     assert "workers" not in plain(TrainConfig())

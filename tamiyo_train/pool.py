@@ -17,8 +17,11 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PRELOAD = ["tamiyo_train.jobs", "sklearn.datasets"]
-"""What the server loads; a module that is not installed is skipped and missed where it is used."""
+_PRELOAD = ["tamiyo_train.jobs", "sklearn.datasets", "torch._dynamo"]
+"""What the server loads (the first optimiser of a process would load the last one, for two seconds).
+
+A module that is not installed is skipped, and missed where it is used.
+"""
 
 
 class Inline(Executor):

@@ -63,8 +63,9 @@ def test_the_same_simulation_twice_gives_the_same_figures(
         )
         data = json.loads(result.stdout)
         names = ("accuracy", "energy_uj", "latency_p99_ms", "counts", "skips", "decisions")
-        # Bytes on the link are left out: they hold the boot's number, part of which is drawn anew for every spool.
-        return {n: data[n] for n in names} | {"records": data["telemetry"]["records_created"]}
+        # What telemetry makes of it is left out: the broker is real, and when its acks come in decides how long windows
+        # are. None of it may reach what runs.
+        return {name: data[name] for name in names}
 
     assert figures("a") == figures("b")
 

@@ -125,7 +125,7 @@ class TrainConfig:
 
     task: str = "digits"
     host: str = "dsconv"
-    channels: int = 4
+    width: int = 4
     seed: int = 0
     growth: str = "policy"
     profile: str | None = "raspberry-pi-4"
@@ -139,7 +139,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require(self.episodes >= 0, "episodes", "must not be negative")
         require(self.workers > 0, "workers", "must be above 0")
-        require(self.channels > 0, "channels", "must be above 0")
+        require(self.width > 0, "width", "must be above 0")
 
 
 def smoke(config: TrainConfig) -> TrainConfig:

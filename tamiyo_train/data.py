@@ -1,7 +1,7 @@
-"""A task's samples as resident tensors, scaled, with the training set shifted in advance.
+"""A task's samples as resident tensors, scaled, with the training set augmented in advance.
 
 Augmentation costs an index: the nine one-pixel shifts of every training image are made once. Half of what a batch
-draws is unshifted.
+draws is as it came.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from tamiyo_runtime.contracts.manifest import InputSpec
-from tamiyo_train.tasks import Split, Task, stages
+from tamiyo_train.tasks import Augmentation, Split, Task, stages
 
-_CENTRE = 4
-SHIFTS = 9
+_CENTRE = 4  # of the nine shifts, the one that moves nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """Scaled inputs (N, C, H, W) float32 and labels (N,) int64."""
+    """Scaled inputs (N, *input) float32 and labels (N,) int64."""
 
     x: torch.Tensor
     y: torch.Tensor
@@ -31,9 +30,13 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensors:
-    """All splits of a task. ``shifted``: (9, N, C, H, W), the training inputs under every shift, number 4 unshifted."""
+    """All splits of a task, and its training inputs in every variant: (V, N, *input), V = 1 when it is not augmented.
 
-    shifted: torch.Tensor
+    ``still``: which variant is the plain one.
+    """
+
+    variants: torch.Tensor
+    still: int
     train_y: torch.Tensor
     gate: Labelled
     score: Labelled
@@ -41,11 +44,13 @@ class Tensors:
     test: Labelled
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """``size`` training samples drawn with replacement, each unshifted with probability 1/2 + 1/18."""
+        """``size`` training samples drawn with replacement, each plain with probability 1/2 + 1/(2V)."""
         rows = torch.randint(len(self.train_y), (size,), generator=generator)
-        shifts = torch.randint(SHIFTS, (size,), generator=generator)
-        still = torch.rand(size, generator=generator) < 0.5
-        return self.shifted[torch.where(still, _CENTRE, shifts), rows], self.train_y[rows]
+        if len(self.variants) == 1:
+            return self.variants[0, rows], self.train_y[rows]
+        drawn = torch.randint(len(self.variants), (size,), generator=generator)
+        plain = torch.rand(size, generator=generator) < 0.5
+        return self.variants[torch.where(plain, self.still, drawn), rows], self.train_y[rows]
 
 
 def scaled(x: NDArray[np.float32], spec: InputSpec) -> torch.Tensor:
@@ -60,17 +65,23 @@ def tensors(task: Task) -> Tensors:
         return Labelled(x=scaled(split.x, task.input), y=torch.from_numpy(split.y))
 
     inputs = scaled(task.train.x, task.input)
-    height, width = inputs.shape[2:]
-    padded = F.pad(inputs, (1, 1, 1, 1))
-    shifted = torch.stack([padded[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3)])
+    variants, still = _shifts(inputs) if task.augmentation is Augmentation.SHIFT else (inputs[None], 0)
     return Tensors(
-        shifted=shifted,
+        variants=variants,
+        still=still,
         train_y=torch.from_numpy(task.train.y),
         gate=labelled(task.gate),
         score=labelled(task.score),
         validation=labelled(task.validation),
         test=labelled(task.test),
     )
+
+
+def _shifts(images: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Images (N, C, H, W) under the nine shifts by at most one pixel, and which of them moves nothing."""
+    height, width = images.shape[2:]
+    padded = F.pad(images, (1, 1, 1, 1))
+    return torch.stack([padded[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3)]), _CENTRE
 
 
 @functools.cache

@@ -289,7 +289,7 @@ class GrowthEnv:
         seed, limit = self.network.seeds[slot], self.budget.latency_ms
         if seed is None or limit is None:
             return None
-        own = self.pricer.price([seed.blueprint.layers(self.network.host.slot_shapes[slot])]).latency_ms
+        own = self.pricer.price([seed.blueprint.layers(self.network.host.places[slot])]).latency_ms
         return None if own is None else own / limit
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from tamiyo_runtime.contracts.errors import UnknownNameError
-from tamiyo_train.blueprints import STAGE_1
 from tamiyo_train.config import TrainConfig, plain
 from tamiyo_train.data import task_of
 from tamiyo_train.hosts import hosts
@@ -30,6 +29,7 @@ from tamiyo_train.jobs import (
     grow,
     heads_of,
     new_host,
+    offered,
     static,
 )
 from tamiyo_train.policy.experience import concatenate
@@ -161,20 +161,19 @@ def _run(
     episodes: Sequence[EpisodeResult],
 ) -> Run:
     task, host = task_of(config.task), new_host(config, 0)
-    channels, height, width = task.input.shape
     seen = np.concatenate([final.experience.observation, *(e.experience.observation for e in episodes)])[:_SAMPLES]
     record = RunRecord(
         schema=SCHEMA,
         task=config.task,
         task_sha256=task.sha256(),
         host=config.host,
-        channels=config.channels,
-        input_shape=(channels, height, width),
+        width=config.width,
+        input_shape=task.input.shape,
         classes=len(task.classes),
         slots=host.slots,
         seed=config.seed,
         growth=config.growth,
-        blueprints=STAGE_1,
+        blueprints=tuple(blueprint.name for blueprint in offered(host)),
         seeds=final.seeds,
         history=final.history,
         audit=final.audit,

@@ -7,12 +7,12 @@ what torch counts on the built modules.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-Shape = tuple[int, int, int]
-"""(channels, height, width) of one sample."""
+from tamiyo_train.slots import Domain, Shape, Slot
 
 
 class Kind(StrEnum):
@@ -59,15 +59,19 @@ class Footprint:
 
 
 def conv(shape: Shape, out_channels: int, *, kernel: int = 1, stride: int = 1, depthwise: bool = False) -> Layer:
-    """A convolution with bias and padding ``kernel // 2``: k*k*(C_in/groups)*C_out + C_out parameters."""
-    channels, height, width = shape
-    per_output = kernel * kernel * (1 if depthwise else channels)
-    outputs = out_channels * -(-height // stride) * -(-width // stride)
+    """A convolution over (channels, time) or (channels, height, width), with bias and padding ``kernel // 2``.
+
+    k^n * (C_in / groups) * C_out + C_out parameters, n being the number of axes it slides along.
+    """
+    channels, *axes = shape
+    window = int(kernel ** len(axes))
+    per_output = window * (1 if depthwise else channels)
+    outputs = out_channels * math.prod(-(-axis // stride) for axis in axes)
     return Layer(
         kind=Kind.DEPTHWISE if depthwise else Kind.CONV,
         params=per_output * out_channels + out_channels,
         macs=per_output * outputs,
-        input_elements=channels * height * width,
+        input_elements=math.prod(shape),
         output_elements=outputs,
     )
 
@@ -83,18 +87,32 @@ def linear(inputs: int, outputs: int) -> Layer:
     )
 
 
+def mix(slot: Slot, inputs: int, outputs: int) -> Layer:
+    """A linear map over channels at every position of a slot; see `blueprints.base.mix`."""
+    if slot.domain is Domain.VECTOR:
+        return linear(inputs, outputs)
+    return conv((inputs, *slot.shape[1:]), outputs)
+
+
 def pointwise(kind: Kind, elements: int, *, operands: int = 1) -> Layer:
     """An operator without parameters that writes as many elements as each operand has."""
     return Layer(kind=kind, params=0, macs=0, input_elements=operands * elements, output_elements=elements)
 
 
+def activation(elements: int) -> Layer:
+    """A ReLU."""
+    return pointwise(Kind.ACTIVATION, elements)
+
+
+def changed(slot: Slot) -> tuple[Layer, ...]:
+    """The residual add of a seed, and the joining with the carried part when there is one."""
+    add = pointwise(Kind.ELEMENTWISE, slot.writable * slot.positions, operands=2)
+    if slot.writable == slot.channels:
+        return (add,)
+    return add, pointwise(Kind.RESHAPE, slot.elements)
+
+
 def mean(shape: Shape) -> Layer:
-    """The mean over height and width, kept as (C, 1, 1)."""
-    channels, height, width = shape
-    return Layer(kind=Kind.MEAN, params=0, macs=0, input_elements=channels * height * width, output_elements=channels)
-
-
-def size(shape: Shape) -> int:
-    """Elements of one sample."""
-    channels, height, width = shape
-    return channels * height * width
+    """The mean over all axes but the channels', kept as (C, 1, ...)."""
+    elements = math.prod(shape)
+    return Layer(kind=Kind.MEAN, params=0, macs=0, input_elements=elements, output_elements=shape[0])

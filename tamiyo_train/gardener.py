@@ -75,7 +75,7 @@ class Gardener:
 
     def fits(self, slot: int, index: int) -> bool:
         """Whether the network with that blueprint in that slot would be within the budget."""
-        if index == NO_OP:
+        if index == NO_OP or self.blueprints[index].misfit(self.network.host.places[slot]) is not None:
             return False
         graphs = self.network.graphs(extra=(slot, self.blueprints[index]))
         return self.budget.allows(self.pricer.price(graphs))
@@ -87,7 +87,7 @@ class Gardener:
 
     def price(self, slot: int) -> float:
         """What the seed's parameters cost, in accuracy, on top of the rest of the network."""
-        own = Footprint.of(self.network.seed_at(slot).blueprint.layers(self.network.host.slot_shapes[slot])).params
+        own = Footprint.of(self.network.seed_at(slot).blueprint.layers(self.network.host.places[slot])).params
         total = Footprint.of(layer for piece in self.network.graphs() for layer in piece).params
         prices = self.config.prices
         return params_price(total, self.budget, prices) - params_price(total - own, self.budget, prices)
@@ -98,11 +98,11 @@ class Gardener:
         rate = learning_rate_of(blueprint, intensity)
         life = self.network.lives[slot]
         life.fire(Event.GERMINATE, step=step, reason=f"{blueprint.name}, intensity {INTENSITIES[intensity]}")
-        shape = self.network.host.slot_shapes[slot]
+        place = self.network.host.places[slot]
         with initialising(derive(self._seed, "seed", slot, step)):
-            module = blueprint.build(shape)
+            module = blueprint.build(place)
         self.trainer.plant(slot, Seed(blueprint=blueprint, module=module, rate=rate, born_step=step))
-        problem = probe_at_birth(module, shape)
+        problem = probe_at_birth(module, place)
         if problem is None:
             life.fire(Event.PROBE_PASSED, step=step, reason="shape, finite, identity")
         else:

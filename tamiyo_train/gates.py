@@ -6,16 +6,16 @@ import torch
 from torch import nn
 
 from tamiyo_train.blueprints.check import IDENTITY_TOLERANCE
-from tamiyo_train.footprint import Shape
 from tamiyo_train.seed import evaluating
 from tamiyo_train.seeding import generator
+from tamiyo_train.slots import Slot
 
 PROBE_SAMPLES = 8
 
 
-def probe_at_birth(module: nn.Module, shape: Shape) -> str | None:
+def probe_at_birth(module: nn.Module, slot: Slot) -> str | None:
     """What is wrong with a newborn seed, or None: shape kept, finite, identity to within 1e-5."""
-    x = torch.randn(PROBE_SAMPLES, *shape, generator=generator(0, "probe"))
+    x = torch.randn(PROBE_SAMPLES, *slot.shape, generator=generator(0, "probe"))
     try:
         with evaluating(module):
             y = module(x)

@@ -6,7 +6,7 @@ process, in any order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -14,12 +14,12 @@ import torch
 
 from tamiyo_runtime.contracts.errors import UnknownNameError
 from tamiyo_runtime.contracts.observation import INTENSITIES, Heads, Operation
-from tamiyo_train.blueprints import STAGE_1, Blueprint, blueprints
+from tamiyo_train.blueprints import OFFERED, Blueprint, blueprints
 from tamiyo_train.config import Episode, TrainConfig
 from tamiyo_train.data import Tensors, data_of, task_of
 from tamiyo_train.env import GrowthEnv, Outcome, WindowReport
 from tamiyo_train.evaluation import configurations, paired_accuracy_gain, score, without
-from tamiyo_train.footprint import Footprint, Shape
+from tamiyo_train.footprint import Footprint
 from tamiyo_train.hosts import Host, hosts
 from tamiyo_train.policy.actions import Decider
 from tamiyo_train.policy.baselines import KasminaMicro, RandomDecider, Waiting, drawn_settings
@@ -40,22 +40,20 @@ Tensor = torch.Tensor
 
 def new_host(config: TrainConfig, seed: int) -> Host:
     """A freshly initialised host for the run's task."""
-    task = task_of(config.task)
-    channels, height, width = task.input.shape
-    shape: Shape = (channels, height, width)
-    build = hosts.get(config.host)
+    task, build = task_of(config.task), hosts.get(config.host)
     with initialising(derive(seed, "host")):
-        return build(shape=shape, classes=len(task.classes), channels=config.channels)
+        return build(shape=task.input.shape, classes=len(task.classes), width=config.width)
 
 
-def offered() -> tuple[Blueprint, ...]:
-    """The blueprints of the policy's head, in order."""
-    return tuple(blueprints.get(name) for name in STAGE_1)
+def offered(host: Host) -> tuple[Blueprint, ...]:
+    """The blueprints of the policy's head on a host, in order."""
+    return tuple(blueprints.get(name) for name in OFFERED[host.domain])
 
 
 def heads_of(config: TrainConfig) -> Heads:
     """The policy's head layout for the run's host."""
-    return Heads(slots=new_host(config, 0).slots, blueprints=len(STAGE_1))
+    host = new_host(config, 0)
+    return Heads(slots=host.slots, blueprints=len(offered(host)))
 
 
 def environment(config: TrainConfig, episode: Episode, *, seed: int, budget: GrowthBudget | None = None) -> GrowthEnv:
@@ -65,7 +63,7 @@ def environment(config: TrainConfig, episode: Episode, *, seed: int, budget: Gro
         host=host,
         data=data_of(config.task),
         config=episode,
-        blueprints=offered(),
+        blueprints=offered(host),
         pricer=pricer,
         budget=budget or pricer.default_budget(host.layers),
         seed=seed,
@@ -91,13 +89,13 @@ def drawn_budget(pricer: Pricer, host: Host, rng: np.random.Generator) -> Growth
     )
 
 
-def decider(method: str, *, seed: int, slots: int, policy: PolicyNetwork | None = None) -> Decider:
+def decider(method: str, *, seed: int, heads: Heads, policy: PolicyNetwork | None = None) -> Decider:
     """The decider of that name; raises UnknownNameError."""
     if method == "policy" and policy is not None:
         return Learned(policy)
     makers: Mapping[str, Decider] = {
         "kasmina": KasminaMicro(),
-        "kasmina-drawn": KasminaMicro(drawn_settings(seed, slots=slots, blueprints=len(STAGE_1))),
+        "kasmina-drawn": KasminaMicro(drawn_settings(seed, slots=heads.slots, blueprints=heads.blueprints)),
         "random": RandomDecider(seed),
         "none": Waiting(),
     }
@@ -123,7 +121,7 @@ def collect(config: TrainConfig, method: str, index: int, policy: Mapping[str, T
     budget = None if policy is not None else drawn_budget(pricer, host, rng)
     env = environment(config, config.collect, seed=seed, budget=budget)
     network = None if policy is None else rebuilt(policy, env.heads)
-    chosen = decider(method, seed=derive(config.seed, "decider", index) % 2**32, slots=host.slots, policy=network)
+    chosen = decider(method, seed=derive(config.seed, "decider", index) % 2**32, heads=env.heads, policy=network)
     experience, outcome = record(env, chosen, group=index % HOSTS)
     return EpisodeResult(method=method, outcome=outcome, experience=experience)
 
@@ -154,16 +152,15 @@ def grow(config: TrainConfig, method: str, policy: Mapping[str, Tensor] | None) 
     """Run the final episode, in which ``method`` makes the decisions."""
     env = environment(config, config.final, seed=derive(config.seed, "final"))
     network = None if policy is None else rebuilt(policy, env.heads)
-    recorder = Recorder(
-        decider(method, seed=derive(config.seed, "decider") % 2**32, slots=env.network.host.slots, policy=network)
-    )
+    recorder = Recorder(decider(method, seed=derive(config.seed, "decider") % 2**32, heads=env.heads, policy=network))
     while not env.done:
         env.act(recorder.decide(env.observe()))
     outcome = env.finish()
+    names = [blueprint.name for blueprint in env.gardener.blueprints]
     return Grown(
         network=_state(env.network),
         seeds=tuple(_seed_record(env, slot) for slot in outcome.fossilised),
-        history=tuple(_window_record(window) for window in env.windows),
+        history=tuple(_window_record(window, names) for window in env.windows),
         audit=tuple(asdict(entry) for entry in env.audit.entries),
         configurations=configurations(env.network, env.trainer.data),
         result=_result(env.network, env.trainer.data, env.trainer.training_macs, config.final.total_steps),
@@ -201,7 +198,7 @@ def _seed_record(env: GrowthEnv, slot: int) -> SeedRecord:
     gain, low = paired_accuracy_gain(
         score(network, split), score(network, split, without(alphas, slot)), confidence=env.config.confidence
     )
-    own = Footprint.of(seed.blueprint.layers(network.host.slot_shapes[slot]))
+    own = Footprint.of(seed.blueprint.layers(network.host.places[slot]))
     return SeedRecord(
         slot=slot,
         blueprint=seed.blueprint.name,
@@ -213,14 +210,14 @@ def _seed_record(env: GrowthEnv, slot: int) -> SeedRecord:
     )
 
 
-def _window_record(window: WindowReport) -> WindowRecord:
+def _window_record(window: WindowReport, names: Sequence[str]) -> WindowRecord:
     action = window.action
     acts, grows = action.operation is not Operation.WAIT, action.operation is Operation.GERMINATE
     return WindowRecord(
         step=window.step,
         operation=action.operation.name.lower(),
         slot=action.slot if acts else None,
-        blueprint=STAGE_1[action.blueprint] if grows else None,
+        blueprint=names[action.blueprint] if grows else None,
         intensity=INTENSITIES[action.intensity] if grows else None,
         loss=window.loss,
         accuracy=window.accuracy,

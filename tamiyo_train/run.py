@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.observation import HEADS, OBSERVATION, Heads
-from tamiyo_train.footprint import Shape
+from tamiyo_train.slots import Shape
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tamiyo_train.policy.network import PolicyNetwork
     from tamiyo_train.seed import GrownNetwork
 
-SCHEMA = "tamiyo.run/1"
+SCHEMA = "tamiyo.run/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class RunRecord:
     task: str
     task_sha256: str
     host: str
-    channels: int
+    width: int
     input_shape: Shape
     classes: int
     slots: int
@@ -144,7 +144,7 @@ class Run:
 
         record = self.record
         with initialising(0):
-            host = hosts.get(record.host)(shape=record.input_shape, classes=record.classes, channels=record.channels)
+            host = hosts.get(record.host)(shape=record.input_shape, classes=record.classes, width=record.width)
         network = committed(host, record.topology, seed=0)
         _load(network, self.network, "network")
         network.eval()

@@ -46,7 +46,7 @@ def blend(module: nn.Module, x: torch.Tensor, alpha: float) -> torch.Tensor:
 
 
 class GrownNetwork(nn.Module):
-    """A host's trunk with a life cycle and perhaps a seed in every slot. ``forward``: (B, C, H, W) -> (B, classes)."""
+    """A host's trunk with a life cycle and perhaps a seed in every slot. ``forward``: (B, *input) -> (B, classes)."""
 
     def __init__(self, host: Host, audit: Callable[[Transition], None]) -> None:
         super().__init__()
@@ -103,9 +103,9 @@ class GrownNetwork(nn.Module):
         pieces = [self.host.layers[0]]
         for slot, seed in enumerate(self.seeds):
             if extra is not None and extra[0] == slot:
-                pieces.append(extra[1].layers(self.host.slot_shapes[slot]))
+                pieces.append(extra[1].layers(self.host.places[slot]))
             elif seed is not None and (only is None or slot in only):
-                pieces.append(seed.blueprint.layers(self.host.slot_shapes[slot]))
+                pieces.append(seed.blueprint.layers(self.host.places[slot]))
             pieces.append(self.host.layers[slot + 1])
         return [piece for piece in pieces if piece]
 
@@ -126,7 +126,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 @contextmanager
 def norms_held(network: nn.Module) -> Iterator[None]:
     """Batch norms use their running statistics and leave them as they are."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     modes = [norm.training for norm in norms]
     for norm in norms:
         norm.training = False

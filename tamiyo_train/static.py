@@ -28,7 +28,7 @@ def committed(host: Host, topology: Mapping[int, str], *, seed: int) -> GrownNet
     for slot, name in sorted(topology.items()):
         blueprint = blueprints.get(name)
         with initialising(derive(seed, "seed", slot)):
-            module = blueprint.build(host.slot_shapes[slot])
+            module = blueprint.build(host.places[slot])
         network.plant(slot, Seed(blueprint=blueprint, module=module, rate=1.0, born_step=0, alpha=1.0))
         network.lives[slot].rewind(State.FOSSILISED)
     return network

@@ -159,7 +159,7 @@ def slot_features(trainer: Trainer, reading: Reading, slot: int, *, latency: flo
         return features
     seen = reading.slots[slot]
     host = network.host.footprint()
-    own = Footprint.of(seed.blueprint.layers(network.host.slot_shapes[slot]))
+    own = Footprint.of(seed.blueprint.layers(network.host.places[slot]))
     features |= {
         "alpha": seed.alpha,
         "age": (trainer.step_index - seed.born_step) / trainer.config.steps,

@@ -1,16 +1,26 @@
 """Kinds of seeds. ``blueprints.get(name)`` gives the `Blueprint`; `check_blueprint` is what a new one must pass."""
 
-from tamiyo_train.blueprints import bottleneck, depthwise, no_op, squeeze_excite, wide_conv
-from tamiyo_train.blueprints.base import Blueprint, Domain, blueprints
-from tamiyo_train.blueprints.check import check_blueprint
+from collections.abc import Mapping
+from types import MappingProxyType
 
-STAGE_1: tuple[str, ...] = (
-    no_op.NoOp.name,
-    bottleneck.Bottleneck.name,
-    squeeze_excite.SqueezeExcite.name,
-    depthwise.Depthwise.name,
-    wide_conv.WideConv.name,
+from tamiyo_train.blueprints import (  # noqa: F401  (they register themselves)
+    bottleneck,
+    depthwise,
+    no_op,
+    squeeze_excite,
+    wide_conv,
 )
-"""What the policy of stage 1 chooses from; the order is that of its blueprint head."""
+from tamiyo_train.blueprints.base import Blueprint, blueprints
+from tamiyo_train.blueprints.check import check_blueprint
+from tamiyo_train.slots import Domain
 
-__all__ = ["STAGE_1", "Blueprint", "Domain", "blueprints", "check_blueprint"]
+OFFERED: Mapping[Domain, tuple[str, ...]] = MappingProxyType(
+    {
+        Domain.VECTOR: ("no-op", "bottleneck", "squeeze-excite"),
+        Domain.SEQUENCE: ("no-op", "bottleneck", "squeeze-excite", "depthwise", "wide-conv"),
+        Domain.IMAGE: ("no-op", "bottleneck", "squeeze-excite", "depthwise", "wide-conv"),
+    }
+)
+"""What a policy chooses from on hosts of a domain; the order is that of its blueprint head. No-op is number 0."""
+
+__all__ = ["OFFERED", "Blueprint", "Domain", "blueprints", "check_blueprint"]

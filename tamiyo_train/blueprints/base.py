@@ -1,48 +1,105 @@
-"""What a blueprint is."""
+"""What a blueprint is, and the few parts that blueprints of every domain are made of."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
+import torch
 from torch import nn
 
+from tamiyo_runtime.contracts.errors import IncompatibleError
 from tamiyo_runtime.contracts.registry import Registry
-from tamiyo_train.footprint import Layer, Shape
+from tamiyo_train.footprint import Layer
+from tamiyo_train.slots import Domain, Slot
+
+Linear = nn.Linear | nn.Conv1d | nn.Conv2d
+"""A map that is linear over channels."""
 
 
-class Domain(StrEnum):
-    """What a blueprint works on."""
-
-    VECTOR = "vector"
-    SEQUENCE = "sequence"
-    IMAGE = "image"
+def _anything(slot: Slot) -> str | None:
+    return None
 
 
-class Blueprint(Protocol):
+def _as_trained(module: nn.Module) -> nn.Module:
+    return module
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
     """A kind of seed: y = seed(x) with the residual inside, of x's shape, and y = x at birth.
 
-    ``rate``: multiplier of the host's learning rate that intensity 1 means; wide sums need smaller steps.
-    Seeds are made of operators that every target knows in int8: convolution, add, multiply, mean, ReLU, logistic.
+    ``build`` makes a newborn seed for a slot (weights come from torch's generator), ``layers`` is its closed-form cost,
+    layer by layer as deployed. ``config``: what distinguishes presets of one family, for people to read. ``rate``:
+    multiplier of the host's learning rate that intensity 1 means; wide sums need smaller steps. ``obstacle``: what a
+    slot of the right domain lacks, None when it is fit. ``deploy``: the trained module as it is exported.
     """
 
     name: str
-    domain: Domain
-    rate: float
+    summary: str
+    domains: frozenset[Domain]
+    build: Callable[[Slot], nn.Module]
+    layers: Callable[[Slot], tuple[Layer, ...]]
+    config: dict[str, float] = field(default_factory=dict)
+    rate: float = 1.0
+    obstacle: Callable[[Slot], str | None] = _anything
+    deploy: Callable[[nn.Module], nn.Module] = _as_trained
 
-    def build(self, shape: Shape) -> nn.Module:
-        """A newborn seed for a slot of that shape; weights come from torch's generator."""
+    def misfit(self, slot: Slot) -> str | None:
+        """Why this blueprint cannot live in a slot; None when it can."""
+        if slot.domain not in self.domains:
+            return f"works on {', '.join(sorted(self.domains))}, the slot holds a {slot.domain}"
+        return self.obstacle(slot)
 
-    def layers(self, shape: Shape) -> tuple[Layer, ...]:
-        """Closed-form cost, layer by layer, of a seed in a slot of that shape."""
+    def check_fits(self, slot: Slot) -> None:
+        """Raise IncompatibleError when it cannot live in the slot."""
+        problem = self.misfit(slot)
+        if problem is not None:
+            raise IncompatibleError(
+                f"blueprint '{self.name}' {problem}", hint="tamiyo blueprints shows what fits which domain"
+            )
 
 
 blueprints: Registry[Blueprint] = Registry("blueprints")
 
 
-def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
-    """The convolution with weights and bias set to zero: what makes a residual seed the identity at birth."""
-    nn.init.zeros_(conv.weight)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
-    return conv
+def add(blueprint: Blueprint) -> Blueprint:
+    """Register a blueprint under its own name."""
+    return blueprints.register(blueprint.name)(blueprint)
+
+
+def zeroed(layer: Linear) -> Linear:
+    """The layer with weights and bias set to zero: what makes a residual seed the identity at birth."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def convolution(
+    domain: Domain, inputs: int, outputs: int, *, kernel: int = 3, depthwise: bool = False
+) -> nn.Conv1d | nn.Conv2d:
+    """A convolution along time or over height and width that keeps their length (``kernel`` is odd)."""
+    groups = inputs if depthwise else 1
+    if domain is Domain.SEQUENCE:
+        return nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
+
+
+def mix(domain: Domain, inputs: int, outputs: int) -> Linear:
+    """A linear map over channels, the same at every position: fully connected, or a convolution of size 1."""
+    match domain:
+        case Domain.VECTOR:
+            return nn.Linear(inputs, outputs)
+        case Domain.SEQUENCE:
+            return nn.Conv1d(inputs, outputs, 1)
+        case Domain.IMAGE:
+            return nn.Conv2d(inputs, outputs, 1)
+        case Domain.JOINT:
+            raise IncompatibleError("a joint tensor has no one channel axis to mix over")
+
+
+def changed(x: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+    """x + delta on the channels delta has; the carried ones behind them pass as they are."""
+    width = delta.shape[1]
+    return x + delta if width == x.shape[1] else torch.cat([x[:, :width] + delta, x[:, width:]], 1)

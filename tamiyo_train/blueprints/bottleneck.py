@@ -1,54 +1,55 @@
-"""Bottleneck adapter (Houlsby et al. 2019): y = x + up(relu(down(x))) with 1x1 convolutions d -> k -> d.
+"""Bottleneck adapter (Houlsby et al. 2019): y = x + up(relu(down(x))), linear maps d -> k -> d at every position.
 
-Parameters 2dk + k + d; multiply-accumulates 2dk a position.
+Parameters 2dk + k + d; multiply-accumulates 2dk a position. One module, four presets: they differ in k.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from tamiyo_train import footprint
-from tamiyo_train.blueprints.base import Domain, blueprints, zeroed
-from tamiyo_train.footprint import Kind, Layer, Shape
+from tamiyo_train.blueprints.base import Blueprint, add, changed, mix, zeroed
+from tamiyo_train.footprint import Layer
+from tamiyo_train.slots import Domain, Slot
 
 
 class BottleneckSeed(nn.Module):
-    """(B, d, H, W) -> (B, d, H, W)."""
+    """(B, d, ...) -> (B, d, ...)."""
 
-    def __init__(self, channels: int, inner: int) -> None:
+    def __init__(self, slot: Slot, inner: int) -> None:
         super().__init__()
-        self.down = nn.Conv2d(channels, inner, 1)
+        self.down = mix(slot.domain, slot.channels, inner)
         self.act = nn.ReLU()
-        self.up = zeroed(nn.Conv2d(inner, channels, 1))
+        self.up = zeroed(mix(slot.domain, inner, slot.writable))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The input plus a correction of rank k at most."""
-        delta: torch.Tensor = self.up(self.act(self.down(x)))
-        return x + delta
+        return changed(x, self.up(self.act(self.down(x))))
 
 
-class Bottleneck:
-    """d -> k -> d with k = d (rank is what a narrow host is short of)."""
+def bottleneck(name: str, summary: str, inner: Callable[[int], int], **config: float) -> Blueprint:
+    """A preset; ``inner`` gives k for a slot of d writable channels."""
 
-    name = "bottleneck"
-    domain = Domain.IMAGE
-    rate = 1.0
-
-    def build(self, shape: Shape) -> nn.Module:
-        """A newborn seed."""
-        return BottleneckSeed(shape[0], shape[0])
-
-    def layers(self, shape: Shape) -> tuple[Layer, ...]:
-        """down, ReLU, up, add."""
-        down = footprint.conv(shape, shape[0])
-        up = footprint.conv(shape, shape[0])
+    def layers(slot: Slot) -> tuple[Layer, ...]:
+        k = inner(slot.writable)
         return (
-            down,
-            footprint.pointwise(Kind.ACTIVATION, down.output_elements),
-            up,
-            footprint.pointwise(Kind.ELEMENTWISE, footprint.size(shape), operands=2),
+            footprint.mix(slot, slot.channels, k),
+            footprint.activation(k * slot.positions),
+            footprint.mix(slot, k, slot.writable),
+            *footprint.changed(slot),
         )
 
+    return Blueprint(
+        name=name,
+        summary=summary,
+        domains=frozenset({Domain.VECTOR, Domain.SEQUENCE, Domain.IMAGE}),
+        build=lambda slot: BottleneckSeed(slot, inner(slot.writable)),
+        layers=layers,
+        config=config,
+    )
 
-blueprints.register("bottleneck")(Bottleneck())
+
+BOTTLENECK = add(bottleneck("bottleneck", "d-k-d, k = d: rank is what a narrow host is short of", lambda d: d, ratio=1))

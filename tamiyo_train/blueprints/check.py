@@ -6,24 +6,26 @@ import torch
 
 from tamiyo_runtime.contracts.errors import IncompatibleError
 from tamiyo_train.blueprints.base import Blueprint
-from tamiyo_train.footprint import Footprint, Shape
+from tamiyo_train.footprint import Footprint
 from tamiyo_train.seeding import initialising
+from tamiyo_train.slots import Slot
 
 IDENTITY_TOLERANCE = 1e-5
 PROBE_SEED = 7
 
 
-def check_blueprint(blueprint: Blueprint, shape: Shape = (8, 4, 4)) -> None:
+def check_blueprint(blueprint: Blueprint, slot: Slot) -> None:
     """Build a seed and check birth and cost; raises IncompatibleError naming the first rule that is broken.
 
     Rules: the output has the input's shape and is finite; it differs from the input by less than 1e-5; the built module
     has the closed form's number of parameters; something can learn (a gradient reaches at least one parameter).
     """
+    blueprint.check_fits(slot)
     with initialising(PROBE_SEED):
-        module = blueprint.build(shape)
-        x = torch.randn(5, *shape)
-        direction = torch.randn(5, *shape)
-    expected = Footprint.of(blueprint.layers(shape)).params
+        module = blueprint.build(slot)
+        x = torch.randn(5, *slot.shape)
+        direction = torch.randn(5, *slot.shape)
+    expected = Footprint.of(blueprint.layers(slot)).params
     params = sum(p.numel() for p in module.parameters())
     _hold(params == expected, blueprint, f"has {params} parameters, its closed form says {expected}")
     y = module(x)

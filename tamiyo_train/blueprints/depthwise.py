@@ -1,6 +1,6 @@
-"""Depthwise-separable residual: y = x + mix(relu(3x3 depthwise(x))), the last projection zero at birth.
+"""Depthwise-separable residual: y = x + mix(relu(depthwise(x))), the last projection zero at birth.
 
-Parameters 9d + d for the depthwise and d*d + d for the pointwise convolution.
+Size 3 along time or over height and width. Parameters 3d + d or 9d + d, and d*d + d for the projection.
 """
 
 from __future__ import annotations
@@ -9,45 +9,42 @@ import torch
 from torch import nn
 
 from tamiyo_train import footprint
-from tamiyo_train.blueprints.base import Domain, blueprints, zeroed
-from tamiyo_train.footprint import Kind, Layer, Shape
+from tamiyo_train.blueprints.base import Blueprint, add, convolution, mix, zeroed
+from tamiyo_train.footprint import Layer
+from tamiyo_train.slots import Domain, Slot
 
 
 class DepthwiseSeed(nn.Module):
-    """(B, d, H, W) -> (B, d, H, W)."""
+    """(B, d, ...) -> (B, d, ...)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, slot: Slot) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.depthwise = convolution(slot.domain, slot.channels, slot.channels, depthwise=True)
         self.act = nn.ReLU()
-        self.mix = zeroed(nn.Conv2d(channels, channels, 1))
+        self.mix = zeroed(mix(slot.domain, slot.channels, slot.channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The input plus a spatial correction."""
+        """The input plus a correction from its neighbourhood."""
         delta: torch.Tensor = self.mix(self.act(self.depthwise(x)))
         return x + delta
 
 
-class Depthwise:
-    """3 x 3 depthwise and 1 x 1."""
-
-    name = "depthwise"
-    domain = Domain.IMAGE
-    rate = 1.0
-
-    def build(self, shape: Shape) -> nn.Module:
-        """A newborn seed."""
-        return DepthwiseSeed(shape[0])
-
-    def layers(self, shape: Shape) -> tuple[Layer, ...]:
-        """depthwise, ReLU, pointwise, add."""
-        elements = footprint.size(shape)
-        return (
-            footprint.conv(shape, shape[0], kernel=3, depthwise=True),
-            footprint.pointwise(Kind.ACTIVATION, elements),
-            footprint.conv(shape, shape[0]),
-            footprint.pointwise(Kind.ELEMENTWISE, elements, operands=2),
-        )
+def _layers(slot: Slot) -> tuple[Layer, ...]:
+    return (
+        footprint.conv(slot.shape, slot.channels, kernel=3, depthwise=True),
+        footprint.activation(slot.elements),
+        footprint.mix(slot, slot.channels, slot.channels),
+        *footprint.changed(slot),
+    )
 
 
-blueprints.register("depthwise")(Depthwise())
+DEPTHWISE = add(
+    Blueprint(
+        name="depthwise",
+        summary="a depthwise convolution of size 3, then a projection",
+        domains=frozenset({Domain.SEQUENCE, Domain.IMAGE}),
+        build=DepthwiseSeed,
+        layers=_layers,
+        config={"kernel": 3},
+    )
+)

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from torch import nn
 
-from tamiyo_train.blueprints.base import Domain, blueprints
-from tamiyo_train.footprint import Layer, Shape
+from tamiyo_train.blueprints.base import Blueprint, add
+from tamiyo_train.slots import Domain
 
-
-class NoOp:
-    """y = x; no parameters, no work."""
-
-    name = "no-op"
-    domain = Domain.IMAGE
-    rate = 1.0
-
-    def build(self, shape: Shape) -> nn.Module:
-        """The identity."""
-        return nn.Identity()
-
-    def layers(self, shape: Shape) -> tuple[Layer, ...]:
-        """None."""
-        return ()
-
-
-blueprints.register("no-op")(NoOp())
+NO_OP = add(
+    Blueprint(
+        name="no-op",
+        summary="y = x: what WAIT comes to",
+        domains=frozenset(Domain),
+        build=lambda slot: nn.Identity(),
+        layers=lambda slot: (),
+    )
+)

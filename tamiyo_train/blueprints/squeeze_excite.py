@@ -1,7 +1,7 @@
-"""Squeeze-excite (Hu et al. 2018): every channel scaled by what the whole image says about it.
+"""Squeeze-excite (Hu et al. 2018): every channel scaled by what the whole sample says about it.
 
-y = x * 2 sigmoid(expand(relu(reduce(mean(x))))): the factor 2 makes the newborn gate exactly 1.
-Parameters 2d*d/r + d/r + d with r = 2.
+y = x * 2 sigmoid(expand(relu(reduce(mean(x))))): the factor 2 makes the newborn gate exactly 1. A vector has one
+position, so its mean is itself. Parameters 2d*d/r + d/r + d with r = 2.
 """
 
 from __future__ import annotations
@@ -10,54 +10,59 @@ import torch
 from torch import nn
 
 from tamiyo_train import footprint
-from tamiyo_train.blueprints.base import Domain, blueprints, zeroed
-from tamiyo_train.footprint import Kind, Layer, Shape
+from tamiyo_train.blueprints.base import Blueprint, add, mix, zeroed
+from tamiyo_train.footprint import Kind, Layer
+from tamiyo_train.slots import Domain, Slot
+
+REDUCTION = 2
+"""These hosts have 4 to 16 channels; 16, as in the paper, would leave nothing."""
 
 
 class SqueezeExciteSeed(nn.Module):
-    """(B, d, H, W) -> (B, d, H, W)."""
+    """(B, d, ...) -> (B, d, ...)."""
 
-    def __init__(self, channels: int, inner: int) -> None:
+    def __init__(self, slot: Slot, inner: int) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(channels, inner, 1)
+        self.axes = tuple(range(2, 1 + len(slot.shape)))
+        self.width = slot.writable
+        self.reduce = mix(slot.domain, slot.channels, inner)
         self.act = nn.ReLU()
-        self.expand = zeroed(nn.Conv2d(inner, channels, 1))
+        self.expand = zeroed(mix(slot.domain, inner, slot.writable))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The input, scaled per channel by a factor in (0, 2)."""
-        squeezed = x.mean((2, 3), keepdim=True)
+        squeezed = x.mean(self.axes, keepdim=True) if self.axes else x
         gate = torch.sigmoid(self.expand(self.act(self.reduce(squeezed)))) * 2.0
-        return x * gate
+        if self.width == x.shape[1]:
+            return x * gate
+        return torch.cat([x[:, : self.width] * gate, x[:, self.width :]], 1)
 
 
-def _inner(channels: int) -> int:
-    return max(2, channels // 2)
+def _inner(slot: Slot) -> int:
+    return max(2, slot.writable // REDUCTION)
 
 
-class SqueezeExcite:
-    """Reduction by 2: these hosts have 4 to 16 channels, 16 would leave nothing."""
-
-    name = "squeeze-excite"
-    domain = Domain.IMAGE
-    rate = 1.0
-
-    def build(self, shape: Shape) -> nn.Module:
-        """A newborn seed."""
-        return SqueezeExciteSeed(shape[0], _inner(shape[0]))
-
-    def layers(self, shape: Shape) -> tuple[Layer, ...]:
-        """mean, reduce, ReLU, expand, logistic, times 2, scale."""
-        channels = shape[0]
-        inner = _inner(channels)
-        return (
-            footprint.mean(shape),
-            footprint.conv((channels, 1, 1), inner),
-            footprint.pointwise(Kind.ACTIVATION, inner),
-            footprint.conv((inner, 1, 1), channels),
-            footprint.pointwise(Kind.LOGISTIC, channels),
-            footprint.pointwise(Kind.ELEMENTWISE, channels),
-            footprint.pointwise(Kind.ELEMENTWISE, footprint.size(shape), operands=2),
-        )
+def _layers(slot: Slot) -> tuple[Layer, ...]:
+    inner, pooled = _inner(slot), Slot(shape=(slot.channels, *[1] * (len(slot.shape) - 1)), domain=slot.domain)
+    mean = () if slot.domain is Domain.VECTOR else (footprint.mean(slot.shape),)
+    return (
+        *mean,
+        footprint.mix(pooled, slot.channels, inner),
+        footprint.activation(inner),
+        footprint.mix(pooled, inner, slot.writable),
+        footprint.pointwise(Kind.LOGISTIC, slot.writable),
+        footprint.pointwise(Kind.ELEMENTWISE, slot.writable),
+        *footprint.changed(slot),
+    )
 
 
-blueprints.register("squeeze-excite")(SqueezeExcite())
+SQUEEZE_EXCITE = add(
+    Blueprint(
+        name="squeeze-excite",
+        summary="every channel scaled by what the whole sample says about it",
+        domains=frozenset({Domain.VECTOR, Domain.SEQUENCE, Domain.IMAGE}),
+        build=lambda slot: SqueezeExciteSeed(slot, _inner(slot)),
+        layers=_layers,
+        config={"reduction": REDUCTION},
+    )
+)

@@ -1,7 +1,8 @@
-"""Wide convolution: y = x + project(relu(3x3 conv d -> 4d)), the closest a shape-preserving seed comes to widening.
+"""Wide convolution: y = x + project(relu(conv d -> 4d, size 3)), the closest a shape-preserving seed comes to widening.
 
 New neurons see the whole neighbourhood of their slot and are added without changing the function (their outgoing
-weights are zero at birth, as in Net2Wider). Parameters 36d*d + 4d for the convolution, 4d*d + d for the projection.
+weights are zero at birth, as in Net2Wider). Parameters 12d*d + 4d or 36d*d + 4d for the convolution along time or over
+height and width, 4d*d + d for the projection.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ import torch
 from torch import nn
 
 from tamiyo_train import footprint
-from tamiyo_train.blueprints.base import Domain, blueprints, zeroed
-from tamiyo_train.footprint import Kind, Layer, Shape
+from tamiyo_train.blueprints.base import Blueprint, add, convolution, mix, zeroed
+from tamiyo_train.footprint import Layer
+from tamiyo_train.slots import Domain, Slot
 
 WIDENING = 4
 
 
 class WideConvSeed(nn.Module):
-    """(B, d, H, W) -> (B, d, H, W)."""
+    """(B, d, ...) -> (B, d, ...)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, slot: Slot) -> None:
         super().__init__()
-        self.widen = nn.Conv2d(channels, WIDENING * channels, 3, padding=1)
+        self.widen = convolution(slot.domain, slot.channels, WIDENING * slot.channels)
         self.act = nn.ReLU()
-        self.project = zeroed(nn.Conv2d(WIDENING * channels, channels, 1))
+        self.project = zeroed(mix(slot.domain, WIDENING * slot.channels, slot.channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The input plus what 4d new neurons add."""
@@ -31,27 +33,24 @@ class WideConvSeed(nn.Module):
         return x + delta
 
 
-class WideConv:
-    """4d new neurons a position: the dearest blueprint."""
-
-    name = "wide-conv"
-    domain = Domain.IMAGE
-    rate = 0.5
-
-    def build(self, shape: Shape) -> nn.Module:
-        """A newborn seed."""
-        return WideConvSeed(shape[0])
-
-    def layers(self, shape: Shape) -> tuple[Layer, ...]:
-        """convolution, ReLU, projection, add."""
-        channels, height, width = shape
-        widen = footprint.conv(shape, WIDENING * channels, kernel=3)
-        return (
-            widen,
-            footprint.pointwise(Kind.ACTIVATION, widen.output_elements),
-            footprint.conv((WIDENING * channels, height, width), channels),
-            footprint.pointwise(Kind.ELEMENTWISE, footprint.size(shape), operands=2),
-        )
+def _layers(slot: Slot) -> tuple[Layer, ...]:
+    wide = WIDENING * slot.channels
+    return (
+        footprint.conv(slot.shape, wide, kernel=3),
+        footprint.activation(wide * slot.positions),
+        footprint.mix(slot, wide, slot.channels),
+        *footprint.changed(slot),
+    )
 
 
-blueprints.register("wide-conv")(WideConv())
+WIDE_CONV = add(
+    Blueprint(
+        name="wide-conv",
+        summary="4d new neurons a position that see their neighbourhood",
+        domains=frozenset({Domain.SEQUENCE, Domain.IMAGE}),
+        build=WideConvSeed,
+        layers=_layers,
+        config={"widening": WIDENING, "kernel": 3},
+        rate=0.5,
+    )
+)

@@ -8,29 +8,36 @@ from dataclasses import dataclass
 from torch import nn
 
 from tamiyo_runtime.contracts.registry import Registry
-from tamiyo_train.footprint import Footprint, Layer, Shape
+from tamiyo_train.footprint import Footprint, Layer
+from tamiyo_train.slots import Domain, Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """K+1 trunk pieces for K slots: x -> trunk[0] -> slot 0 -> trunk[1] -> ... -> trunk[K] -> logits (batch, classes).
 
-    ``slot_shapes[k]`` is what passes through slot k; ``layers[k]`` is the closed-form cost of piece k as deployed.
+    ``places[k]`` is what passes through slot k; ``layers[k]`` is the closed-form cost of piece k as deployed.
     """
 
     name: str
     trunk: nn.ModuleList
-    slot_shapes: tuple[Shape, ...]
+    places: tuple[Slot, ...]
     layers: tuple[tuple[Layer, ...], ...]
 
     @property
     def slots(self) -> int:
         """Number of slots."""
-        return len(self.slot_shapes)
+        return len(self.places)
 
     def footprint(self) -> Footprint:
         """Cost of the bare host."""
         return Footprint.of(layer for piece in self.layers for layer in piece)
 
+    @property
+    def domain(self) -> Domain:
+        """What passes through its slots: the same domain in all of them."""
+        return self.places[0].domain
+
 
 hosts: Registry[Callable[..., Host]] = Registry("hosts")
+"""Functions of ``shape`` (of one sample), ``classes`` and ``width``; weights come from torch's generator."""

@@ -10,12 +10,15 @@ make no transpose.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
 from tamiyo_train import footprint
-from tamiyo_train.footprint import Kind, Layer, Shape
+from tamiyo_train.footprint import Kind, Layer
 from tamiyo_train.hosts.base import Host, hosts
+from tamiyo_train.slots import image
 
 
 class Stem(nn.Module):
@@ -65,11 +68,11 @@ class Head(nn.Module):
 
 
 @hosts.register("dsconv")
-def DsConv(*, shape: Shape, classes: int, channels: int = 4) -> Host:  # noqa: N802  (reads as the network it builds)
+def dsconv(*, shape: tuple[int, int, int], classes: int, width: int = 4) -> Host:
     """Build the host for samples of ``shape``; weights come from torch's generator, see `seeding.initialising`."""
-    wide = 2 * channels
-    full: Shape = (channels, shape[1], shape[2])
-    half: Shape = (wide, -(-shape[1] // 2), -(-shape[2] // 2))
+    channels, wide = width, 2 * width
+    full = (channels, shape[1], shape[2])
+    half = (wide, -(-shape[1] // 2), -(-shape[2] // 2))
     trunk = nn.ModuleList(
         [
             Stem(shape[0], channels),
@@ -80,7 +83,7 @@ def DsConv(*, shape: Shape, classes: int, channels: int = 4) -> Host:  # noqa: N
         ]
     )
     layers = (
-        (footprint.conv(shape, channels, kernel=3), footprint.pointwise(Kind.ACTIVATION, footprint.size(full))),
+        (footprint.conv(shape, channels, kernel=3), footprint.activation(math.prod(full))),
         _separable(full, channels),
         _separable(full, wide, stride=2),
         _separable(half, wide),
@@ -90,12 +93,17 @@ def DsConv(*, shape: Shape, classes: int, channels: int = 4) -> Host:  # noqa: N
             footprint.linear(wide, classes),
         ),
     )
-    return Host(name=f"dsconv-{channels}", trunk=trunk, slot_shapes=(full, full, half, half), layers=layers)
+    return Host(
+        name=f"dsconv-{channels}",
+        trunk=trunk,
+        places=(image(*full), image(*full), image(*half), image(*half)),
+        layers=layers,
+    )
 
 
-def _separable(shape: Shape, out_channels: int, *, stride: int = 1) -> tuple[Layer, ...]:
+def _separable(shape: tuple[int, int, int], out_channels: int, *, stride: int = 1) -> tuple[Layer, ...]:
     channels, height, width = shape
-    inner: Shape = (channels, -(-height // stride), -(-width // stride))
+    inner = (channels, -(-height // stride), -(-width // stride))
     depthwise = footprint.conv(shape, channels, kernel=3, stride=stride, depthwise=True)
     pointwise = footprint.conv(inner, out_channels)
-    return depthwise, pointwise, footprint.pointwise(Kind.ACTIVATION, pointwise.output_elements)
+    return depthwise, pointwise, footprint.activation(pointwise.output_elements)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,14 @@ class Split:
         return len(self.y)
 
 
+class Augmentation(StrEnum):
+    """What may be done to training samples without changing their class."""
+
+    NONE = "none"
+    SHIFT = "shift"
+    """images moved by one pixel"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A classification task with fixed splits.
@@ -40,6 +49,7 @@ class Task:
     gate: Split
     score: Split
     test: Split
+    augmentation: Augmentation = Augmentation.NONE
 
     @property
     def validation(self) -> Split:

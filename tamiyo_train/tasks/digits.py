@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tamiyo_runtime.contracts.errors import MissingExtraError
 from tamiyo_runtime.contracts.manifest import InputSpec
-from tamiyo_train.tasks.base import Split, Task, check_samples, stages, stratified
+from tamiyo_train.tasks.base import Augmentation, Split, Task, check_samples, stages, stratified
 
 INPUT = InputSpec(shape=(1, 8, 8), layout="CHW", offset=0.0, scale=1 / 16, raw_low=0.0, raw_high=16.0)
 CLASSES = tuple(str(digit) for digit in range(10))
@@ -35,4 +35,13 @@ def from_arrays(x: NDArray[np.float32], y: NDArray[np.int64]) -> Task:
     check_samples(x, y, spec=INPUT, classes=len(CLASSES))
     parts = stratified(y, SHARES, rng=np.random.default_rng(SPLIT_SEED))
     train, gate, score, test = (Split(x=x[part], y=y[part]) for part in parts)
-    return Task(name="digits", classes=CLASSES, input=INPUT, train=train, gate=gate, score=score, test=test)
+    return Task(
+        name="digits",
+        classes=CLASSES,
+        input=INPUT,
+        train=train,
+        gate=gate,
+        score=score,
+        test=test,
+        augmentation=Augmentation.SHIFT,
+    )

@@ -38,7 +38,7 @@ def make_env(data: Tensors) -> Callable[..., GrowthEnv]:
             host=host,
             data=data,
             config=config,
-            blueprints=offered(),
+            blueprints=offered(host),
             pricer=pricer,
             budget=budget or pricer.default_budget(host.layers),
             seed=seed,

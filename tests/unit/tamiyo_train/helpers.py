@@ -15,7 +15,7 @@ SHORT = Episode(steps=32, decisions=8, consolidation_steps=8, batch=32, blend_wi
 def new_host(seed: int = 0) -> Host:
     """A freshly initialised host for digits."""
     with initialising(seed):
-        return hosts.get("dsconv")(shape=(1, 8, 8), classes=10, channels=4)
+        return hosts.get("dsconv")(shape=(1, 8, 8), classes=10, width=4)
 
 
 def tensors_of(env: GrowthEnv) -> dict[str, torch.Tensor]:

@@ -9,11 +9,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from tamiyo_runtime.contracts.errors import IncompatibleError
-from tamiyo_train.blueprints import STAGE_1, Domain, blueprints, check_blueprint
+from tamiyo_train.blueprints import OFFERED, Blueprint, Domain, blueprints, check_blueprint
 from tamiyo_train.footprint import Footprint
 from tamiyo_train.hosts import hosts
 from tamiyo_train.seeding import initialising
+from tamiyo_train.slots import image
 
+NAMES = OFFERED[Domain.IMAGE]
 SHAPES = [(4, 8, 8), (8, 4, 4), (3, 5, 7)]
 _LAYERS = {"convolution", "relu", "add", "mul", "mean", "sigmoid", "addmm", "view", "_unsafe_view"}
 
@@ -33,17 +35,17 @@ class Outputs(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", STAGE_1)
+@pytest.mark.parametrize("name", NAMES)
 def test_blueprint_conforms(name, shape):
-    check_blueprint(blueprints.get(name), shape)
+    check_blueprint(blueprints.get(name), image(*shape))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", STAGE_1)
+@pytest.mark.parametrize("name", NAMES)
 def test_closed_form_cost_is_what_torch_counts(name, shape):
     blueprint = blueprints.get(name)
-    module = blueprint.build(shape).eval()
-    expected = Footprint.of(blueprint.layers(shape))
+    module = blueprint.build(image(*shape)).eval()
+    expected = Footprint.of(blueprint.layers(image(*shape)))
     with torch.no_grad(), FlopCounterMode(display=False) as flops, Outputs() as outputs:
         module(torch.randn(1, *shape))
     assert expected.params == sum(p.numel() for p in module.parameters())
@@ -56,13 +58,13 @@ def test_closed_form_cost_is_what_torch_counts(name, shape):
     [("no-op", 0), ("bottleneck", 2 * 64 + 16), ("squeeze-excite", 2 * 32 + 12), ("depthwise", 72 + 8 + 64 + 8)],
 )
 def test_parameter_formulas_at_eight_channels(name, params):
-    assert Footprint.of(blueprints.get(name).layers((8, 4, 4))).params == params
+    assert Footprint.of(blueprints.get(name).layers(image(8, 4, 4))).params == params
 
 
-@pytest.mark.parametrize("name", [name for name in STAGE_1 if name != "no-op"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "no-op"])
 def test_a_trained_seed_is_no_longer_the_identity(name):
     with initialising(0):
-        module = blueprints.get(name).build((8, 4, 4))
+        module = blueprints.get(name).build(image(8, 4, 4))
         x = torch.randn(16, 8, 4, 4)
     optimiser = torch.optim.Adam(module.parameters(), lr=0.05)
     for _ in range(20):
@@ -72,21 +74,15 @@ def test_a_trained_seed_is_no_longer_the_identity(name):
     assert float((module(x) - x).detach().abs().max()) > 0.05
 
 
-class Broken:
+def broken(module: nn.Module) -> Blueprint:
     """A blueprint with one fault."""
-
-    name = "broken"
-    domain = Domain.IMAGE
-    rate = 1.0
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-
-    def build(self, shape):
-        return self._module
-
-    def layers(self, shape):
-        return ()
+    return Blueprint(
+        name="broken",
+        summary="",
+        domains=frozenset({Domain.IMAGE}),
+        build=lambda slot: module,
+        layers=lambda slot: (),
+    )
 
 
 class Doubling(nn.Module):
@@ -115,14 +111,15 @@ class Poisoned(nn.Module):
 )
 def test_the_checker_names_what_is_wrong(module, problem):
     with pytest.raises(IncompatibleError, match=problem):
-        check_blueprint(Broken(module))
+        check_blueprint(broken(module), image(8, 4, 4))
 
 
 @pytest.mark.parametrize("channels", [3, 4, 8])
 def test_host_cost_is_what_torch_counts_with_the_norms_folded(channels):
-    host = hosts.get("dsconv")(shape=(1, 8, 8), classes=10, channels=channels)
+    host = hosts.get("dsconv")(shape=(1, 8, 8), classes=10, width=channels)
     x = torch.randn(1, 1, 8, 8)
-    for piece, layers, shape in zip(host.trunk, host.layers, [*host.slot_shapes, None], strict=True):
+    shapes = [*(place.shape for place in host.places), None]
+    for piece, layers, shape in zip(host.trunk, host.layers, shapes, strict=True):
         piece.eval()
         expected = Footprint.of(layers)
         folded = 0

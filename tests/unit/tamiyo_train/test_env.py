@@ -14,7 +14,7 @@ from tamiyo_runtime.contracts.errors import SchemaError, TamiyoError
 from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES, Operation, observation_size
 from tamiyo_train import telemetry
 from tamiyo_train.audit import verify
-from tamiyo_train.blueprints import blueprints
+from tamiyo_train.blueprints import Blueprint, Domain, blueprints
 from tamiyo_train.config import Episode, Prices
 from tamiyo_train.env import play
 from tamiyo_train.evaluation import Scores, paired_accuracy_gain, paired_gain, score, subsets
@@ -176,17 +176,14 @@ def test_a_probationary_seed_without_gain_cannot_be_fossilised(make_env):
 def test_a_newborn_that_is_not_the_identity_is_culled_before_it_trains(make_env):
     env = make_env()
 
-    class Loud:
-        name = "loud"
-        rate = 1.0
-
-        def build(self, shape):
-            return torch.nn.Conv2d(shape[0], shape[0], 1)
-
-        def layers(self, shape):
-            return ()
-
-    env.gardener.blueprints = (*env.gardener.blueprints, Loud())
+    loud = Blueprint(
+        name="loud",
+        summary="",
+        domains=frozenset(Domain),
+        build=lambda slot: torch.nn.Conv2d(slot.channels, slot.channels, 1),
+        layers=lambda slot: (),
+    )
+    env.gardener.blueprints = (*env.gardener.blueprints, loud)
     env.gardener.germinate(0, 5, 2)
     assert env.network.lives[0].state is State.EMBARGOED
     assert env.network.seeds[0] is None

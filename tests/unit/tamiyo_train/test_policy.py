@@ -95,7 +95,7 @@ def test_noise_above_the_best_loss_does_not_reset_kasminas_patience():
 
 def test_an_unknown_method_gets_the_near_name():
     with pytest.raises(UnknownNameError) as caught:
-        decider("kasmin", seed=0, slots=4)
+        decider("kasmin", seed=0, heads=Heads(slots=4, blueprints=5))
     assert "kasmina" in caught.value.near
 
 

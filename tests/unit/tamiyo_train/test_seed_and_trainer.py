@@ -19,7 +19,7 @@ from tests.unit.tamiyo_train.helpers import SHORT, new_host
 
 def newborn(slot: int, name: str = "wide-conv") -> Seed:
     with initialising(slot + 1):
-        module = blueprints.get(name).build(new_host().slot_shapes[slot])
+        module = blueprints.get(name).build(new_host().places[slot])
     return Seed(blueprint=blueprints.get(name), module=module, rate=3.0, born_step=0)
 
 
@@ -138,6 +138,6 @@ def test_training_macs_count_the_second_pass_of_a_newborn(data):
 
 
 def test_the_shifted_samples_are_the_images_moved_by_a_pixel(data):
-    centre, corner = data.shifted[4], data.shifted[0]
+    centre, corner = data.variants[4], data.variants[0]
     assert torch.equal(corner[:, :, 1:, 1:], centre[:, :, :-1, :-1])
     assert float(corner[:, :, 0].abs().max()) == 0.0

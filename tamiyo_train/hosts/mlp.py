@@ -1,0 +1,93 @@
+"""Multi-layer perceptrons, on purpose too narrow for their task: three hidden layers of ``width`` units.
+
+    flatten -> linear, ReLU -> [slot 0] -> linear, ReLU -> [slot 1] -> linear, ReLU -> [slot 2] -> linear
+
+``mlp-skip`` carries the network's input beside the hidden units through every slot, so that what grows there can read
+it: a seed with k inner units then widens a layer by k neurons that are not limited to what the narrow host let through.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from tamiyo_train import footprint
+from tamiyo_train.footprint import Kind, Layer
+from tamiyo_train.hosts.base import Host, hosts
+from tamiyo_train.slots import Shape, vector
+
+DEPTH = 3
+
+
+class Hidden(nn.Module):
+    """linear, ReLU: (B, inputs + carried) -> (B, width + carried); a sample of any shape is flattened."""
+
+    def __init__(self, inputs: int, width: int, *, carried: int = 0) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.carried = carried
+        self.linear = nn.Linear(inputs, width)
+        self.act = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Hidden units, and behind them what is carried: the last ``carried`` features of the input."""
+        x = x.flatten(1)
+        features: torch.Tensor = self.act(self.linear(x[:, : self.inputs] if x.shape[1] > self.inputs else x))
+        return torch.cat([features, x[:, x.shape[1] - self.carried :]], 1) if self.carried else features
+
+
+class Head(nn.Module):
+    """linear on the hidden units alone: (B, width + carried) -> (B, classes)."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.width = width
+        self.linear = nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        out: torch.Tensor = self.linear(x[:, : self.width] if x.shape[1] > self.width else x)
+        return out
+
+
+@hosts.register("mlp")
+def mlp(*, shape: Shape, classes: int, width: int = 8) -> Host:
+    """Build the plain host for samples of ``shape``."""
+    return _build("mlp", shape, classes, width, carries=False)
+
+
+@hosts.register("mlp-skip")
+def mlp_skip(*, shape: Shape, classes: int, width: int = 8) -> Host:
+    """Build the host that carries its input along."""
+    return _build("mlp-skip", shape, classes, width, carries=True)
+
+
+def _build(name: str, shape: Shape, classes: int, width: int, *, carries: bool) -> Host:
+    inputs = math.prod(shape)
+    carried = inputs if carries else 0
+    trunk = nn.ModuleList(
+        [
+            Hidden(inputs, width, carried=carried),
+            *(Hidden(width, width, carried=carried) for _ in range(DEPTH - 1)),
+            Head(width, classes),
+        ]
+    )
+    joining = (footprint.pointwise(Kind.RESHAPE, width + carried),) if carries else ()
+    cutting = (footprint.pointwise(Kind.RESHAPE, width),) if carries else ()
+    flatten = (footprint.pointwise(Kind.RESHAPE, inputs),) if len(shape) > 1 else ()
+
+    def hidden(fan_in: int, *before: Layer) -> tuple[Layer, ...]:
+        return *before, footprint.linear(fan_in, width), footprint.activation(width), *joining
+
+    return Host(
+        name=f"{name}-{width}",
+        trunk=trunk,
+        places=tuple(vector(width + carried, carried=shape if carries else None) for _ in range(DEPTH)),
+        layers=(
+            hidden(inputs, *flatten),
+            *(hidden(width, *cutting) for _ in range(DEPTH - 1)),
+            (*cutting, footprint.linear(width, classes)),
+        ),
+    )

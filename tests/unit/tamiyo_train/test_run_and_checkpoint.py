@@ -125,7 +125,7 @@ def test_a_truncated_or_missing_tensor_file_is_noticed(saved):
 def test_a_run_of_a_later_version_is_refused_as_such(saved):
     path = saved / "run.json"
     document = json.loads(path.read_text())
-    path.write_text(json.dumps({**document, "schema": "tamiyo.run/2"}))
+    path.write_text(json.dumps({**document, "schema": "tamiyo.run/3"}))
     with pytest.raises(SchemaVersionError):
         load_run(saved)
 

@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## the whole path: train, export, run two simulated boards, c
 	$(BIN)/tamiyo demo --out demo-out --overwrite
 
 test: $(INSTALLED) ## all tests, with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --cov --cov-report=term
 
 check: $(INSTALLED) ## lint, format, types, layers
 	$(BIN)/ruff check .

@@ -16,6 +16,18 @@ settings.register_profile("tamiyo", derandomize=True, deadline=None, suppress_he
 settings.load_profile("tamiyo")
 
 
+SHARED = frozenset({"run_folder", "bundles"})
+"""Fixtures that take minutes to make: the tests that need one run in one process, so that it is made once."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests that share what is dear."""
+    for item in items:
+        if SHARED.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("bundles"))
+
+
 @pytest.fixture(autouse=True)
 def tamiyo_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keys and trust of a test never touch the user's own."""

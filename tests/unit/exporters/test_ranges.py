@@ -102,7 +102,7 @@ def test_a_layer_that_is_silent_in_calibration_does_not_kill_the_interpreter(tmp
 
 @pytest.mark.toolchain
 def test_both_ways_of_the_quantiser_to_measure_agree() -> None:
-    """The profiler in C++ is fifty times faster than the default; it must see the same tensors and ranges."""
+    """The profiler in C++ is about ten times faster than the default; it must see the same tensors and ranges."""
     from ai_edge_quantizer import calibrator, recipe, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 

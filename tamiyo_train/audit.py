@@ -55,12 +55,21 @@ class AuditLog:
         self._entries.append(entry)
         return entry
 
+    def resume(self, entries: Iterable[Entry]) -> None:
+        """Go on from a log that was kept; raises IntegrityError when its chain is broken. Only an empty log resumes."""
+        assert not self._entries, "history is never replaced"
+        kept = list(entries)
+        verify(kept)
+        self._entries = kept
+
     def transition(self, transition: Transition) -> None:
-        """Audit one step of a seed's life; the callback that `LifeCycle` takes."""
+        """Audit one step of a seed's life; the callback that `LifeCycle` takes. A slot inside a seed adds its path."""
+        inner = {} if transition.path == str(transition.slot) else {"path": transition.path}
         self.append(
             "transition",
             step=transition.step,
             slot=transition.slot,
+            **inner,
             before=transition.before.value,
             event=transition.event.value,
             after=transition.after.value,

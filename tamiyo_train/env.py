@@ -40,7 +40,8 @@ _DRIFTING = (State.BLENDING, State.SHADOWING, State.PROBATIONARY)
 class WindowReport:
     """One decision and the window of training after it; accuracy (gate split) and params are those at its end.
 
-    ``loss``: mean over the window, None when the window was taken back.
+    ``loss``: mean over the window, None when the window was taken back. ``alphas``: blending factor of every slot, 0
+    where there is no seed; ``learning_rate``: the host's at the last step.
     """
 
     index: int
@@ -54,6 +55,8 @@ class WindowReport:
     culled: int
     latency_ok: bool
     memory_ok: bool
+    alphas: tuple[float, ...]
+    learning_rate: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,14 @@ class Outcome:
     fossilised: tuple[int, ...]
     safety_events: int
     training_macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """The network before consolidation: accuracy on the gate split, and what to go back to."""
+
+    accuracy: float
+    snapshot: Snapshot
 
 
 class GrowthEnv:
@@ -97,6 +108,7 @@ class GrowthEnv:
         self._barren_panics = 0
         self._reading = telemetry.read(self.network, self.trainer)
         self._snapshot = Snapshot(self.trainer)
+        self._sound: _Sound | None = None
 
     @property
     def windows(self) -> tuple[WindowReport, ...]:
@@ -148,16 +160,41 @@ class GrowthEnv:
             culled=self.gardener.culled - culled,
             latency_ok=_within(cost.latency_ms, self.budget.latency_ms),
             memory_ok=_within(cost.memory_bytes, self.budget.memory_bytes),
+            alphas=self.network.alphas(),
+            learning_rate=self.trainer.host_rate(),
         )
         self._windows.append(report)
         return report
 
-    def finish(self) -> Outcome:
-        """Cull what was not fossilised, consolidate, and value what remains on the score split."""
+    @property
+    def settled(self) -> bool:
+        """Whether consolidation has begun and all its steps are done."""
+        return self._sound is not None and self.trainer.step_index >= self.config.total_steps
+
+    def begin_consolidation(self) -> None:
+        """Cull what was not fossilised, and remember where the network stood; a second call changes nothing."""
+        if self._sound is not None:
+            return
         for slot in self.network.slots_in(*LIVE):
             self.gardener.cull(slot, "the episode ended before it proved its worth")
+        self._sound = _Sound(score(self.network, self.trainer.data.gate).accuracy, Snapshot(self.trainer))
+
+    def consolidate_window(self) -> None:
+        """Settle all configurations for one window of steps: what a panic takes back."""
+        step, hold = self.trainer.step_index, self.config.hold_from
+        if step in {self.config.steps, hold}:
+            self._watch = Watch()  # what is a usual loss changes here
+        stop = min(step + CONSOLIDATION_WINDOW, self.config.total_steps if step >= hold else hold)
+        self._snapshot = Snapshot(self.trainer)
+        self._train(stop - step, consolidate=True)
+
+    def finish(self) -> Outcome:
+        """Consolidate what is left to consolidate, and value the committed network on the score split."""
+        self.begin_consolidation()
+        while not self.settled:
+            self.consolidate_window()
         if self.config.consolidation_steps:
-            self._consolidate()
+            self._check_regression()
         scores = score(self.network, self.trainer.data.score)
         cost = self.pricer.price(self.network.graphs())
         alone = BACKWARD_FACTOR * self.config.batch * self.network.host.footprint().macs * self.config.total_steps
@@ -177,21 +214,12 @@ class GrowthEnv:
             training_macs=self.trainer.training_macs,
         )
 
-    def _consolidate(self) -> None:
-        """Settle all configurations, window by window; taken back as a whole when it costs accuracy."""
-        gate, first = self.trainer.data.gate, Snapshot(self.trainer)
-        before = score(self.network, gate).accuracy
-        end, hold = self.config.total_steps, self.config.hold_from
-        while self.trainer.step_index < end:
-            step = self.trainer.step_index
-            if step in {self.config.steps, hold}:
-                self._watch = Watch()  # what is a usual loss changes here
-            stop = min(step + CONSOLIDATION_WINDOW, end if step >= hold else hold)
-            self._snapshot = Snapshot(self.trainer)
-            self._train(stop - step, consolidate=True)
-        after = score(self.network, gate).accuracy
+    def _check_regression(self) -> None:
+        """Take consolidation back as a whole when it costs accuracy."""
+        assert self._sound is not None, "consolidation has not begun"
+        before, after = self._sound.accuracy, score(self.network, self.trainer.data.gate).accuracy
         if after < before - self.config.limits.regression:
-            self._snapshot = first
+            self._snapshot = self._sound.snapshot
             what = f"accuracy {before:.3f} before consolidation, {after:.3f} after it"
             self._take_back(Panic.REGRESSION, what, end=self.trainer.step_index)
 

@@ -7,6 +7,7 @@ timing matter. Everything random comes from named generators.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ class Trainer:
     """A network, its optimiser, its data and its generators.
 
     ``training_macs`` counts work done, rollbacks included; ``caution`` scales every learning rate. A snapshot restores
-    neither: one is history, the other what was learned from it.
+    neither: one is history, the other what was learned from it. ``on_step`` is told the steps done after each of them.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Trainer:
         self.step_index = 0
         self.training_macs = 0
         self.caution = 1.0
+        self.on_step: Callable[[int], None] | None = None
         self.generators = {name: generator(seed, name) for name in ("batches", "gates")}
         groups = [{"params": list(network.trunk.parameters()), "name": HOST, "rate": 1.0, "born": -SEED_WARMUP_STEPS}]
         self.optimiser = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
@@ -97,6 +99,10 @@ class Trainer:
         floor = config.consolidation_rate if config.consolidation_steps else 0.0
         return config.learning_rate * _cosine((step - warm) / max(1, config.steps - warm), floor)
 
+    def host_rate(self) -> float:
+        """The learning rate of the host in the last step, caution and all."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
     def step(self, *, consolidate: bool = False) -> StepResult:
         """One update of host and seeds on one batch.
 
@@ -125,6 +131,8 @@ class Trainer:
         whole = tuple(alphas) == network.alphas()
         self._account(training)
         self.step_index += 1
+        if self.on_step is not None:
+            self.on_step(self.step_index)
         correct = int((logits.detach().argmax(1) == y).sum())
         return StepResult(loss=float(loss.detach()), whole=whole, seed_loss=seed_loss, correct=correct, samples=len(y))
 

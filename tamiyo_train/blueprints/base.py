@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -17,12 +19,41 @@ Linear = nn.Linear | nn.Conv1d | nn.Conv2d
 """A map that is linear over channels."""
 
 
+@runtime_checkable
+class WithAuxiliaryLoss(Protocol):
+    """A seed that is also trained on a loss of its own, beside the task's: ask with ``isinstance``."""
+
+    def auxiliary_loss(self, x: torch.Tensor) -> torch.Tensor:
+        """The loss on a batch of what enters the slot, (B, *slot.shape): a scalar, with a graph to the parameters."""
+        ...
+
+
+@runtime_checkable
+class WithScore(Protocol):
+    """A seed that says of every sample how much it makes of it, as a signal for telemetry."""
+
+    def score(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, *slot.shape) -> (B,), each in 0..1."""
+        ...
+
+
+@runtime_checkable
+class Deployable(Protocol):
+    """A seed that is exported in another form than it is trained in."""
+
+    def deployed(self) -> nn.Module:
+        """A module of its own that computes what this one does in evaluation; this one stays as it is."""
+        ...
+
+
+def deployed(module: nn.Module) -> nn.Module:
+    """A trained seed as it is exported, in evaluation mode: its own recipe when it is `Deployable`, else a copy."""
+    made = module.deployed() if isinstance(module, Deployable) else copy.deepcopy(module)
+    return made.eval()
+
+
 def _anything(slot: Slot) -> str | None:
     return None
-
-
-def _as_trained(module: nn.Module) -> nn.Module:
-    return module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +63,8 @@ class Blueprint:
     ``build`` makes a newborn seed for a slot (weights come from torch's generator), ``layers`` is its closed-form cost,
     layer by layer as deployed. ``config``: what distinguishes presets of one family, for people to read. ``rate``:
     multiplier of the host's learning rate that intensity 1 means; wide sums need smaller steps. ``obstacle``: what a
-    slot of the right domain lacks, None when it is fit. ``deploy``: the trained module as it is exported.
+    slot of the right domain lacks, None when it is fit. ``deploy``: the trained module as it is exported, and
+    ``left_out``: what that form does not do any more, and why.
     """
 
     name: str
@@ -43,7 +75,8 @@ class Blueprint:
     config: dict[str, float] = field(default_factory=dict)
     rate: float = 1.0
     obstacle: Callable[[Slot], str | None] = _anything
-    deploy: Callable[[nn.Module], nn.Module] = _as_trained
+    deploy: Callable[[nn.Module], nn.Module] = deployed
+    left_out: tuple[str, ...] = ()
 
     def misfit(self, slot: Slot) -> str | None:
         """Why this blueprint cannot live in a slot; None when it can."""
@@ -103,3 +136,11 @@ def changed(x: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
     """x + delta on the channels delta has; the carried ones behind them pass as they are."""
     width = delta.shape[1]
     return x + delta if width == x.shape[1] else torch.cat([x[:, :width] + delta, x[:, width:]], 1)
+
+
+def blend(module: nn.Module, x: torch.Tensor, alpha: float) -> torch.Tensor:
+    """x + alpha (module(x) - x); at 0 and 1 exactly x and module(x), without the arithmetic."""
+    if alpha == 0.0:
+        return x
+    y: torch.Tensor = module(x)
+    return y if alpha == 1.0 else x + alpha * (y - x)

@@ -26,6 +26,10 @@ class Kind(StrEnum):
     ACTIVATION = "activation"
     LOGISTIC = "logistic"
     RESHAPE = "reshape"
+    CONCAT = "concat"
+    PAD = "pad"
+    SOFTMAX = "softmax"
+    MATMUL = "batch_matmul"  # of two activations, as in attention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +62,13 @@ class Footprint:
         )
 
 
-def conv(shape: Shape, out_channels: int, *, kernel: int = 1, stride: int = 1, depthwise: bool = False) -> Layer:
-    """A convolution over (channels, time) or (channels, height, width), with bias and padding ``kernel // 2``.
+def conv(
+    shape: Shape, out_channels: int, *, kernel: int = 1, stride: int = 1, depthwise: bool = False, bias: bool = True
+) -> Layer:
+    """A convolution over (channels, time) or (channels, height, width), with padding ``kernel // 2``.
 
-    k^n * (C_in / groups) * C_out + C_out parameters, n being the number of axes it slides along.
+    k^n * (C_in / groups) * C_out + C_out parameters, n being the number of axes it slides along; without bias C_out
+    fewer.
     """
     channels, *axes = shape
     window = int(kernel ** len(axes))
@@ -69,7 +76,7 @@ def conv(shape: Shape, out_channels: int, *, kernel: int = 1, stride: int = 1, d
     outputs = out_channels * math.prod(-(-axis // stride) for axis in axes)
     return Layer(
         kind=Kind.DEPTHWISE if depthwise else Kind.CONV,
-        params=per_output * out_channels + out_channels,
+        params=per_output * out_channels + out_channels * bias,
         macs=per_output * outputs,
         input_elements=math.prod(shape),
         output_elements=outputs,
@@ -92,6 +99,17 @@ def mix(slot: Slot, inputs: int, outputs: int) -> Layer:
     if slot.domain is Domain.VECTOR:
         return linear(inputs, outputs)
     return conv((inputs, *slot.shape[1:]), outputs)
+
+
+def matmul(rows: int, inner: int, columns: int, *, batch: int = 1) -> Layer:
+    """``batch`` products of a (rows, inner) and an (inner, columns) matrix, both of them activations."""
+    return Layer(
+        kind=Kind.MATMUL,
+        params=0,
+        macs=batch * rows * inner * columns,
+        input_elements=batch * inner * (rows + columns),
+        output_elements=batch * rows * columns,
+    )
 
 
 def pointwise(kind: Kind, elements: int, *, operands: int = 1) -> Layer:

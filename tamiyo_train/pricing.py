@@ -67,12 +67,13 @@ class GrowthBudget:
 
 
 class Pricer:
-    """Prices chains of layers by the closed form and, with a profile, by its cost model."""
+    """Prices chains of layers by the closed form and, with a profile, by its cost model; each chain once."""
 
     def __init__(self, profile_id: str | None = None) -> None:
         self.profile_id = profile_id
         self._profile = None
         self.features: Mapping[str, float] = {}
+        self._known: dict[tuple[tuple[Layer, ...], ...], Priced] = {}
         if profile_id is not None:
             from device_profiles.loader import load_profile
 
@@ -81,6 +82,12 @@ class Pricer:
 
     def price(self, graphs: Graphs) -> Priced:
         """Cost of one inference that runs the pieces one after the other."""
+        chain = tuple(map(tuple, graphs))
+        if chain not in self._known:
+            self._known[chain] = self._price(chain)
+        return self._known[chain]
+
+    def _price(self, graphs: Graphs) -> Priced:
         if self._profile is not None:
             from device_profiles.cost import estimate
 
@@ -128,7 +135,12 @@ def ops(layers: Sequence[Layer]) -> list[Op]:
         Kind.ELEMENTWISE: OpKind.ELEMENTWISE,
         Kind.LOGISTIC: OpKind.SOFTMAX,
         Kind.RESHAPE: OpKind.DATA_MOVEMENT,
+        Kind.CONCAT: OpKind.DATA_MOVEMENT,
+        Kind.PAD: OpKind.DATA_MOVEMENT,
+        Kind.SOFTMAX: OpKind.SOFTMAX,
+        Kind.MATMUL: OpKind.FULLY_CONNECTED,
     }
+    beside = {Kind.SOFTMAX, Kind.MATMUL}  # no accelerator that there is a profile of takes attention
     return [
         Op(
             kind=kinds[layer.kind],
@@ -137,6 +149,7 @@ def ops(layers: Sequence[Layer]) -> list[Op]:
             input_bytes=layer.input_elements,
             output_bytes=layer.output_elements,
             params=layer.params,
+            on_accelerator=layer.kind not in beside,
         )
         for layer in layers
         if layer.kind is not Kind.ACTIVATION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ IDENTITY_TOLERANCE = 1e-5
 PROBE_SEED = 7
 MOVE = 0.2
 """Standard deviation of what `moved` adds to every parameter: far off the identity, and no layer saturates."""
+DEPLOYED_SQNR_DB = 20.0
+"""What deployment may round: least ratio of what a trained seed changes to what its deployed form misses of it."""
 _PROBES = 4
 _SAMPLES = 16
 
@@ -66,7 +69,8 @@ def check_blueprint(blueprint: Blueprint, slot: Slot | None = None) -> None:
       and activation bytes;
     - a gradient reaches something at birth, and everything once the seed is off the identity; all are finite;
     - a checkpoint of a trained seed, loaded into a newborn one, answers bit for bit the same;
-    - deployment leaves the trained module as it was, and keeps its shape.
+    - the deployed module answers what the trained one does in evaluation, to 20 dB of what that changes, and the
+      trained one is left as it was.
     """
     if slot is not None:
         blueprint.check_fits(slot)
@@ -167,7 +171,7 @@ def _gradient_sizes(module: nn.Module, slot: Slot, probe: int, hold: Callable[[b
 
 def _check_round_trip(blueprint: Blueprint, slot: Slot, hold: Callable[[bool, str], None]) -> None:
     module = moved(_newborn(blueprint, slot, PROBE_SEED), seed=PROBE_SEED)
-    x = _batch(slot, _SAMPLES, "round trip")
+    x = _batch(slot, 4 * _SAMPLES, "round trip")
     with torch.no_grad():
         module.train()
         module(x)  # running statistics, if it has any, move too
@@ -179,6 +183,15 @@ def _check_round_trip(blueprint: Blueprint, slot: Slot, hold: Callable[[bool, st
         shipped = blueprint.deploy(module)(x)
         hold(shipped.shape == x.shape, f"turns {tuple(x.shape)} into {tuple(shipped.shape)} when it is deployed")
         hold(torch.equal(module(x), y), "is changed by its own deployment")
+        hold(
+            _sqnr_db(y - x, shipped - y) >= DEPLOYED_SQNR_DB,
+            f"is another function deployed: {_sqnr_db(y - x, shipped - y):.1f} dB of what it changes",
+        )
+
+
+def _sqnr_db(signal: torch.Tensor, noise: torch.Tensor) -> float:
+    energy = float(noise.double().square().sum())
+    return math.inf if energy == 0 else 10 * math.log10(max(float(signal.double().square().sum()), 1e-300) / energy)
 
 
 def _newborn(blueprint: Blueprint, slot: Slot, seed: int) -> nn.Module:

@@ -17,12 +17,13 @@ from torch import nn
 from tamiyo_train import footprint
 from tamiyo_train.footprint import Kind, Layer
 from tamiyo_train.hosts.base import Host, hosts
+from tamiyo_train.hosts.piece import Piece
 from tamiyo_train.slots import sequence
 
 STEM_KERNEL = 5
 
 
-class Stem(nn.Module):
+class Stem(Piece):
     """conv 5 with stride 2, batch norm, ReLU: (B, C_in, T) -> (B, C, T / 2)."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
@@ -31,13 +32,13 @@ class Stem(nn.Module):
         self.norm = nn.BatchNorm1d(channels)
         self.act = nn.ReLU()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
         """Features at half the rate."""
         out: torch.Tensor = self.act(self.norm(self.conv(x)))
         return out
 
 
-class Separable(nn.Module):
+class Separable(Piece):
     """depthwise 3, pointwise 1, batch norm, ReLU: (B, C_in, T) -> (B, C_out, T / stride)."""
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
@@ -49,20 +50,20 @@ class Separable(nn.Module):
         self.norm = nn.BatchNorm1d(out_channels)
         self.act = nn.ReLU()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
         """Features, at half the rate with stride 2."""
         out: torch.Tensor = self.act(self.norm(self.pointwise(self.depthwise(x))))
         return out
 
 
-class Head(nn.Module):
+class Head(Piece):
     """Mean over time, then a linear layer: (B, C, T) -> (B, classes)."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         self.linear = nn.Linear(channels, classes)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
         """Logits."""
         out: torch.Tensor = self.linear(x.mean(2, keepdim=True).flatten(1))
         return out

@@ -1,0 +1,124 @@
+"""A small attention host for short sequences: three residual parts on tokens that are two samples of time apart.
+
+    conv 5, stride 2, positions -> [slot 0] -> attention -> [slot 1] -> feed-forward -> [slot 2] -> attention
+                                -> [slot 3] -> mean over time -> linear
+
+A part is x + norm(part(x)), with a batch norm, which folds into the convolution before it: a layer norm would be
+computed on the device. One attention head; 1 / sqrt(d) is part of the queries' weights from the start.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from tamiyo_train import footprint
+from tamiyo_train.footprint import Kind, Layer
+from tamiyo_train.hosts.base import Host, hosts
+from tamiyo_train.hosts.conv1d import STEM_KERNEL, Head, Stem, head_layers
+from tamiyo_train.hosts.piece import Piece
+from tamiyo_train.slots import sequence
+
+FEED_FACTOR = 2
+
+
+class Embedding(Piece):
+    """`Stem`, then a learned vector a position is added: (B, C_in, T) -> (B, C, T / 2)."""
+
+    def __init__(self, in_channels: int, channels: int, tokens: int) -> None:
+        super().__init__()
+        self.stem = Stem(in_channels, channels)
+        self.positions = nn.Parameter(0.1 * torch.randn(1, channels, tokens))
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        """Tokens that know where they are."""
+        out: torch.Tensor = self.stem(x) + self.positions
+        return out
+
+
+class Attention(Piece):
+    """x + norm(out(values softmax(queries keys))): (B, C, T) -> (B, C, T), every token from all of them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query = nn.Conv1d(channels, channels, 1)
+        self.key = nn.Conv1d(channels, channels, 1)
+        self.value = nn.Conv1d(channels, channels, 1)
+        self.out = nn.Conv1d(channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm1d(channels)
+        with torch.no_grad():
+            self.query.weight.mul_(channels**-0.5)
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        """Tokens plus what they took from the others."""
+        weights = (self.query(x).transpose(1, 2) @ self.key(x)).softmax(-1)  # (B, T to, T from)
+        mixed = self.value(x) @ weights.transpose(1, 2)
+        out: torch.Tensor = x + self.norm(self.out(mixed))
+        return out
+
+
+class Feed(Piece):
+    """x + norm(down(relu(up(x)))): (B, C, T) -> (B, C, T), every token by itself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.up = nn.Conv1d(channels, FEED_FACTOR * channels, 1)
+        self.act = nn.ReLU()
+        self.down = nn.Conv1d(FEED_FACTOR * channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm1d(channels)
+
+    def compute(self, x: torch.Tensor) -> torch.Tensor:
+        """Tokens plus a function of themselves."""
+        out: torch.Tensor = x + self.norm(self.down(self.act(self.up(x))))
+        return out
+
+
+@hosts.register("attention1d")
+def attention1d(*, shape: tuple[int, int], classes: int, width: int = 8) -> Host:
+    """Build the host for samples of ``shape`` (channels, time); weights come from torch's generator."""
+    tokens = (width, -(-shape[1] // 2))
+    elements = math.prod(tokens)
+    embedding = (
+        footprint.conv(shape, width, kernel=STEM_KERNEL, stride=2),
+        footprint.activation(elements),
+        replace(footprint.pointwise(Kind.ELEMENTWISE, elements, operands=2), params=elements),
+    )
+    return Host(
+        name=f"attention1d-{width}",
+        trunk=nn.ModuleList(
+            [
+                Embedding(shape[0], width, tokens[1]),
+                Attention(width),
+                Feed(width),
+                Attention(width),
+                Head(width, classes),
+            ]
+        ),
+        places=(sequence(*tokens),) * 4,
+        layers=(embedding, _attention(tokens), _feed(tokens), _attention(tokens), head_layers(tokens, classes)),
+    )
+
+
+def _attention(shape: tuple[int, int]) -> tuple[Layer, ...]:
+    channels, time = shape
+    return (
+        *(footprint.conv(shape, channels) for _ in range(3)),
+        footprint.matmul(time, channels, time),
+        footprint.pointwise(Kind.SOFTMAX, time * time),
+        footprint.matmul(channels, time, time),
+        footprint.conv(shape, channels),
+        footprint.pointwise(Kind.ELEMENTWISE, math.prod(shape), operands=2),
+    )
+
+
+def _feed(shape: tuple[int, int]) -> tuple[Layer, ...]:
+    channels, time = shape
+    return (
+        footprint.conv(shape, FEED_FACTOR * channels),
+        footprint.activation(FEED_FACTOR * channels * time),
+        footprint.conv((FEED_FACTOR * channels, time), channels),
+        footprint.pointwise(Kind.ELEMENTWISE, math.prod(shape), operands=2),
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from tamiyo_runtime.contracts.document import require
+from tamiyo_runtime.contracts.document import dump, require
+from tamiyo_train.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +15,9 @@ class Limits:
 
     A loss panics at once when it is not finite; when it lies ``sigmas`` standard deviations (at least ``sigma_floor``
     nats) above the mean of the last ``window`` steps for ``patience`` steps on end; drift (95th percentile of 1 -
-    cosine) at ``drift_critical``. While drift exceeds ``drift_hold`` the blending factor does not rise. Consolidation
-    that costs more than ``regression`` of the accuracy on the gate split (fraction) is taken back.
+    cosine) at ``drift_critical``; a norm changed by a factor of 2 to the power ``norm_critical``. While drift exceeds
+    ``drift_hold`` or abs(log2 norm ratio) exceeds ``norm_hold`` the blending factor does not rise. Consolidation that
+    costs more than ``regression`` of the accuracy on the gate split (fraction) is taken back.
     """
 
     window: int = 20
@@ -25,11 +27,14 @@ class Limits:
     patience: int = 3
     drift_hold: float = 0.9
     drift_critical: float = 1.3
+    norm_hold: float = 4.0
+    norm_critical: float = 6.0
     regression: float = 0.02
 
     def __post_init__(self) -> None:
         require(0 < self.warm <= self.window, "warm", f"must be in 1..{self.window}")
         require(0 < self.drift_hold <= self.drift_critical, "drift_hold", "must be above 0, at most drift_critical")
+        require(0 < self.norm_hold <= self.norm_critical, "norm_hold", "must be above 0, at most norm_critical")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +53,17 @@ class Episode:
     """One growth episode: ``steps`` of training with ``decisions`` decisions evenly spaced, then consolidation.
 
     ``blend_windows``: windows over which a seed of intensity 1 is blended in. ``min_age``: windows a seed trains
-    before it may be advanced. ``consolidation_rate``: learning rate at the start of consolidation over the peak;
-    growth ends there too, and consolidation falls to 0. ``held_share``: part of consolidation, at its end, with the
-    batch norms' statistics held. ``gate_dropout`` and ``consolidation_dropout``: share of the steps that run a random
-    subset of the fully blended seeds. ``gradient_limit``: largest L2 norm of the gradient of host or seed.
+    before it may be advanced. ``gradient_ratio``: least gradient norm of a seed over the host's (both as applied)
+    before it may be advanced. ``blending``: "ramp", one factor on a cosine; or "gate", a factor a channel that is
+    learned with the task for ``gate_windows`` at ``gate_rate`` times the seed's learning rate. ``evaluations``:
+    paired evaluations a seed on probation needs before it may be fossilised. ``utilisation``: a fossilised seed is
+    retired after consolidation when its relative leave-one-out loss increase is below this times its share of the
+    parameters; None retires none. ``nested_slots``: how many slots inside seeds can be open at a time.
+    ``auxiliary_weight``: of a seed's own loss beside the task's. ``consolidation_rate``: learning rate at the start
+    of consolidation over the peak; growth ends there too, and consolidation falls to 0. ``held_share``: part of
+    consolidation, at its end, with the batch norms' statistics held. ``gate_dropout`` and ``consolidation_dropout``:
+    share of the steps that run a random subset of the fully blended seeds. ``gradient_limit``: largest L2 norm of the
+    gradient of host or seed.
     """
 
     steps: int = 160
@@ -66,7 +78,15 @@ class Episode:
     learning_rate: float = 2e-2
     warmup_share: float = 0.1
     min_age: int = 1
+    gradient_ratio: float = 0.01
+    blending: str = "ramp"
     blend_windows: float = 1.0
+    gate_windows: float = 3.0
+    gate_rate: float = 10.0
+    evaluations: int = 1
+    utilisation: float | None = 0.01
+    nested_slots: int = 0
+    auxiliary_weight: float = 0.1
     embargo_windows: int = 2
     confidence: float = 1.645  # one-sided 95 %
     limits: Limits = field(default_factory=Limits)
@@ -83,6 +103,9 @@ class Episode:
         for name in ("gate_dropout", "consolidation_dropout"):
             require(0 <= getattr(self, name) <= 1, name, "must be in [0, 1]")
         require(self.batch > 1, "batch", "batch norm needs at least 2 samples")
+        require(self.blending in {"ramp", "gate"}, "blending", f"must be 'ramp' or 'gate', got '{self.blending}'")
+        require(self.evaluations > 0, "evaluations", "a seed must be evaluated at least once")
+        require(self.nested_slots >= 0, "nested_slots", "must not be negative")
 
     @property
     def window(self) -> int:
@@ -121,7 +144,7 @@ class Teaching:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """A whole training run."""
+    """A whole training run. ``schedule``: decisions of the final growth, when ``growth`` is "schedule"."""
 
     task: str = "digits"
     host: str = "dsconv"
@@ -135,6 +158,7 @@ class TrainConfig:
     collect: Episode = COLLECT
     final: Episode = FINAL
     teaching: Teaching = field(default_factory=Teaching)
+    schedule: Schedule = ()
 
     def __post_init__(self) -> None:
         require(self.episodes >= 0, "episodes", "must not be negative")
@@ -155,14 +179,21 @@ def smoke(config: TrainConfig) -> TrainConfig:
 
 
 def adapted(
-    config: TrainConfig, *, episodes: int | None = None, steps: int | None = None, profile: str | None = None
+    config: TrainConfig,
+    *,
+    seed: int | None = None,
+    host: str | None = None,
+    width: int | None = None,
+    episodes: int | None = None,
+    steps: int | None = None,
+    profile: str | None = None,
 ) -> TrainConfig:
     """The configuration with what a command line gave; None leaves a value as it is, profile 'none' takes it away.
 
     ``steps`` are those of the final growth, rounded up to whole decision windows; consolidation keeps its share.
     """
-    if episodes is not None:
-        config = replace(config, episodes=episodes)
+    given = {"seed": seed, "host": host, "width": width, "episodes": episodes}
+    config = replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # by name
     if profile is not None:
         config = replace(config, profile=None if profile == "none" else profile)
     if steps is not None:
@@ -176,4 +207,6 @@ def adapted(
 
 def plain(config: TrainConfig) -> dict[str, Any]:
     """The configuration as JSON-ready data, without what changes nothing about the result."""
-    return {key: value for key, value in asdict(config).items() if value is not None and key != "workers"}
+    body = {key: value for key, value in asdict(config).items() if value is not None}
+    body["schedule"] = [dump(decision) for decision in config.schedule]
+    return {key: value for key, value in body.items() if key != "workers" and value != []}

@@ -56,10 +56,10 @@ class AuditLog:
         return entry
 
     def resume(self, entries: Iterable[Entry]) -> None:
-        """Go on from a log that was kept; raises IntegrityError when its chain is broken. Only an empty log resumes."""
-        assert not self._entries, "history is never replaced"
+        """Go on from a kept log that begins with this one; raises IntegrityError when its chain is broken."""
         kept = list(entries)
         verify(kept)
+        assert kept[: len(self._entries)] == self._entries, "history is never replaced"
         self._entries = kept
 
     def transition(self, transition: Transition) -> None:

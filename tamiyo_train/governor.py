@@ -1,7 +1,7 @@
-"""The governor of growth: it watches every training step and can take a network back to where it was sound.
+"""The governor of growth: what it watches in every training step, and when it panics.
 
-It stands outside the policy: no action, no observation and no head of the policy reaches it. Judging is pure;
-`Snapshot` holds weights, buffers, optimiser moments, generators and slots, and puts them back bit by bit.
+It stands outside the policy: no action, no observation and no head of the policy reaches it. Judging is pure and
+remembers through `Watch`; `guard.Guard` trains under its eyes and acts on what it says.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from tamiyo_train.config import Limits
-from tamiyo_train.lifecycle import State
-from tamiyo_train.seed import Seed
+from tamiyo_train.snapshot import tensors_of
 
 if TYPE_CHECKING:
     from tamiyo_train.trainer import Trainer
@@ -27,7 +26,9 @@ class Panic(StrEnum):
     NOT_FINITE = "not_finite"
     LOSS_SPIKE = "loss_spike"
     DRIFT = "drift_critical"
+    NORM = "norm_blow_up"
     BUDGET = "budget_breach"
+    BROKEN = "broken_seed"
     REGRESSION = "accuracy_regression"
 
 
@@ -40,18 +41,26 @@ class Watch:
 
 
 def judge(
-    limits: Limits, watch: Watch, *, loss: float, drift: float = 0.0, within_budget: bool = True
+    limits: Limits,
+    watch: Watch,
+    *,
+    loss: float,
+    drift: float = 0.0,
+    norm_ratio: float = 0.0,
+    within_budget: bool = True,
 ) -> tuple[Watch, Panic | None]:
-    """Judge one step; returns what to remember and why to panic, if so.
+    """Judge one step; returns what to remember and why to panic, if so. ``norm_ratio`` is a log2.
 
     A loss far above the window does not enter it, so that a slow explosion cannot raise its own limit.
     """
-    if not math.isfinite(loss) or not math.isfinite(drift):
+    if not (math.isfinite(loss) and math.isfinite(drift) and math.isfinite(norm_ratio)):
         return watch, Panic.NOT_FINITE
     if not within_budget:
         return watch, Panic.BUDGET
     if drift >= limits.drift_critical:
         return watch, Panic.DRIFT
+    if abs(norm_ratio) >= limits.norm_critical:
+        return watch, Panic.NORM
     if len(watch.losses) >= limits.warm:
         mean = math.fsum(watch.losses) / len(watch.losses)
         deviation = math.sqrt(math.fsum((x - mean) ** 2 for x in watch.losses) / len(watch.losses))
@@ -61,46 +70,21 @@ def judge(
     return Watch(losses=(*watch.losses, loss)[-limits.window :]), None
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    state: State
-    seed: Seed | None
-    tensors: dict[str, torch.Tensor]
+def unsound(trainer: Trainer) -> str | None:
+    """Name of the first weight, buffer or moment that is not finite; None when all are.
 
-
-class Snapshot:
-    """All that training changes, copied. One snapshot can be restored any number of times."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        network = trainer.network
-        self._step = trainer.step_index
-        self._trunk = _copies(network.trunk.state_dict())
-        self._slots = [
-            _Slot(
-                life.state,
-                replace(seed) if seed is not None else None,
-                _copies(seed.module.state_dict()) if seed is not None else {},
-            )
-            for life, seed in zip(network.lives, network.seeds, strict=True)
-        ]
-        self._optimiser = trainer.optimiser_state()
-        self._generators = {name: made.get_state().clone() for name, made in trainer.generators.items()}
-
-    def restore(self, trainer: Trainer) -> None:
-        """Make the trainer what it was, bit by bit; slots get back the seeds they held, or none."""
-        network = trainer.network
-        trainer.step_index = self._step
-        network.trunk.load_state_dict(self._trunk)
-        for slot, saved in enumerate(self._slots):
-            network.lives[slot].rewind(saved.state)
-            seed = None if saved.seed is None else replace(saved.seed)
-            if seed is not None:
-                seed.module.load_state_dict(saved.tensors)
-            network.plant(slot, seed)
-        trainer.load_optimiser_state(self._optimiser)
-        for name, state in self._generators.items():
-            trainer.generators[name].set_state(state)
-
-
-def _copies(state: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in state.items()}
+    The loss does not show all of them: a batch norm's running statistics act in evaluation only, and an infinite
+    second moment silently ends the learning of its weight.
+    """
+    network, state = trainer.network, trainer.optimiser.state
+    floats: list[torch.Tensor] = list(network.parameters())
+    floats += [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    floats += [
+        value for moments in state.values() for value in moments.values() if value.is_floating_point() and value.dim()
+    ]
+    if not floats or bool(torch.isfinite(torch.cat([tensor.detach().reshape(-1) for tensor in floats])).all()):
+        return None
+    for name, tensor in tensors_of(trainer).items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return name
+    return "a tensor without a name"

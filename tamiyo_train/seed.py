@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from tamiyo_train.blueprints import Blueprint
+from tamiyo_train.blueprints import Blueprint, WithInnerSlots
+from tamiyo_train.blueprints.base import blend
 from tamiyo_train.footprint import Layer
 from tamiyo_train.hosts import Host
 from tamiyo_train.lifecycle import LifeCycle, State, Transition
+from tamiyo_train.slots import Slot
+
+__all__ = ["GrownNetwork", "Inner", "Seed", "blend", "cosine_ramp", "evaluating", "held_loss", "norms_held"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,7 +26,8 @@ class Seed:
     """One blueprint instance in a slot. ``alpha`` is the blending factor that `GrownNetwork` uses, 0..1.
 
     ``rate``: multiplier of the host's learning rate; ``born_step``: step of germination; ``blend_position``: progress
-    of the ramp, 0..1.
+    of the ramp, 0..1; ``evidence``: sureness with minus without the seed, sample by sample (N,), one tensor for each
+    evaluation on probation.
     """
 
     blueprint: Blueprint
@@ -30,6 +36,15 @@ class Seed:
     born_step: int
     alpha: float = 0.0
     blend_position: float = 0.0
+    evidence: tuple[torch.Tensor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """Where a slot inside a seed is: the ``parent``'s slot and which of its inner slots."""
+
+    parent: int
+    index: int
 
 
 def cosine_ramp(position: float) -> float:
@@ -37,47 +52,122 @@ def cosine_ramp(position: float) -> float:
     return 0.5 - 0.5 * math.cos(math.pi * min(max(position, 0.0), 1.0))
 
 
-def blend(module: nn.Module, x: torch.Tensor, alpha: float) -> torch.Tensor:
-    """x + alpha (module(x) - x); at 0 and 1 exactly x and module(x), without the arithmetic."""
-    if alpha == 0.0:
-        return x
-    y: torch.Tensor = module(x)
-    return y if alpha == 1.0 else x + alpha * (y - x)
-
-
 class GrownNetwork(nn.Module):
-    """A host's trunk with a life cycle and perhaps a seed in every slot. ``forward``: (B, *input) -> (B, classes)."""
+    """A host's trunk with a life cycle and perhaps a seed in every slot. ``forward``: (B, *input) -> (B, classes).
 
-    def __init__(self, host: Host, audit: Callable[[Transition], None]) -> None:
+    Slots 0..K-1 are the host's. The ``nested_slots`` numbers behind them are free until a fossilised seed exposes the
+    slots inside it; ``inner[i]`` then says where slot K+i is.
+    """
+
+    def __init__(self, host: Host, audit: Callable[[Transition], None], *, nested_slots: int = 0) -> None:
         super().__init__()
+        self.lock = threading.RLock()
         self.host = host
         self.trunk = host.trunk
-        self.seeds: list[Seed | None] = [None] * host.slots
-        self.lives = tuple(LifeCycle(slot, audit) for slot in range(host.slots))
+        self.seeds: list[Seed | None] = [None] * (host.slots + nested_slots)
+        self.inner: list[Inner | None] = [None] * nested_slots
+        self.lives = tuple(LifeCycle(slot, audit) for slot in range(self.slots))
+
+    @property
+    def slots(self) -> int:
+        """Slot numbers there are, those for slots inside seeds included."""
+        return len(self.seeds)
 
     def forward(self, x: torch.Tensor, alphas: Sequence[float] | None = None) -> torch.Tensor:
-        """Logits; ``alphas`` overrides the seeds' own blending factors (0 where there is no seed)."""
+        """Logits; ``alphas`` overrides the seeds' own blending factors (0 where there is no seed).
+
+        Factors of the host's slots alone leave those of inner slots as they are.
+        """
         return self.between(self.trunk[0](x), self.alphas() if alphas is None else alphas)
 
     def between(
         self, x: torch.Tensor, alphas: Sequence[float], *, start: int = 0, stop: int | None = None
     ) -> torch.Tensor:
-        """From what enters slot ``start`` to what enters slot ``stop``, or to the logits when that is None."""
-        for slot in range(start, self.host.slots if stop is None else stop):
-            seed = self.seeds[slot]
-            if seed is not None:
-                x = blend(seed.module, x, alphas[slot])
-            x = self.trunk[slot + 1](x)
+        """From what enters the host's slot ``start`` to what enters slot ``stop``, or to the logits if that is None."""
+        with self._inner_alphas(alphas):
+            for slot in range(start, self.host.slots if stop is None else stop):
+                seed = self.seeds[slot]
+                if seed is not None:
+                    x = blend(seed.module, x, alphas[slot])
+                x = self.trunk[slot + 1](x)
         return x
+
+    def entering(self, x: torch.Tensor, alphas: Sequence[float], slot: int) -> torch.Tensor:
+        """What enters a slot that holds a seed, inner slots included, of a batch of inputs ``x``."""
+        if slot < self.host.slots:
+            return self.between(self.trunk[0](x), alphas, stop=slot)
+        seen: list[torch.Tensor] = []
+
+        def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            seen.append(inputs[0])
+
+        lineage = {slot, *self.ancestors(slot)}
+        with_it = [1.0 if other in lineage else alpha for other, alpha in enumerate(alphas)]
+        handle = self.seed_at(slot).module.register_forward_pre_hook(note)
+        try:
+            self.between(self.trunk[0](x), with_it)
+        finally:
+            handle.remove()
+        return seen[0]
 
     def plant(self, slot: int, seed: Seed | None) -> None:
         """Put a seed into a slot, or take out the one that is there."""
-        name = f"seed_{slot}"
-        if name in self._modules:
-            del self._modules[name]
-        if seed is not None:
-            self.add_module(name, seed.module)
+        if slot >= self.host.slots:
+            self._plant_inside(slot, seed)
+        else:
+            name = f"seed_{slot}"
+            if name in self._modules:
+                del self._modules[name]
+            if seed is not None:
+                self.add_module(name, seed.module)
         self.seeds[slot] = seed
+
+    def expose(self, slot: int) -> tuple[int, ...]:
+        """Give numbers to the slots inside a seed, as far as there are free ones; none when it has none inside."""
+        opened = []
+        for index in range(self.rooms(slot)):
+            free = next((i for i, inner in enumerate(self.inner) if inner is None), None)
+            if free is None:
+                break
+            number = self.host.slots + free
+            self.inner[free] = Inner(slot, index)
+            self.lives[number].path = f"{self.lives[slot].path}.{index}"
+            opened.append(number)
+        return tuple(opened)
+
+    def close(self, slot: int) -> None:
+        """Give back the number of an inner slot that holds nothing."""
+        assert self.seeds[slot] is None, f"slot {self.lives[slot].path} still holds a seed"
+        self.inner[slot - self.host.slots] = None
+        self.lives[slot].path = str(slot)
+
+    def place(self, slot: int) -> Slot | None:
+        """What passes through a slot; None while the number belongs to no slot."""
+        if slot < self.host.slots:
+            return self.host.places[slot]
+        inner = self.inner[slot - self.host.slots]
+        return None if inner is None else self._around(inner).places[inner.index]
+
+    def rooms(self, slot: int) -> int:
+        """How many slots the seed of a slot has inside, open or not."""
+        module = self.seed_at(slot).module
+        return len(module.places) if isinstance(module, WithInnerSlots) else 0
+
+    def inside(self, slot: int) -> tuple[int, ...]:
+        """Numbers of the slots inside a slot's seed."""
+        return tuple(
+            self.host.slots + i for i, inner in enumerate(self.inner) if inner is not None and inner.parent == slot
+        )
+
+    def ancestors(self, slot: int) -> tuple[int, ...]:
+        """The slots a slot lies in, the nearest first; none of a slot of the host."""
+        found: list[int] = []
+        while slot >= self.host.slots:
+            inner = self.inner[slot - self.host.slots]
+            assert inner is not None, f"slot {slot} is not open"
+            slot = inner.parent
+            found.append(slot)
+        return tuple(found)
 
     def alphas(self) -> tuple[float, ...]:
         """Present blending factors; 0 where there is no seed."""
@@ -93,34 +183,85 @@ class GrownNetwork(nn.Module):
         assert seed is not None, f"slot {slot} is {self.lives[slot].state} and holds no seed"
         return seed
 
+    def layers_at(self, slot: int, blueprint: Blueprint) -> tuple[Layer, ...]:
+        """Closed-form cost of a blueprint in a slot that is open."""
+        place = self.place(slot)
+        assert place is not None, f"slot {slot} is not open"
+        return blueprint.layers(place)
+
     def graphs(
         self, *, extra: tuple[int, Blueprint] | None = None, only: Sequence[int] | None = None
     ) -> list[tuple[Layer, ...]]:
-        """Closed-form cost of every piece in running order, as deployed.
+        """Closed-form cost of every piece in running order, as deployed; a seed's piece holds what grows inside it.
 
-        ``extra``: a blueprint as if it sat in that slot; ``only``: count seeds of these slots alone.
+        ``extra``: a blueprint as if it sat in that slot; ``only``: count seeds of these slots alone, and the fossilised
+        ones inside them.
         """
         pieces = [self.host.layers[0]]
-        for slot, seed in enumerate(self.seeds):
-            if extra is not None and extra[0] == slot:
-                pieces.append(extra[1].layers(self.host.places[slot]))
-            elif seed is not None and (only is None or slot in only):
-                pieces.append(seed.blueprint.layers(self.host.places[slot]))
+        for slot in range(self.host.slots):
+            pieces.append(self._piece(slot, extra, only))
             pieces.append(self.host.layers[slot + 1])
         return [piece for piece in pieces if piece]
+
+    def _piece(self, slot: int, extra: tuple[int, Blueprint] | None, only: Sequence[int] | None) -> tuple[Layer, ...]:
+        seed = self.seeds[slot]
+        if extra is not None and extra[0] == slot:
+            return self.layers_at(slot, extra[1])
+        inside = slot >= self.host.slots and self.lives[slot].state is State.FOSSILISED
+        if seed is None or not (only is None or slot in only or inside):
+            return ()
+        own = self.layers_at(slot, seed.blueprint)
+        return sum((self._piece(child, extra, only) for child in self.inside(slot)), own)
+
+    def _around(self, inner: Inner) -> WithInnerSlots:
+        module = self.seed_at(inner.parent).module
+        assert isinstance(module, WithInnerSlots), f"the seed of slot {inner.parent} has no slots inside"
+        return module
+
+    def _plant_inside(self, slot: int, seed: Seed | None) -> None:
+        inner = self.inner[slot - self.host.slots]
+        if inner is None:
+            assert seed is None, f"slot {slot} is not open"
+            return
+        around = self._around(inner)
+        if around.planted[inner.index] is not None:
+            around.uproot(inner.index)
+        if seed is not None:
+            around.plant(inner.index, seed.module)
+            around.set_alpha(inner.index, seed.alpha)
+
+    @contextmanager
+    def _inner_alphas(self, alphas: Sequence[float]) -> Iterator[None]:
+        """The given blending factors inside the seeds too; the seeds' own again afterwards."""
+        grown = [
+            (self._around(inner), inner.index, slot, seed.alpha)
+            for slot, inner in enumerate(self.inner, self.host.slots)
+            if inner is not None and (seed := self.seeds[slot]) is not None
+        ]
+        for around, index, slot, own in grown:
+            around.set_alpha(index, alphas[slot] if slot < len(alphas) else own)
+        try:
+            yield
+        finally:
+            for around, index, _, own in grown:
+                around.set_alpha(index, own)
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; each module's own mode is as before afterwards."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    """Evaluation mode without gradients; each module's own mode is as before afterwards.
+
+    A grown network is locked meanwhile: another thread must neither train in this mode nor have its own taken away.
+    """
+    with network.lock if isinstance(network, GrownNetwork) else nullcontext():
+        modes = [(module, module.training) for module in network.modules()]
+        network.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
 
 @contextmanager
@@ -151,13 +292,14 @@ def held_loss(
     alphas = list(network.alphas())
     for slot in slots:
         alphas[slot] = 1.0
-    first = min(slots)
+    first = min((slot, *network.ancestors(slot))[-1] for slot in slots)
     params = [p for slot in slots for p in network.seed_at(slot).module.parameters()]
     with norms_held(network):
         with torch.no_grad():
             entering = network.between(network.trunk[0](x), alphas, stop=first)
         loss = criterion(network.between(entering, alphas, start=first))
     if params:
-        for param, gradient in zip(params, torch.autograd.grad(loss, params), strict=True):
-            param.grad = gradient
+        for param, gradient in zip(params, torch.autograd.grad(loss, params, allow_unused=True), strict=True):
+            if gradient is not None:  # a loss of the seed's own may have left some already
+                param.grad = gradient if param.grad is None else param.grad + gradient
     return loss.detach()

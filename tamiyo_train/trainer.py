@@ -15,6 +15,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from tamiyo_train.blueprints import WithAuxiliaryLoss
+from tamiyo_train.channel_gate import ChannelGate, settled
 from tamiyo_train.config import Episode
 from tamiyo_train.data import Tensors
 from tamiyo_train.footprint import Footprint
@@ -80,12 +82,46 @@ class Trainer:
 
     def uproot(self, slot: int) -> None:
         """Take the seed of a slot out, with its moments."""
+        self._forget(_group(slot), _gate(slot))
+        self.network.plant(slot, None)
+
+    def close_in(self, slot: int) -> None:
+        """Put the seed of a slot behind a learned gate, almost closed, that has an optimiser group of its own."""
+        network, seed, place = self.network, self.network.seed_at(slot), self.network.place(slot)
+        assert place is not None, f"slot {slot} is not open"
+        gate = ChannelGate(seed.module, place)
+        seed.module, seed.alpha = gate, 1.0
+        network.plant(slot, seed)
+        rate = seed.rate * self.config.gate_rate
+        self.optimiser.add_param_group(
+            {"params": [gate.logit], "name": _gate(slot), "rate": rate, "born": self.step_index}
+        )
+
+    def hold_gate(self, slot: int, *, held: bool) -> None:
+        """Let the learned gate of a slot stand still, or learn."""
+        rate = 0.0 if held else self.network.seed_at(slot).rate * self.config.gate_rate
         for group in self.optimiser.param_groups:
-            if group["name"] == _group(slot):
+            if group["name"] == _gate(slot):
+                group["rate"] = rate
+
+    def open_up(self, slot: int) -> bool:
+        """Take the learned gate of a slot away, see `channel_gate.settled`; True when it was folded into the seed."""
+        network, seed = self.network, self.network.seed_at(slot)
+        assert isinstance(seed.module, ChannelGate), f"slot {slot} has no learned gate"
+        with torch.no_grad():
+            network.eval()
+            probe = network.entering(self.data.gate.x[: self.config.batch], network.alphas(), slot)
+        seed.module, folded = settled(seed.module, probe)
+        self._forget(_gate(slot))
+        network.plant(slot, seed)
+        return folded
+
+    def _forget(self, *names: str) -> None:
+        for group in self.optimiser.param_groups:
+            if group["name"] in names:
                 for param in group["params"]:
                     self.optimiser.state.pop(param, None)
-        self.optimiser.param_groups = [g for g in self.optimiser.param_groups if g["name"] != _group(slot)]
-        self.network.plant(slot, None)
+        self.optimiser.param_groups = [g for g in self.optimiser.param_groups if g["name"] not in names]
 
     def learning_rate(self) -> float:
         """The host's learning rate at the present step: growth's own schedule, then consolidation's."""
@@ -109,8 +145,12 @@ class Trainer:
         Blended seeds learn with the host. Seeds in TRAINING learn in a second pass with the host held. Some steps run
         a random subset of the blended seeds, so that every configuration learns to work; when ``consolidate`` is
         set these are more, and towards the end batch norms keep their statistics: each configuration is then trained
-        as it will be run.
+        as it will be run. The network is locked meanwhile.
         """
+        with self.network.lock:
+            return self._step(consolidate)
+
+    def _step(self, consolidate: bool) -> StepResult:
         network = self.network
         self._set_rates()
         x, y = self.data.batch(self.config.batch, self.generators["batches"])
@@ -120,7 +160,8 @@ class Trainer:
         with norms_held(network) if consolidate and self.step_index >= self.config.hold_from else nullcontext():
             logits = network(x, alphas)
         loss = F.cross_entropy(logits, y)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+        own = self._own_losses(x, alphas)
+        (loss if own is None else loss + own).backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         seed_loss = None
         training = network.slots_in(State.TRAINING)
         if training:
@@ -135,6 +176,24 @@ class Trainer:
             self.on_step(self.step_index)
         correct = int((logits.detach().argmax(1) == y).sum())
         return StepResult(loss=float(loss.detach()), whole=whole, seed_loss=seed_loss, correct=correct, samples=len(y))
+
+    def _own_losses(self, x: torch.Tensor, alphas: list[float]) -> torch.Tensor | None:
+        """Weighted losses of the seeds that have one of their own, on what enters their slots: only they learn from it.
+
+        None when no seed has one, which costs nothing.
+        """
+        network = self.network
+        total: torch.Tensor | None = None
+        for slot, occupant in enumerate(network.seeds):
+            if occupant is None:
+                continue
+            module = occupant.module.inner if isinstance(occupant.module, ChannelGate) else occupant.module
+            if isinstance(module, WithAuxiliaryLoss):
+                with torch.no_grad(), norms_held(network):
+                    entering = network.entering(x, alphas, slot)
+                part = self.config.auxiliary_weight * module.auxiliary_loss(entering)
+                total = part if total is None else total + part
+        return total
 
     def gradient_norms(self) -> dict[str, float]:
         """L2 norm of the last step's gradient by optimiser group; a group that had none is left out."""
@@ -208,3 +267,7 @@ def _cosine(progress: float, floor: float) -> float:
 
 def _group(slot: int) -> str:
     return f"seed_{slot}"
+
+
+def _gate(slot: int) -> str:
+    return f"gate_{slot}"

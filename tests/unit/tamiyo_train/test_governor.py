@@ -15,9 +15,10 @@ from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_runtime.contracts.observation import Operation
 from tamiyo_train.config import Episode, Limits
 from tamiyo_train.env import CONSOLIDATION_WINDOW
-from tamiyo_train.governor import Panic, Snapshot, Watch, judge
+from tamiyo_train.governor import Panic, Watch, judge
 from tamiyo_train.lifecycle import Event, State
 from tamiyo_train.policy.actions import WAIT, Action
+from tamiyo_train.snapshot import Snapshot
 from tests.unit.tamiyo_train.helpers import same, tensors_of
 
 LIMITS = Limits()

@@ -52,8 +52,9 @@ def test_what_does_not_live_cannot_be_culled(state):
     assert not allowed(state, Event.CULL)
 
 
-def test_fossilised_is_final():
-    assert not any(allowed(State.FOSSILISED, event) for event in Event)
+def test_a_fossilised_seed_can_only_be_retired():
+    assert [event for event in Event if allowed(State.FOSSILISED, event)] == [Event.RETIRE]
+    assert follow(State.FOSSILISED, Event.RETIRE, slot=0) is State.CULLED
 
 
 @given(state=st.sampled_from(State), event=st.sampled_from(Event))

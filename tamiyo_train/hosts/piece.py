@@ -47,14 +47,14 @@ def recompute(trunk: Iterable[nn.Module], *, on: bool = True) -> int:
 
 @contextmanager
 def _as_before(modes: list[tuple[_BatchNorm, bool]]) -> Iterator[None]:
-    """Batch norms in the given modes, without tracking statistics: those of the batch were counted the first time."""
-    now = [(norm, norm.training, norm.track_running_stats) for norm, _ in modes]
+    """Batch norms in the given modes, updating copies of their statistics: they counted this batch the first time."""
+    now = [(norm, norm.training, dict(norm._buffers)) for norm, _ in modes]
     for norm, training in modes:
         norm.training = training
-        norm.track_running_stats = norm.track_running_stats and not training
+        norm._buffers.update({name: None if b is None else b.clone() for name, b in norm._buffers.items()})
     try:
         yield
     finally:
-        for norm, training, tracks in now:
+        for norm, training, buffers in now:
             norm.training = training
-            norm.track_running_stats = tracks
+            norm._buffers.update(buffers)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.errors import IncompatibleError
 from tamiyo_runtime.contracts.manifest import PolicySpec
-from tamiyo_runtime.contracts.observation import HEADS, OBSERVATION, Heads, observation_size
+from tamiyo_runtime.contracts.observation import Heads, check_layout, observation_size
 from tamiyo_runtime.contracts.plan import Format, Graph, TensorSpec
 from tamiyo_runtime.contracts.running import RunningState, running_vector
 from tamiyo_runtime.interpreters.base import GraphRunner, available, choose, open_graph
@@ -35,12 +35,7 @@ class Policy:
 
     def __init__(self, spec: PolicySpec, form: Format, data: bytes) -> None:
         """Load a policy graph; raises IncompatibleError when it speaks another version of the contract."""
-        for what, found, known in (("observation", spec.observation, OBSERVATION), ("heads", spec.heads, HEADS)):
-            if found != known:
-                raise IncompatibleError(
-                    f"the bundle's policy uses {what} layout {found!r}, this runtime {known!r}",
-                    hint="export the bundle with the tamiyo-edge version of the device",
-                )
+        check_layout("the bundle's policy", observation=spec.observation, heads=spec.heads)
         self.interpreter = choose(form)
         self._graph: Graph = spec.graphs[form]
         self._runner: GraphRunner = open_graph(data, self._graph, interpreter=self.interpreter)

@@ -1,8 +1,9 @@
 """What the policy sees, and how its one output vector is laid out: shared by training, export and the runtime.
 
-An observation is one float32 vector: the global features, then the features of slot 0, slot 1, ... in the orders below.
-A feature that is not known in the present phase is 0 and says so through its phase flag (``running``): nothing is ever
-made up. Normalisation statistics are frozen at training time and live *inside* the exported graph.
+An observation is one float32 vector: the global features, then the features of slot 0, slot 1, ... in the order of the
+tables in `features`. A feature that is not known in the present phase is 0 and says so through its phase flag
+(``running``): nothing is ever made up. Normalisation statistics are frozen at training time and live *inside* the
+exported graph.
 
 The output is one vector of raw logits and values; masks and softmax are applied outside the graph, since -inf ruins
 int8. ``Heads`` says where each head lies.
@@ -15,54 +16,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tamiyo_runtime.contracts.errors import SchemaError
+from tamiyo_runtime.contracts.errors import IncompatibleError, SchemaError
+from tamiyo_runtime.contracts.features import GLOBAL, SLOT, Feature
 
-OBSERVATION = "tamiyo.observation/1"
+OBSERVATION = "tamiyo.observation/2"
 HEADS = "tamiyo.heads/1"
 
-GLOBAL_FEATURES: tuple[str, ...] = (
-    "running",  # 1 on a device, 0 while growing
-    "loss_level",  # smoothed training loss, nats
-    "loss_slope",  # change of the smoothed loss a decision window, nats
-    "loss_curvature",  # change of the slope, nats
-    "generalisation_gap",  # training minus validation accuracy, fraction
-    "accuracy",  # growing: validation accuracy; running: measured accuracy of the configuration in use
-    "params_left",  # share of the parameter budget not yet used
-    "macs_left",  # share of the MAC budget not yet used
-    "latency_left",  # 1 - latency / deadline: growing of the whole network, running of the configuration in use
-    "energy_left",  # growing: 1 - energy / budget; running: fill of the token bucket
-    "steps_left",  # share of the episode's steps left
-    "throttle_log2",  # log2 of the latency multiplier of the board at present; 0 when it runs at its rated speed
-    "full_latency_ratio",  # latency of the largest configuration at present / deadline
-    "host_latency_ratio",  # latency of the bare host at present / deadline
-    "full_power_ratio",  # power the largest configuration would draw at the present rate / power budget
-    "host_power_ratio",  # the same of the bare host
-    "link_level",  # share of the link's hourly airtime credit left, 1 on a link without a limit
-    "profile_log10_macs_per_ms",  # rated speed of the device
-    "profile_log10_dispatch_us",  # time a graph invocation takes at the least
-    "profile_log10_active_mw",  # board power while computing
-)
-
-SLOT_FEATURES: tuple[str, ...] = (
-    "is_free",  # DORMANT: a seed may be germinated here
-    "is_training",  # GERMINATED or TRAINING
-    "is_blending",  # BLENDING
-    "is_probation",  # SHADOWING or PROBATIONARY
-    "is_fossilised",  # FOSSILISED
-    "is_embargoed",  # CULLED or EMBARGOED
-    "alpha",  # blending factor, 0..1; running: 1 when the seed is switched on
-    "age",  # decision windows since birth / windows in an episode
-    "log_gradient_ratio",  # ln of the seed's gradient norm over the host's
-    "drift",  # 1 - cosine of the slot's output with and without the seed
-    "log_norm_ratio",  # log2 of the norm of the slot's output with / without the seed
-    "activation_variance",  # variance over samples of the slot's output
-    "contribution",  # counterfactual: accuracy with minus without the seed, fraction
-    "utilisation",  # leave-one-out loss increase / loss
-    "relative_params",  # seed's parameters / host's
-    "relative_macs",  # seed's MACs / host's
-    "relative_latency",  # seed's latency / deadline
-    "depth",  # position of the slot, 0 the first, 1 the last
-)
+GLOBAL_FEATURES: tuple[str, ...] = tuple(feature.name for feature in GLOBAL)
+"""Names of the global features in their order."""
+SLOT_FEATURES: tuple[str, ...] = tuple(feature.name for feature in SLOT)
+"""Names of the features of one slot in their order."""
 
 
 class Operation(IntEnum):
@@ -85,18 +48,46 @@ def observation_size(slots: int) -> int:
 
 
 def observe(features: Mapping[str, float], slots: Sequence[Mapping[str, float]]) -> list[float]:
-    """The observation vector; a feature left out is 0, an unknown one raises SchemaError."""
-    vector = _ordered(features, GLOBAL_FEATURES, "global")
+    """The observation vector, each feature clipped to its range; one left out is 0.
+
+    Raises SchemaError on a name that is not a feature and on a value that is not a number.
+    """
+    vector = _ordered(features, GLOBAL, "global")
     for index, slot in enumerate(slots):
-        vector += _ordered(slot, SLOT_FEATURES, f"slot {index}")
+        vector += _ordered(slot, SLOT, f"slot {index}")
     return vector
 
 
-def _ordered(features: Mapping[str, float], names: tuple[str, ...], where: str) -> list[float]:
-    unknown = features.keys() - set(names)
-    if unknown:
+def _ordered(features: Mapping[str, float], known: tuple[Feature, ...], where: str) -> list[float]:
+    values = [feature.clipped(float(features.get(feature.name, 0.0))) for feature in known]
+    if unknown := features.keys() - {feature.name for feature in known}:
         raise SchemaError(f"observation ({where})", f"unknown feature '{min(unknown)}'")
-    return [float(features.get(name, 0.0)) for name in names]
+    if any(map(math.isnan, values)):
+        name = next(feature.name for feature, value in zip(known, values, strict=True) if math.isnan(value))
+        raise SchemaError(f"observation ({where})", f"'{name}' is not a number")
+    return values
+
+
+def unspent(limit: float, *, without: float, with_seed: float) -> float:
+    """A slot's share of a budget that is left: (limit - with) / (limit - without), within 0..1.
+
+    ``without`` is what all else uses; where that leaves nothing, nothing is left.
+    """
+    account = limit - without
+    return min(max((limit - with_seed) / account, 0.0), 1.0) if account > 0 else 0.0
+
+
+def check_layout(what: str, *, observation: str, heads: str) -> None:
+    """Raise IncompatibleError unless a policy speaks these very layouts: a vector laid out otherwise means nothing.
+
+    ``what`` names whose policy it is, as in "the bundle's policy".
+    """
+    for kind, found, known in (("observation", observation, OBSERVATION), ("heads", heads, HEADS)):
+        if found != known:
+            raise IncompatibleError(
+                f"{what} uses {kind} layout {found!r}, this version {known!r}",
+                hint="use the tamiyo-edge version that made it, or train and export again with this one",
+            )
 
 
 @dataclass(frozen=True, slots=True)

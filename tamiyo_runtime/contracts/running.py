@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tamiyo_runtime.contracts.document import require, require_finite
-from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, observe
+from tamiyo_runtime.contracts.features import RATIO_LIMIT
+from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, observe, unspent
 
-RATIO_LIMIT = 8.0
 PROFILE_FEATURES: tuple[str, ...] = tuple(name for name in GLOBAL_FEATURES if name.startswith("profile_"))
 
 
@@ -112,16 +112,28 @@ def running_vector(state: RunningState) -> list[float]:
 def _slot(state: RunningState, index: int) -> dict[str, float]:
     depth = index / max(1, state.slots - 1)
     if not state.present[index]:
-        return {"is_free": 1.0, "depth": depth}
+        return {"is_free": 1.0, "budget_left": _budget_left(state, 0.0, on=False), "depth": depth}
+    latency_ms = state.seed_latency_ms[index]
     return {
         "is_fossilised": 1.0,
         "alpha": float(state.on[index]),
         "contribution": state.contributions[index],
         "relative_params": state.relative_params[index],
         "relative_macs": state.relative_macs[index],
-        "relative_latency": _ratio(state.seed_latency_ms[index] * state.slowdown, state.deadline_ms),
+        "relative_latency": _ratio(latency_ms * state.slowdown, state.deadline_ms),
+        "budget_left": _budget_left(state, latency_ms, on=state.on[index]),
         "depth": depth,
     }
+
+
+def _budget_left(state: RunningState, own_ms: float, *, on: bool) -> float:
+    """Of the time all else leaves until the deadline, the share left with this slot's seed switched on."""
+    if state.deadline_ms is None:
+        return 1.0
+    without_ms = state.current_latency_ms - (own_ms if on else 0.0)
+    return unspent(
+        state.deadline_ms, without=without_ms * state.slowdown, with_seed=(without_ms + own_ms) * state.slowdown
+    )
 
 
 def _ratio(used: float, limit: float | None) -> float:

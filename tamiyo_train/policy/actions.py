@@ -33,11 +33,13 @@ WAIT = Action(operation=Operation.WAIT)
 class Masks:
     """What is allowed. ``slot``: (operations, S) bool, row by row of `Operation`; ``blueprint``: (S, B) bool.
 
-    Built from slot states and computed costs, never from learned heads.
+    ``params``: (S, B) int64, parameters each blueprint would add in each slot, for deciders that weigh size; None where
+    nobody counted them. Built from slot states and computed costs, never from learned heads.
     """
 
     slot: NDArray[np.bool_]
     blueprint: NDArray[np.bool_]
+    params: NDArray[np.int64] | None = None
 
     @property
     def operation(self) -> NDArray[np.bool_]:

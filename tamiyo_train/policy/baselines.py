@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, INTENSITIES, SLOT_FEATURES, Operation
-from tamiyo_train.policy.actions import WAIT, Action, Observation
+from tamiyo_train.policy.actions import WAIT, Action, Masks, Observation
 
 _GLOBAL = {name: index for index, name in enumerate(GLOBAL_FEATURES)}
 _SLOT = {name: index for index, name in enumerate(SLOT_FEATURES)}
@@ -67,15 +67,16 @@ class RandomDecider:
 class KasminaSettings:
     """``patience``: windows without an improvement of ``improvement`` (nats) before a seed is germinated, 0: at once.
 
-    ``order``: slots in the order they are filled; ``preference``: blueprint indices, the first that is allowed is
-    taken; ``mature``: share of the episode a seed trains before it is blended in; ``trial``: share of the episode after
-    which a seed that could not be fossilised is pruned.
+    ``order``: slots in the order they are filled, None: the last first; ``preference``: blueprint indices, the first
+    that is allowed is taken, None: the dearest that fits, by the parameters it would add in that slot; ``mature``:
+    share of the episode a seed trains before it is blended in; ``trial``: share of the episode after which a seed that
+    could not be fossilised is pruned.
     """
 
     patience: int = 1
     improvement: float = 0.15
-    order: tuple[int, ...] = (3, 2, 1, 0)
-    preference: tuple[int, ...] = (4, 3, 1, 2)
+    order: tuple[int, ...] | None = None
+    preference: tuple[int, ...] | None = None
     intensity: int = 2
     mature: float = 0.05
     trial: float = 0.6
@@ -117,10 +118,11 @@ class KasminaMicro:
 
     def _germinate(self, observation: Observation) -> Action:
         masks, settings = observation.masks, self.settings
-        for slot in settings.order:
-            if slot >= masks.slot.shape[1] or not masks.slot[Operation.GERMINATE, slot]:
+        slots = range(masks.slot.shape[1])
+        for slot in reversed(slots) if settings.order is None else settings.order:
+            if slot not in slots or not masks.slot[Operation.GERMINATE, slot]:
                 continue
-            for blueprint in settings.preference:
+            for blueprint in dearest_first(masks, slot) if settings.preference is None else settings.preference:
                 if blueprint < masks.blueprint.shape[1] and masks.blueprint[slot, blueprint]:
                     self._stale = 0
                     return Action(
@@ -129,20 +131,29 @@ class KasminaMicro:
         return WAIT
 
 
+def dearest_first(masks: Masks, slot: int) -> list[int]:
+    """Blueprints by the parameters they would add in a slot, most first; in their order where that is the same.
+
+    Width is what a narrow host is short of. Without a count of parameters their order is all there is.
+    """
+    blueprints = range(masks.blueprint.shape[1])
+    params = masks.params
+    return list(blueprints) if params is None else sorted(blueprints, key=lambda index: -int(params[slot, index]))
+
+
 def drawn_settings(seed: int, *, slots: int, blueprints: int) -> KasminaSettings:
     """KasminaMicro with settings drawn at random round good ones: the spread of heuristics that a policy learns from.
 
-    Two in three prefer the blueprints that add most (4, 3, 1, 2 in the order of stage 1), the others take them in any
-    order.
+    Two in three prefer the dearest blueprint that fits, which adds most; the others take them in any order.
     """
     rng = np.random.default_rng(seed)
-    strong_first = (4, 3, 1, 2)
-    preference = strong_first if rng.random() < 2 / 3 else tuple(int(index) for index in 1 + rng.permutation(4))
+    dearest = rng.random() < 2 / 3
+    preference = None if dearest else tuple(int(index) for index in 1 + rng.permutation(blueprints - 1))
     return KasminaSettings(
         patience=int(rng.choice([0, 0, 0, 0, 1])),
         improvement=float(rng.choice([0.1, 0.3])),
         order=tuple(int(slot) for slot in rng.permutation(slots)),
-        preference=tuple(index for index in preference if index < blueprints),
+        preference=preference,
         intensity=int(rng.integers(1, len(INTENSITIES) - 1)),
         mature=float(rng.choice([0.05, 0.05, 0.1])),
         trial=float(rng.choice([0.5, 0.7])),

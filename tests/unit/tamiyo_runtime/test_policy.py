@@ -78,7 +78,7 @@ def test_a_policy_of_another_contract_is_refused(tiny_bundle: Bundle) -> None:
     data = tiny_bundle.read("policy/policy.tflite")
     with pytest.raises(IncompatibleError, match=r"tamiyo\.observation/9"):
         Policy(replace(spec, observation="tamiyo.observation/9"), Format.TFLITE, data)
-    with pytest.raises(IncompatibleError, match="expected 74 and"):
+    with pytest.raises(IncompatibleError, match="expected 92 and"):
         Policy(replace(spec, slots=3), Format.TFLITE, data)
 
 

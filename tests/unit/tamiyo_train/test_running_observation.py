@@ -46,7 +46,7 @@ def test_the_board_s_slowdown_scales_latency_and_power():
     assert features["running"] == 1.0
     assert slots[0]["relative_latency"] == pytest.approx(0.2)
     assert slots[0]["alpha"] == 1.0
-    assert slots[1] == {"is_free": 1.0, "depth": 1.0}
+    assert slots[1] == {"is_free": 1.0, "budget_left": 1.0, "depth": 1.0}
 
 
 def test_profile_features_the_policy_does_not_know_are_left_out():

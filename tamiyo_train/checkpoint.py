@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tamiyo_runtime.contracts.document import canonical_json, check_schema, dump, load, parse_json
-from tamiyo_runtime.contracts.errors import InputError, IntegrityError, MissingExtraError, SchemaError
+from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SchemaError
 from tamiyo_runtime.files import write_atomic
 from tamiyo_train.audit import Entry, verify
 from tamiyo_train.run import SCHEMA, Run, RunRecord
+from tamiyo_train.tensorfile import pack, unpack
+from tamiyo_train.work import is_unfinished
 
 RECORD = "run.json"
 _PARTS = ("network", "policy")
@@ -31,7 +33,7 @@ def save_run(folder: Path, run: Run, *, overwrite: bool) -> None:
         "network": dict(run.network),
         "policy": {**{f"policy.{name}": t for name, t in run.policy.items()}, _OBSERVATIONS: run.observations},
     }
-    blobs = {name: _safetensors(tensors[name]) for name in _PARTS}
+    blobs = {name: pack(tensors[name]) for name in _PARTS}
     files = {name: {"file": f"{name}-{_sha256(b)[:12]}.safetensors", "sha256": _sha256(b)} for name, b in blobs.items()}
     for name, blob in blobs.items():
         write_atomic(folder / files[name]["file"], blob, overwrite=True)  # the name is the content's
@@ -51,6 +53,11 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         raise InputError(f"{folder} is a file, not a folder", hint="give the folder the run shall be written to")
     if (folder / RECORD).exists() and not overwrite:
         raise InputError(f"{folder} already holds a run", hint="choose another folder or add --overwrite")
+    if is_unfinished(folder) and not overwrite:
+        raise InputError(
+            f"{folder} holds a run that was begun and not finished",
+            hint="add --resume to go on with it, or --overwrite to start anew",
+        )
 
 
 def load_run(folder: Path) -> Run:
@@ -93,24 +100,10 @@ def _read_tensors(folder: Path, entry: Mapping[str, str]) -> dict[str, Any]:
         raise IntegrityError(f"cannot read {path}: {exc.strerror}", hint=_HINT) from exc
     if _sha256(blob) != entry["sha256"]:
         raise IntegrityError(f"{path} does not match its hash", hint=_HINT)
-    _, read = _codec()
-    tensors: dict[str, Any] = read(blob)
-    return tensors
-
-
-def _safetensors(tensors: Mapping[str, Any]) -> bytes:
-    write, _ = _codec()
-    blob: bytes = write({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
-    return blob
-
-
-def _codec() -> tuple[Any, Any]:
     try:
-        from safetensors.torch import load as read
-        from safetensors.torch import save as write
-    except ImportError as exc:
-        raise MissingExtraError("safetensors", "train") from exc
-    return write, read
+        return unpack(blob)
+    except ValueError as exc:
+        raise IntegrityError(f"{path} is damaged: {exc}", hint=_HINT) from exc
 
 
 def _sha256(data: bytes) -> str:

@@ -27,8 +27,8 @@ class Limits:
     patience: int = 3
     drift_hold: float = 0.9
     drift_critical: float = 1.3
-    norm_hold: float = 4.0
-    norm_critical: float = 6.0
+    norm_hold: float = 2.0
+    norm_critical: float = 3.0
     regression: float = 0.02
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class Episode:
     learning_rate: float = 2e-2
     warmup_share: float = 0.1
     min_age: int = 1
-    gradient_ratio: float = 0.01
+    gradient_ratio: float = 0.02
     blending: str = "ramp"
     blend_windows: float = 1.0
     gate_windows: float = 3.0

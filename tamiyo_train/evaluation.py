@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from tamiyo_train.data import Labelled, Tensors, data_of
 from tamiyo_train.footprint import Footprint
-from tamiyo_train.run import ConfigurationRecord, Run
+from tamiyo_train.run import ConfigurationRecord, NetworkResult, Run
 from tamiyo_train.seed import GrownNetwork, evaluating
 
 
@@ -100,6 +100,19 @@ def configurations(network: GrownNetwork, data: Tensors) -> tuple[ConfigurationR
             )
         )
     return tuple(records)
+
+
+def network_result(network: GrownNetwork, data: Tensors, training_macs: int, steps: int) -> NetworkResult:
+    """Accuracy and size of a trained network."""
+    cost = Footprint.of(layer for piece in network.graphs() for layer in piece)
+    return NetworkResult(
+        test_accuracy=score(network, data.test).accuracy,
+        validation_accuracy=score(network, data.validation).accuracy,
+        params=cost.params,
+        macs=cost.macs,
+        training_macs=training_macs,
+        steps=steps,
+    )
 
 
 def evaluate(run: Run) -> tuple[ConfigurationRecord, ...]:

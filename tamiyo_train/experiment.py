@@ -10,129 +10,169 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Future
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from tamiyo_runtime.contracts.errors import UnknownNameError
 from tamiyo_train.config import TrainConfig, plain
 from tamiyo_train.data import task_of
-from tamiyo_train.hosts import hosts
-from tamiyo_train.jobs import (
-    GROWTH,
-    HOSTS,
-    EpisodeResult,
-    Grown,
-    collect,
-    grow,
-    heads_of,
-    new_host,
-    offered,
-    static,
-)
+from tamiyo_train.growing import Beside, Grown, grow, kept_steps
+from tamiyo_train.jobs import HOSTS, EpisodeResult, collect, heads_of, new_host, offered, static
 from tamiyo_train.policy.experience import concatenate
-from tamiyo_train.policy.imitation import Lesson, teach
-from tamiyo_train.pool import workers
+from tamiyo_train.policy.imitation import teach
+from tamiyo_train.pool import Counter, Crew, workers
+from tamiyo_train.preflight import check
+from tamiyo_train.progress import OnProgress, Phase, silent
 from tamiyo_train.run import SCHEMA, MethodSummary, NetworkResult, Run, RunRecord
 from tamiyo_train.seeding import derive
-from tamiyo_train.tasks import stages
+from tamiyo_train.work import Work, do_and_keep, keep
 
-OnProgress = Callable[[str, int, int, str], None]
-"""Called with phase, done, total and a note."""
 _SAMPLES = 256
+T = TypeVar("T")
 
 
-def check(config: TrainConfig) -> None:
-    """Check every name before any work; raises UnknownNameError."""
-    stages.get(config.task)
-    hosts.get(config.host)
-    if config.growth not in GROWTH:
-        raise UnknownNameError("growth method", config.growth, GROWTH)
-    if config.profile is not None:
-        from device_profiles.loader import load_profile
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """A policy's weights and how it came by them."""
 
-        load_profile(config.profile)
+    policy: dict[str, torch.Tensor]
+    lesson: dict[str, Any]
 
 
-def train(config: TrainConfig, *, policy_from: Run | None = None, on_progress: OnProgress | None = None) -> Run:
-    """Do a run; ``policy_from`` takes the policy of another run instead of teaching one."""
-    check(config)
-    report = on_progress or _silent
-    with workers(config.workers) as executor:
-        episodes: list[EpisodeResult] = []
+def train(
+    config: TrainConfig,
+    *,
+    policy_from: Run | None = None,
+    work: Work | None = None,
+    events: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> Run:
+    """Do a run, or what is left of it.
+
+    ``policy_from`` takes the policy of another run instead of teaching one; ``work`` keeps what is done, and gives back
+    what was; ``events`` is the folder TensorBoard files go to.
+    """
+    check(config, policy_from=policy_from)
+    with workers(config.workers, jobs=config.episodes + config.evaluation_episodes + 3) as crew:
+        doing = _Doing(config, crew, work, on_progress or silent)
+        episodes = doing.collect() if policy_from is None and config.growth == "policy" else []
+        taught = doing.taught(episodes, policy_from)
+        final, results, evaluated = doing.final(taught.policy, events)
+    return _run(config, final=final, results=results, evaluated=evaluated, taught=taught, episodes=episodes)
+
+
+class _Doing:
+    """The phases of one run in progress."""
+
+    def __init__(self, config: TrainConfig, crew: Crew, work: Work | None, report: OnProgress) -> None:
+        self.config, self.crew, self.work, self.report = config, crew, work, report
+
+    def collect(self) -> list[EpisodeResult]:
+        """Episodes of heuristics and chance."""
+        config = self.config
+        phase = Phase("collect", self.crew, self.report)
+        tasks = []
+        for index, method in enumerate(_collection(config.episodes)):
+            tasks.append(self._episode(phase, f"episode-{index}", method, index, None))
+        phase.begin()
+        futures = [task() for task in tasks]
+        for future in self.crew.done(futures):
+            outcome = future.result().outcome
+            phase.remark(f"utility {outcome.utility:.3f}, {outcome.cost.params} parameters")
+        phase.end(f"{len(futures)} episodes")
+        return [future.result() for future in futures]
+
+    def taught(self, episodes: Sequence[EpisodeResult], policy_from: Run | None) -> Taught:
+        """The policy: taught now, kept from before, or another run's."""
         if policy_from is not None:
-            policy: Mapping[str, torch.Tensor] = policy_from.policy
-            lesson: Mapping[str, object] = {"from": policy_from.record.task_sha256, "seed": policy_from.record.seed}
-        else:
-            if config.growth == "policy":
-                episodes = _collect(executor, config, _collection(config.episodes), report)
-            taught, summary = _teach(config, episodes, report)
-            policy, lesson = taught, summary.to_json()
-        final, results, evaluated = _final(executor, config, policy, report)
-    methods = _summaries([*episodes, *evaluated])
-    return _run(config, final=final, results=results, methods=methods, policy=policy, lesson=lesson, episodes=episodes)
+            record = policy_from.record
+            return Taught(policy=dict(policy_from.policy), lesson={"from": record.task_sha256, "seed": record.seed})
+        found = None if self.work is None else self.work.kept("policy", Taught)
+        if found is not None:
+            return found
+
+        def on_step(done: int, total: int) -> None:
+            if done % 10 == 0 or done == total:
+                self.report("teach", done, total, "")
+
+        network, lesson = teach(
+            concatenate([episode.experience for episode in episodes]) if episodes else None,
+            heads=heads_of(self.config),
+            config=self.config.teaching,
+            seed=derive(self.config.seed, "teach"),
+            on_step=on_step,
+        )
+        weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        taught = Taught(policy=weights, lesson=lesson.to_json())
+        if self.work is not None:
+            keep(self.work.path("policy"), taught)
+        return taught
+
+    def final(
+        self, policy: Mapping[str, torch.Tensor], events: Path | None
+    ) -> tuple[Grown, dict[str, NetworkResult], list[EpisodeResult]]:
+        """The final episode with its controls beside it; the twin waits for the topology, evaluations fill the gap."""
+        config, crew, steps = self.config, self.crew, self.config.final.total_steps
+        phase = Phase("grow", crew, self.report)
+        counter = phase.counter(steps, done=0 if self.work is None else kept_steps(self.work))
+        beside = Beside(counter=counter, work=None if self.work is None else self.work.folder, events=events)
+        growing = self._task(phase, counter, "grown", Grown, grow, config, config.growth, policy, beside)
+        bare = self._static(phase, "ungrown", {})
+        twin_counter = phase.counter(steps)
+        played = [
+            self._episode(phase, f"evaluation-{index}", "policy", index, policy)
+            for index in range(config.evaluation_episodes)
+        ]
+        phase.begin()
+        started, ungrown = growing(), bare()
+        grown = crew.result(started)
+        phase.remark(f"grown: {grown.result.test_accuracy:.1%} on the test set")
+        topology = {seed.slot: seed.blueprint for seed in grown.seeds}
+        twin = self._static(phase, "twin", topology, counter=twin_counter)()
+        episodes = [play() for play in played]
+        results = {"grown": grown.result, "ungrown": crew.result(ungrown)}
+        phase.remark(f"ungrown: {results['ungrown'].test_accuracy:.1%}")
+        results["twin"] = crew.result(twin)
+        phase.remark(f"static twin: {results['twin'].test_accuracy:.1%}")
+        evaluated = [crew.result(future) for future in episodes]
+        phase.end(f"grown: {grown.result.test_accuracy:.1%} on the test set")
+        return grown, results, evaluated
+
+    def _static(
+        self, phase: Phase, name: str, topology: Mapping[int, str], counter: Counter | None = None
+    ) -> Callable[[], Future[NetworkResult]]:
+        counter = counter or phase.counter(self.config.final.total_steps)
+        return self._task(phase, counter, name, NetworkResult, static, self.config, topology, counter)
+
+    def _episode(
+        self, phase: Phase, name: str, method: str, index: int, policy: Mapping[str, torch.Tensor] | None
+    ) -> Callable[[], Future[EpisodeResult]]:
+        counter = phase.counter(self.config.collect.total_steps)
+        return self._task(phase, counter, name, EpisodeResult, collect, self.config, method, index, policy, counter)
+
+    def _task(
+        self, phase: Phase, counter: Counter, name: str, kind: type[T], job: Callable[..., T], *args: Any
+    ) -> Callable[[], Future[T]]:
+        """A job that is ready to be handed in; one that was done before is looked up instead."""
+        found = None if self.work is None else self.work.kept(name, kind)
+        if found is not None:
+            phase.is_done(counter)
+            future: Future[T] = Future()
+            future.set_result(found)
+            return lambda: future
+        path = None if self.work is None else self.work.path(name)
+        return lambda: self.crew.submit(do_and_keep, path, job, *args)
 
 
 def _collection(count: int) -> list[str]:
     """Methods of the collected episodes: each once on every host, most of them drawn heuristics, then over again."""
     order = ["kasmina-drawn", "kasmina", "kasmina-drawn", "random", "kasmina-drawn", "none", "kasmina-drawn"]
     return [order[index // HOSTS % len(order)] for index in range(count)]
-
-
-def _collect(
-    executor: Executor,
-    config: TrainConfig,
-    methods: Sequence[str],
-    report: OnProgress,
-) -> list[EpisodeResult]:
-    futures = [executor.submit(collect, config, method, index) for index, method in enumerate(methods)]
-    for done, future in enumerate(as_completed(futures), 1):
-        outcome = future.result().outcome
-        report("collect", done, len(futures), f"utility {outcome.utility:.3f}, {outcome.cost.params} parameters")
-    return [future.result() for future in futures]
-
-
-def _teach(
-    config: TrainConfig, episodes: Sequence[EpisodeResult], report: OnProgress
-) -> tuple[dict[str, torch.Tensor], Lesson]:
-    experience = concatenate([episode.experience for episode in episodes]) if episodes else None
-
-    def on_step(done: int, total: int) -> None:
-        if done % 50 == 0 or done == total:
-            report("teach", done, total, "")
-
-    network, lesson = teach(
-        experience,
-        heads=heads_of(config),
-        config=config.teaching,
-        seed=derive(config.seed, "teach"),
-        on_step=on_step,
-    )
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}, lesson
-
-
-def _final(
-    executor: Executor, config: TrainConfig, policy: Mapping[str, torch.Tensor], report: OnProgress
-) -> tuple[Grown, dict[str, NetworkResult], list[EpisodeResult]]:
-    """The final episode with its controls beside it; the twin waits for the topology, the evaluations fill the gap."""
-    total = 3 + config.evaluation_episodes
-    growing = executor.submit(grow, config, config.growth, policy)
-    bare = executor.submit(static, config, {})
-    grown = growing.result()
-    report("grow", 1, total, f"grown: {grown.result.test_accuracy:.1%} on the test set")
-    twin = executor.submit(static, config, {seed.slot: seed.blueprint for seed in grown.seeds})
-    played = [executor.submit(collect, config, "policy", index, policy) for index in range(config.evaluation_episodes)]
-    results = {"grown": grown.result, "ungrown": bare.result()}
-    report("grow", 2, total, f"ungrown: {results['ungrown'].test_accuracy:.1%}")
-    results["twin"] = twin.result()
-    report("grow", 3, total, f"static twin: {results['twin'].test_accuracy:.1%}")
-    evaluated = []
-    for index, future in enumerate(played):
-        evaluated.append(future.result())
-        report("grow", 4 + index, total, f"policy episode: utility {evaluated[-1].outcome.utility:.3f}")
-    return grown, results, evaluated
 
 
 def _summaries(episodes: Sequence[EpisodeResult]) -> dict[str, MethodSummary]:
@@ -155,9 +195,8 @@ def _run(
     *,
     final: Grown,
     results: Mapping[str, NetworkResult],
-    methods: Mapping[str, MethodSummary],
-    policy: Mapping[str, torch.Tensor],
-    lesson: Mapping[str, object],
+    evaluated: Sequence[EpisodeResult],
+    taught: Taught,
     episodes: Sequence[EpisodeResult],
 ) -> Run:
     task, host = task_of(config.task), new_host(config, 0)
@@ -179,24 +218,21 @@ def _run(
         audit=final.audit,
         configurations=final.configurations,
         results=results,
-        methods=methods,
-        lesson=lesson,
+        methods=_summaries([*episodes, *evaluated]),
+        lesson=taught.lesson,
         config=plain(config),
-        versions=_versions(),
+        versions=versions(),
         policy_samples_seed=derive(config.seed, "samples") % 2**32,
         profile=config.profile,
     )
-    return Run(record=record, network=final.network, policy=policy, observations=torch.from_numpy(seen))
+    return Run(record=record, network=final.network, policy=taught.policy, observations=torch.from_numpy(seen))
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+def versions() -> dict[str, str]:
+    """What a result depends on besides the configuration."""
+    found = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
     try:
-        versions["tamiyo-edge"] = version("tamiyo-edge")
+        found["tamiyo-edge"] = version("tamiyo-edge")
     except PackageNotFoundError:
-        versions["tamiyo-edge"] = "not installed"
-    return versions
-
-
-def _silent(phase: str, done: int, total: int, note: str) -> None:
-    """Reports nothing."""
+        found["tamiyo-edge"] = "not installed"
+    return found

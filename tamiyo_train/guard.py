@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -52,9 +53,14 @@ class Guard:
         """The network as it was measured last."""
         return self._reading
 
+    @property
+    def unsuspecting(self) -> bool:
+        """Whether the next window starts from a snapshot of its own, see `mark`."""
+        return not self._watch.above
+
     def mark(self) -> None:
         """Take a snapshot to go back to, unless the last losses are suspect: then the one before is kept."""
-        if not self._watch.above:
+        if self.unsuspecting:
             self._snapshot = Snapshot(self.trainer)
 
     def train(self, steps: int, *, consolidate: bool = False) -> tuple[float, float] | None:
@@ -139,6 +145,7 @@ class Guard:
         if math.isfinite(loss) and (name := unsound(self.trainer)) is not None:
             return Panic.NOT_FINITE, f"{name} is not finite; {what}"
         if math.isfinite(loss) and not result.whole:
+            self._watch = replace(self._watch, partial=True)
             return (None if within_budget else Panic.BUDGET), what
         self._watch, panic = judge(self.config.limits, self._watch, loss=loss, within_budget=within_budget)
         return panic, what
@@ -150,12 +157,14 @@ class Guard:
         fossilised seed that was born last.
         """
         self.safety_events += 1
+        slot = self.gardener.youngest() if blame is None else blame
+        blamed = None if slot is None else (slot, self.network.seed_at(slot).born_step)
         self.audit.append("panic", step=self.trainer.step_index, panic=panic.value, what=what)
         self._roll_back(self._snapshot, panic=panic.value)
         if self.on_restored is not None:
             self.on_restored()
         self._watch = Watch()
-        if not self._cull(panic, blame):
+        if not self._cull(panic, blamed):
             self._barren_panics += 1
             self.trainer.caution /= 2
             if self._barren_panics > MAX_BARREN_PANICS:
@@ -165,11 +174,13 @@ class Guard:
                 )
         self.trainer.step_index = end
 
-    def _cull(self, panic: Panic, blame: int | None) -> bool:
+    def _cull(self, panic: Panic, blamed: tuple[int, int] | None) -> bool:
+        """See that the seed to blame (slot and birth) is gone; False when there is none."""
         reason = f"governor: {panic}"
-        if blame is not None and self.network.lives[blame].state in LIVE:  # the snapshot may be older than the seed
-            self.gardener.cull(blame, reason)
-            return True
-        if self.gardener.cull_youngest(reason):
-            return True
+        if blamed is not None:
+            slot, born_step = blamed
+            seed = self.network.seeds[slot]
+            if seed is not None and seed.born_step == born_step and self.network.lives[slot].state in LIVE:
+                self.gardener.cull(slot, reason)
+            return True  # or it was born after the snapshot, and restoring has undone that
         return panic is Panic.BUDGET and self.gardener.retire_youngest(reason)

@@ -6,35 +6,37 @@ process, in any order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from tamiyo_runtime.contracts.errors import UnknownNameError
-from tamiyo_runtime.contracts.observation import INTENSITIES, Heads, Operation
+from tamiyo_runtime.contracts.observation import Heads
 from tamiyo_train.blueprints import OFFERED, Blueprint, blueprints
 from tamiyo_train.config import Episode, TrainConfig
-from tamiyo_train.data import Tensors, data_of, task_of
-from tamiyo_train.env import GrowthEnv, Outcome, WindowReport
-from tamiyo_train.evaluation import configurations, paired_accuracy_gain, score, without
-from tamiyo_train.footprint import Footprint
+from tamiyo_train.data import data_of, task_of
+from tamiyo_train.env import GrowthEnv, Outcome
+from tamiyo_train.evaluation import network_result
 from tamiyo_train.hosts import Host, hosts
 from tamiyo_train.policy.actions import Decider
 from tamiyo_train.policy.baselines import KasminaMicro, RandomDecider, Waiting, drawn_settings
-from tamiyo_train.policy.experience import Experience, Recorder, record
+from tamiyo_train.policy.experience import Experience, record
 from tamiyo_train.policy.imitation import Learned
 from tamiyo_train.policy.network import PolicyNetwork
+from tamiyo_train.pool import Counter
 from tamiyo_train.pricing import GrowthBudget, Pricer
-from tamiyo_train.run import ConfigurationRecord, NetworkResult, SeedRecord, WindowRecord
-from tamiyo_train.seed import GrownNetwork
+from tamiyo_train.run import NetworkResult
 from tamiyo_train.seeding import derive, initialising
 from tamiyo_train.static import train_static
 
 HOSTS = 2
 """Hosts that the collected episodes grow in turn."""
 GROWTH = ("policy", "kasmina", "random", "none")
+"""Who can decide, by name; a schedule decides when the configuration holds one."""
+SCHEDULE = "schedule"
 Tensor = torch.Tensor
 
 
@@ -104,6 +106,11 @@ def decider(method: str, *, seed: int, heads: Heads, policy: PolicyNetwork | Non
     return makers[method]
 
 
+def drawing_from(config: TrainConfig, *path: int | str) -> AbstractContextManager[None]:
+    """Torch's own generator as if newly seeded for one job: a process may have done other jobs before it."""
+    return initialising(derive(config.seed, "torch", *path))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpisodeResult:
     """What an episode of the collection left."""
@@ -113,7 +120,13 @@ class EpisodeResult:
     experience: Experience
 
 
-def collect(config: TrainConfig, method: str, index: int, policy: Mapping[str, Tensor] | None = None) -> EpisodeResult:
+def collect(
+    config: TrainConfig,
+    method: str,
+    index: int,
+    policy: Mapping[str, Tensor] | None = None,
+    counter: Counter | None = None,
+) -> EpisodeResult:
     """Play episode number ``index``; hosts take turns, so that methods meet the same ones."""
     seed = derive(config.seed, "collect", index % HOSTS)
     pricer, host = Pricer(config.profile), new_host(config, seed)
@@ -121,8 +134,10 @@ def collect(config: TrainConfig, method: str, index: int, policy: Mapping[str, T
     budget = None if policy is not None else drawn_budget(pricer, host, rng)
     env = environment(config, config.collect, seed=seed, budget=budget)
     network = None if policy is None else rebuilt(policy, env.heads)
+    env.trainer.on_step = counter
     chosen = decider(method, seed=derive(config.seed, "decider", index) % 2**32, heads=env.heads, policy=network)
-    experience, outcome = record(env, chosen, group=index % HOSTS)
+    with drawing_from(config, "collect", index):
+        experience, outcome = record(env, chosen, group=index % HOSTS)
     return EpisodeResult(method=method, outcome=outcome, experience=experience)
 
 
@@ -134,94 +149,10 @@ def rebuilt(state: Mapping[str, Tensor], heads: Heads) -> PolicyNetwork:
     return network.eval()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grown:
-    """The final episode: the committed network, its record, and what the decider saw."""
-
-    network: dict[str, Tensor]
-    seeds: tuple[SeedRecord, ...]
-    history: tuple[WindowRecord, ...]
-    audit: tuple[dict[str, object], ...]
-    configurations: tuple[ConfigurationRecord, ...]
-    result: NetworkResult
-    experience: Experience
-    outcome: Outcome
-
-
-def grow(config: TrainConfig, method: str, policy: Mapping[str, Tensor] | None) -> Grown:
-    """Run the final episode, in which ``method`` makes the decisions."""
-    env = environment(config, config.final, seed=derive(config.seed, "final"))
-    network = None if policy is None else rebuilt(policy, env.heads)
-    recorder = Recorder(decider(method, seed=derive(config.seed, "decider") % 2**32, heads=env.heads, policy=network))
-    while not env.done:
-        env.act(recorder.decide(env.observe()))
-    outcome = env.finish()
-    names = [blueprint.name for blueprint in env.gardener.blueprints]
-    return Grown(
-        network=_state(env.network),
-        seeds=tuple(_seed_record(env, slot) for slot in outcome.fossilised),
-        history=tuple(_window_record(window, names) for window in env.windows),
-        audit=tuple(asdict(entry) for entry in env.audit.entries),
-        configurations=configurations(env.network, env.trainer.data),
-        result=_result(env.network, env.trainer.data, env.trainer.training_macs, config.final.total_steps),
-        experience=recorder.experience(env.windows, outcome),
-        outcome=outcome,
-    )
-
-
-def static(config: TrainConfig, topology: Mapping[int, str]) -> NetworkResult:
+def static(config: TrainConfig, topology: Mapping[int, str], counter: Counter | None = None) -> NetworkResult:
     """Train a fixed topology from the same start, by the same steps."""
     seed = derive(config.seed, "final")
-    trainer = train_static(new_host(config, seed), topology, data_of(config.task), config.final, seed=seed)
-    return _result(trainer.network, trainer.data, trainer.training_macs, config.final.total_steps)
-
-
-def _state(network: GrownNetwork) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
-def _result(network: GrownNetwork, data: Tensors, training_macs: int, steps: int) -> NetworkResult:
-    cost = Footprint.of(layer for piece in network.graphs() for layer in piece)
-    return NetworkResult(
-        test_accuracy=score(network, data.test).accuracy,
-        validation_accuracy=score(network, data.validation).accuracy,
-        params=cost.params,
-        macs=cost.macs,
-        training_macs=training_macs,
-        steps=steps,
-    )
-
-
-def _seed_record(env: GrowthEnv, slot: int) -> SeedRecord:
-    network, split = env.network, env.trainer.data.validation
-    seed, alphas = network.seed_at(slot), network.alphas()
-    gain, low = paired_accuracy_gain(
-        score(network, split), score(network, split, without(alphas, slot)), confidence=env.config.confidence
-    )
-    own = Footprint.of(seed.blueprint.layers(network.host.places[slot]))
-    return SeedRecord(
-        slot=slot,
-        blueprint=seed.blueprint.name,
-        rate=seed.rate,
-        contribution=gain,
-        contribution_low=low,
-        params=own.params,
-        macs=own.macs,
-    )
-
-
-def _window_record(window: WindowReport, names: Sequence[str]) -> WindowRecord:
-    action = window.action
-    acts, grows = action.operation is not Operation.WAIT, action.operation is Operation.GERMINATE
-    return WindowRecord(
-        step=window.step,
-        operation=action.operation.name.lower(),
-        slot=action.slot if acts else None,
-        blueprint=names[action.blueprint] if grows else None,
-        intensity=INTENSITIES[action.intensity] if grows else None,
-        loss=window.loss,
-        accuracy=window.accuracy,
-        params=window.params,
-        drift=window.drift,
-        panics=window.panics,
-    )
+    host, data = new_host(config, seed), data_of(config.task)
+    with drawing_from(config, "static"):
+        trainer = train_static(host, topology, data, config.final, seed=seed, on_step=counter)
+    return network_result(trainer.network, trainer.data, trainer.training_macs, config.final.total_steps)

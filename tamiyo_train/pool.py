@@ -1,27 +1,59 @@
-"""Work spread over processes, with the same results whatever their number.
+"""Work spread over processes, with the same results whatever their number, and news of how far each job has come.
 
 Each job is a pure function of its argument, runs torch on one thread, and is collected in the order it was handed in.
 Workers are forked from a clean server process that has torch loaded already, so that starting them is cheap and safe.
+They end with this process, however it ends: each waits for the end of a pipe that only this process holds open.
 Nothing here loads torch at import: the server can be started first and load it while this process does.
 """
 
 from __future__ import annotations
 
+import array
+import contextlib
 import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import forkserver
-from typing import ParamSpec, TypeVar
+from multiprocessing.process import BaseProcess
+from typing import Any, ParamSpec, TypeVar
+
+from tamiyo_runtime.contracts.errors import TamiyoError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PRELOAD = ["tamiyo_train.jobs", "sklearn.datasets", "torch._dynamo"]
+_PRELOAD = ["tamiyo_train.growing", "sklearn.datasets", "torch._dynamo"]
 """What the server loads (the first optimiser of a process would load the last one, for two seconds).
 
 A module that is not installed is skipped, and missed where it is used.
 """
+_REFRESH_S = 0.2
+
+
+class _Counts:
+    """Of the process it is in: how far each job has come, and whom to tell when that is in this very process."""
+
+    counts: Any = array.array("q")
+    on_count: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Counts the steps of one job. It goes to the worker with the job; what it counts is seen here."""
+
+    index: int
+
+    def __call__(self, done: int) -> None:
+        """So many steps are done."""
+        _Counts.counts[self.index] = done
+        if _Counts.on_count is not None:
+            _Counts.on_count()
 
 
 class Inline(Executor):
@@ -37,6 +69,60 @@ class Inline(Executor):
         return future
 
 
+class Crew:
+    """Workers, and a count of steps for each of their jobs. ``on_count`` is called whenever counts may have changed."""
+
+    def __init__(self, executor: Executor, counts: Any) -> None:
+        self._executor = executor
+        self._counts = counts
+        self._used = 0
+        self.on_count: Callable[[], None] | None = None
+
+    def counter(self) -> Counter:
+        """A counter nobody uses yet."""
+        self._used += 1
+        return Counter(self._used - 1)
+
+    def count(self, counter: Counter) -> int:
+        """What a counter says."""
+        return int(self._counts[counter.index])
+
+    def set(self, counter: Counter, done: int) -> None:
+        """Say what a counter says, of a job that is not running."""
+        self._counts[counter.index] = done
+
+    def submit(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Hand in a job."""
+        _Counts.on_count = self.on_count if isinstance(self._executor, Inline) else None
+        try:
+            return self._executor.submit(job, *args, **kwargs)
+        finally:
+            _Counts.on_count = None
+
+    def done(self, futures: Sequence[Future[T]]) -> Iterator[Future[T]]:
+        """The futures as they are done; counts are looked at meanwhile. Raises what a job raised."""
+        waiting = set(futures)
+        while waiting:
+            finished, waiting = wait(waiting, timeout=_REFRESH_S, return_when=FIRST_COMPLETED)
+            for future in finished:
+                self.result(future)
+                yield future
+            if self.on_count is not None:
+                self.on_count()
+
+    def result(self, future: Future[T]) -> T:
+        """What a job returned; counts are looked at while it runs. Raises what it raised."""
+        while self.on_count is not None and not future.done():
+            wait([future], timeout=_REFRESH_S)
+            self.on_count()
+        try:
+            return future.result()
+        except BrokenProcessPool as exc:
+            raise TamiyoError(
+                "a worker process was killed", hint="if memory ran out, use --workers 1; --resume goes on"
+            ) from exc
+
+
 def prepare() -> None:
     """Start the server that workers are forked from, if it does not run yet; returns at once."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOAD)
@@ -44,25 +130,52 @@ def prepare() -> None:
 
 
 @contextmanager
-def workers(count: int) -> Iterator[Executor]:
-    """An executor of that many processes; one means this process."""
+def workers(count: int, *, jobs: int = 0) -> Iterator[Crew]:
+    """A crew of that many processes for at most so many counted jobs; one process means this one.
+
+    When the block is left by an error or an interrupt, jobs in progress are ended at once.
+    """
     from tamiyo_train.seeding import one_thread
 
     if count == 1:
         with one_thread():
-            yield Inline()
+            _Counts.counts = array.array("q", bytes(8 * jobs))
+            yield Crew(Inline(), _Counts.counts)
         return
     prepare()
     context = multiprocessing.get_context("forkserver")
-    executor = ProcessPoolExecutor(max_workers=count, mp_context=context, initializer=_start)
+    counts: Any = context.RawArray("q", max(1, jobs))
+    others = set(multiprocessing.active_children())
+    executor = ProcessPoolExecutor(max_workers=count, mp_context=context, initializer=_start, initargs=(counts,))
     try:
         with one_thread():
-            yield executor
+            yield Crew(executor, counts)
+    except BaseException:
+        _end(set(multiprocessing.active_children()) - others)
+        raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _start() -> None:
+def _end(processes: set[BaseProcess]) -> None:
+    for process in processes:
+        with contextlib.suppress(ValueError, ProcessLookupError):  # it has ended meanwhile
+            process.terminate()
+
+
+def _start(counts: Any) -> None:
+    """What a worker does first. A Ctrl-C reaches the whole group: the parent answers it, and ends its workers."""
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+    _Counts.counts = counts
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # a pipe closes when the parent is gone, whatever became of it
+        os._exit(1)

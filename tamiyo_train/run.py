@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tamiyo_runtime.contracts.document import require
-from tamiyo_runtime.contracts.observation import HEADS, OBSERVATION, Heads
+from tamiyo_runtime.contracts.observation import HEADS, OBSERVATION, Heads, check_layout
 from tamiyo_train.slots import Shape
 
 if TYPE_CHECKING:
@@ -34,7 +34,10 @@ class SeedRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowRecord:
-    """A point of the learning curve: state of the growing network at the end of a decision window."""
+    """A point of the learning curve: state of the growing network at the end of a decision window.
+
+    ``alphas``: blending factor of every slot; ``learning_rate``: the host's at the last step.
+    """
 
     step: int
     operation: str
@@ -46,6 +49,8 @@ class WindowRecord:
     params: int
     drift: float
     panics: int
+    alphas: tuple[float, ...] = ()
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,10 +156,15 @@ class Run:
         return network
 
     def policy_network(self) -> PolicyNetwork:
-        """The policy, in eval mode; raises IntegrityError when the tensors don't fit the record."""
+        """The policy, in eval mode.
+
+        Raises IncompatibleError when it reads another version's observations, IntegrityError when the tensors don't fit
+        the record.
+        """
         from tamiyo_train.policy.network import PolicyNetwork
         from tamiyo_train.seeding import initialising
 
+        check_layout("the run's policy", observation=self.record.observation, heads=self.record.heads)
         with initialising(0):
             network = PolicyNetwork(Heads(slots=self.record.slots, blueprints=len(self.record.blueprints)))
         _load(network, self.policy, "policy")

@@ -6,7 +6,7 @@ which is what makes them controls: an episode that only waits must come out bit-
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tamiyo_train.blueprints import blueprints
 from tamiyo_train.config import Episode
@@ -34,10 +34,22 @@ def committed(host: Host, topology: Mapping[int, str], *, seed: int) -> GrownNet
     return network
 
 
-def train_static(host: Host, topology: Mapping[int, str], data: Tensors, config: Episode, *, seed: int) -> Trainer:
-    """Train a fixed topology for as many steps as an episode has; an empty topology is the bare host."""
+def train_static(
+    host: Host,
+    topology: Mapping[int, str],
+    data: Tensors,
+    config: Episode,
+    *,
+    seed: int,
+    on_step: Callable[[int], None] | None = None,
+) -> Trainer:
+    """Train a fixed topology for as many steps as an episode has; an empty topology is the bare host.
+
+    ``on_step`` is told the steps done after each of them.
+    """
     network = committed(host, topology, seed=seed)
     trainer = Trainer(network, data, config, seed=seed, planted=True)
+    trainer.on_step = on_step
     for index in range(config.total_steps):
         trainer.step(consolidate=index >= config.steps)
     return trainer

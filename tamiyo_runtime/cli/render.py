@@ -69,12 +69,13 @@ def _figure(cell: str) -> bool:
 
 
 class Progress:
-    """A count on its way to ``total``; get one from ``progress``."""
+    """A count on its way to ``total``; get one from ``progress``. ``done`` before it began does not count as speed."""
 
-    def __init__(self, label: str, total: int | None, stream: TextIO) -> None:
+    def __init__(self, label: str, total: int | None, stream: TextIO, *, done: int = 0) -> None:
         self.label = label
         self.total = total
-        self.done = 0
+        self.done = done
+        self._before = done
         self.remark = ""
         self._stream = stream
         self._live = stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -107,20 +108,20 @@ class Progress:
 
     def _line(self, now_s: float) -> str:
         elapsed_s = max(now_s - self._started_s, 1e-9)
-        rate = self.done / elapsed_s
+        rate = (self.done - self._before) / elapsed_s
         text = f"{self.label}  {self.done}"
         if self.total:
             text += f"/{self.total} ({100 * self.done // self.total} %)"
         text += f"  {rate:.3g}/s"
-        if self.total and self.done:
+        if self.total and rate:
             text += f"  {max(self.total - self.done, 0) / rate:.0f} s left"
         return text + (f"  {self.remark}" if self.remark else "")
 
 
 @contextmanager
-def progress(label: str, total: int | None = None) -> Iterator[Progress]:
+def progress(label: str, total: int | None = None, *, done: int = 0) -> Iterator[Progress]:
     """Show progress on stderr: a live line with rate and time left on a terminal, else one line a phase."""
-    bar = Progress(label, total, sys.stderr)
+    bar = Progress(label, total, sys.stderr, done=done)
     outcome = "failed"
     try:
         yield bar

@@ -3,68 +3,105 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tamiyo_runtime.cli.train_report import reported, show_plan, show_results, show_run, summary
+
 if TYPE_CHECKING:
-    from tamiyo_train.config import TrainConfig
-    from tamiyo_train.experiment import OnProgress
-    from tamiyo_train.run import ConfigurationRecord, RunRecord
+    from tamiyo_train.run import ConfigurationRecord
+
+__all__ = ["evaluate", "reported", "train"]
+_TERMINATED = 143  # 128 + SIGTERM, as shells have it
 
 
 def train(
-    folder: Annotated[Path, typer.Argument(metavar="[RUN]", help="folder the run is written to")] = Path("runs/digits"),
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="folder the run is written to; runs/TASK when left out")
+    ] = None,
     *,
-    task: Annotated[str, typer.Option(help="what to learn")] = "digits",
-    seed: Annotated[int, typer.Option(min=0, help="everything random follows from it")] = 0,
-    growth: Annotated[str, typer.Option(help="who decides: policy, kasmina, random or none")] = "policy",
+    task: Annotated[str | None, typer.Option(help="what to learn; digits when left out")] = None,
+    host: Annotated[str | None, typer.Option(help="network to start from; the task's own when left out")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="channels of the host")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="everything random follows from it; 0 when left out")] = None,
+    growth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHO", help="who decides: policy, kasmina, random, none, a run whose policy decides, or a schedule"
+        ),
+    ] = None,
     episodes: Annotated[int | None, typer.Option(min=0, help="short episodes the policy learns from")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="training steps of the final growth")] = None,
     profile: Annotated[str | None, typer.Option(help="device whose budget growth keeps to, or 'none'")] = None,
-    policy_from: Annotated[Path | None, typer.Option(metavar="RUN", help="take the policy of this run")] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes; the result is the same")] = 2,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="write event files to RUN/events")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    dry_run: Annotated[bool, typer.Option(help="print the resolved configuration and stop")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved configuration and stop")] = False,
     smoke_run: Annotated[bool, typer.Option("--smoke", help="the whole path on very little work")] = False,
-    overwrite: Annotated[bool, typer.Option(help="replace a run that is there")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a run that is there")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where an interrupted run was")] = False,
 ) -> None:
     """Teach a policy, let it grow a network on a task, and compare with the network ungrown and with its static twin.
 
-    Examples:  tamiyo train      tamiyo train runs/b --seed 1 --growth kasmina --profile coral-usb
+    Examples:  tamiyo train      tamiyo train runs/b --task spirals --seed 1 --growth kasmina      tamiyo train runs/b
+    --resume
     """
-    from tamiyo_runtime.cli.render import emit_json, say
+    from tamiyo_runtime.cli.render import emit_json, note, say
     from tamiyo_train.pool import prepare
 
     if workers > 1 and not dry_run:
         prepare()  # loads torch beside this process, which takes as long
-    from tamiyo_train.checkpoint import check_free, load_run, save_run
-    from tamiyo_train.config import TrainConfig, adapted, plain, smoke
-    from tamiyo_train.experiment import check
-    from tamiyo_train.experiment import train as train_run
+    from tamiyo_train.plan import Wishes, planned
 
-    config = TrainConfig(task=task, seed=seed, growth=growth, workers=workers)
-    config = smoke(config) if smoke_run else config
-    config = adapted(config, episodes=episodes, steps=steps, profile=profile)
-    check(config)
-    check_free(folder, overwrite=overwrite)
-    source = load_run(policy_from) if policy_from is not None else None
+    wishes = Wishes(
+        task=task,
+        host=host,
+        width=width,
+        seed=seed,
+        growth=growth,
+        episodes=episodes,
+        steps=steps,
+        profile=profile,
+        smoke=smoke_run,
+    )
+    plan = planned(folder, wishes, workers=workers, overwrite=overwrite, resume=resume)
+    if tensorboard:
+        from tamiyo_train.events import check_installed
+
+        check_installed()
     if dry_run:
         if as_json:
-            emit_json({"run": str(folder), "config": plain(config)})
+            from tamiyo_train.config import plain
+
+            emit_json({"run": str(plan.folder), "config": plain(plan.config)})
         else:
-            _show_plan(folder, config)
+            show_plan(plan.folder, plan.config)
         return
-    with reported() as on_progress:
-        run = train_run(config, policy_from=source, on_progress=on_progress)
-    save_run(folder, run, overwrite=overwrite)
+    try:
+        with _stoppable(), reported() as on_progress:
+            run = plan.carry_out(
+                resume=resume,
+                events=plan.folder / "events" if tensorboard else None,
+                on_progress=on_progress,
+                on_remark=note,
+            )
+    except KeyboardInterrupt as exc:
+        note(f"stopped; go on with: tamiyo train {plan.folder} --resume")
+        if exc.args == (signal.SIGTERM,):
+            raise typer.Exit(_TERMINATED) from None
+        raise
     if as_json:
-        emit_json(_summary(folder, run.record))
+        emit_json(summary(plan.folder, run.record))
         return
-    _show_run(folder, run.record)
-    say(f"Next:  tamiyo evaluate {folder} | tamiyo export {folder} --target raspberry-pi-4")
+    show_run(plan.folder, run.record)
+    if tensorboard:
+        say(f"Look:  tensorboard --logdir {plan.folder / 'events'}")
+    say(f"Next:  tamiyo evaluate {plan.folder} | tamiyo export {plan.folder} --target raspberry-pi-4")
 
 
 def evaluate(
@@ -83,7 +120,7 @@ def evaluate(
     run = load_run(folder)
     measured = evaluate_run(run)
     if as_json:
-        emit_json({**_summary(folder, run.record), "configurations": [_row(item) for item in measured]})
+        emit_json({**summary(folder, run.record), "configurations": [_row(item) for item in measured]})
         return
     recorded = {item.gates: item.test_accuracy for item in run.record.configurations}
     table(
@@ -103,33 +140,25 @@ def evaluate(
         ],
     )
     say()
-    _show_results(run.record)
+    show_results(run.record)
     say(f"Next:  tamiyo export {folder} --target raspberry-pi-4")
 
 
 @contextlib.contextmanager
-def reported() -> Iterator[OnProgress]:
-    """A callback that shows each phase of a run as a progress line, and closes the last one."""
-    from tamiyo_runtime.cli.render import Progress, progress
+def _stoppable() -> Iterator[None]:
+    """SIGTERM stops a run the way Ctrl-C does: workers ended, and word of how to go on."""
 
-    with contextlib.ExitStack() as stack:
-        bars: dict[str, Progress] = {}
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(signal.SIGTERM)
 
-        def on_progress(phase: str, done: int, total: int, remark: str) -> None:
-            if phase not in bars:
-                stack.pop_all().close()
-                bars[phase] = stack.enter_context(progress(phase, total))
-            bars[phase].advance(done - bars[phase].done, remark)
-
-        yield on_progress
-
-
-def _summary(folder: Path, record: RunRecord) -> dict[str, Any]:
-    from tamiyo_runtime.contracts.document import dump
-
-    data = dump(record)
-    keys = ("task", "seed", "growth", "profile", "seeds", "results", "methods", "lesson", "configurations")
-    return {"run": str(folder), **{key: data[key] for key in keys if key in data}}
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _row(item: ConfigurationRecord) -> dict[str, Any]:
@@ -137,54 +166,3 @@ def _row(item: ConfigurationRecord) -> dict[str, Any]:
     from tamiyo_runtime.contracts.plan import Configuration
 
     return {"id": Configuration.name_of(item.gates), **dump(item)}
-
-
-def _show_plan(folder: Path, config: TrainConfig) -> None:
-    from tamiyo_runtime.cli.render import say, table
-    from tamiyo_train.config import plain
-
-    say(f"would write {folder}")
-    rows = []
-    for key, value in plain(config).items():
-        nested = value.items() if isinstance(value, dict) else [(None, value)]
-        rows += [[key if inner is None else f"{key}.{inner}", item] for inner, item in nested]
-    table(["setting", "value"], rows)
-
-
-def _show_run(folder: Path, record: RunRecord) -> None:
-    from tamiyo_runtime.cli.render import say, table
-
-    say(f"{record.task}: grown by {record.growth}, {len(record.seeds)} of {record.slots} slots filled, in {folder}")
-    if record.seeds:
-        table(
-            ["slot", "seed", "parameters", "MACs", "accuracy it adds", "at least (95 %)"],
-            [
-                [s.slot, s.blueprint, s.params, s.macs, f"{s.contribution:.1%}", f"{s.contribution_low:.1%}"]
-                for s in record.seeds
-            ],
-        )
-        say()
-    _show_results(record)
-    if record.methods:
-        say()
-        table(
-            ["short episodes by", "episodes", "mean utility", "mean accuracy", "mean parameters"],
-            [
-                [name, m.episodes, f"{m.mean_utility:.3f}", f"{m.mean_accuracy:.1%}", f"{m.mean_params:.0f}"]
-                for name, m in sorted(record.methods.items(), key=lambda item: -item[1].mean_utility)
-            ],
-        )
-
-
-def _show_results(record: RunRecord) -> None:
-    from tamiyo_runtime.cli.render import table
-
-    names = {"grown": "grown", "ungrown": "same host, ungrown", "twin": "static twin (grown topology from step 0)"}
-    table(
-        ["network", "test accuracy", "parameters", "MACs", "training GMACs"],
-        [
-            [title, f"{r.test_accuracy:.1%}", r.params, r.macs, f"{r.training_macs * 1e-9:.1f}"]
-            for name, title in names.items()
-            for r in [record.results[name]]
-        ],
-    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_train.env import GrowthEnv, Outcome, WindowReport
 from tamiyo_train.policy.actions import Action, Decider, Masks, Observation
 
@@ -59,6 +60,23 @@ class Recorder:
         self._inner = inner
         self._observations: list[Observation] = []
         self._actions: list[Action] = []
+
+    @property
+    def seen(self) -> tuple[tuple[Observation, Action], ...]:
+        """What was shown and what was decided, oldest first."""
+        return tuple(zip(self._observations, self._actions, strict=True))
+
+    def replay(self, seen: Sequence[tuple[Observation, Action]]) -> None:
+        """Bring a fresh decider to where it had seen all this: it is shown all of it again, and decides the same.
+
+        Raises TamiyoError when it does not: then it is not the decider that was recorded.
+        """
+        for index, (observation, action) in enumerate(seen):
+            if self.decide(observation) != action:
+                raise TamiyoError(
+                    f"decision {index} comes out differently from what was kept",
+                    hint="the decider was changed since; start anew with --overwrite",
+                )
 
     def decide(self, observation: Observation) -> Action:
         """The inner decider's action."""

@@ -1,0 +1,88 @@
+"""What ``tamiyo train`` and ``tamiyo evaluate`` show of a run, and how far one in progress has come."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tamiyo_runtime.cli.render import Progress, progress, say, table
+
+if TYPE_CHECKING:
+    from tamiyo_train.config import TrainConfig
+    from tamiyo_train.progress import OnProgress
+    from tamiyo_train.run import RunRecord
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[OnProgress]:
+    """A callback that shows each phase of a run as a progress line, and closes the last one."""
+    with contextlib.ExitStack() as stack:
+        bars: dict[str, Progress] = {}
+
+        def on_progress(phase: str, done: int, total: int, remark: str) -> None:
+            if phase not in bars:
+                stack.pop_all().close()
+                bars[phase] = stack.enter_context(progress(phase, total, done=done))
+            bars[phase].advance(done - bars[phase].done, remark)
+
+        yield on_progress
+
+
+def summary(folder: Path, record: RunRecord) -> dict[str, Any]:
+    """A run as JSON-ready data."""
+    from tamiyo_runtime.contracts.document import dump
+
+    data = dump(record)
+    keys = ("task", "seed", "growth", "profile", "seeds", "results", "methods", "lesson", "configurations")
+    return {"run": str(folder), **{key: data[key] for key in keys if key in data}}
+
+
+def show_plan(folder: Path, config: TrainConfig) -> None:
+    """What a run would do."""
+    from tamiyo_train.config import plain
+
+    say(f"would write {folder}")
+    rows = []
+    for key, value in plain(config).items():
+        nested = value.items() if isinstance(value, Mapping) else [(None, value)]
+        rows += [[key if inner is None else f"{key}.{inner}", item] for inner, item in nested]
+    table(["setting", "value"], rows)
+
+
+def show_run(folder: Path, record: RunRecord) -> None:
+    """What a run has made."""
+    say(f"{record.task}: grown by {record.growth}, {len(record.seeds)} of {record.slots} slots filled, in {folder}")
+    if record.seeds:
+        table(
+            ["slot", "seed", "parameters", "MACs", "accuracy it adds", "at least (95 %)"],
+            [
+                [s.slot, s.blueprint, s.params, s.macs, f"{s.contribution:.1%}", f"{s.contribution_low:.1%}"]
+                for s in record.seeds
+            ],
+        )
+        say()
+    show_results(record)
+    if record.methods:
+        say()
+        table(
+            ["short episodes by", "episodes", "mean utility", "mean accuracy", "mean parameters"],
+            [
+                [name, m.episodes, f"{m.mean_utility:.3f}", f"{m.mean_accuracy:.1%}", f"{m.mean_params:.0f}"]
+                for name, m in sorted(record.methods.items(), key=lambda item: -item[1].mean_utility)
+            ],
+        )
+
+
+def show_results(record: RunRecord) -> None:
+    """The networks side by side."""
+    names = {"grown": "grown", "ungrown": "same host, ungrown", "twin": "static twin (grown topology from step 0)"}
+    table(
+        ["network", "test accuracy", "parameters", "MACs", "training GMACs"],
+        [
+            [title, f"{r.test_accuracy:.1%}", r.params, r.macs, f"{r.training_macs * 1e-9:.1f}"]
+            for name, title in names.items()
+            for r in [record.results[name]]
+        ],
+    )

@@ -1,0 +1,149 @@
+"""From what somebody asked for to a run in its folder: configuration, who decides, new work or work to go on with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tamiyo_runtime.contracts.errors import InputError, UnknownNameError, UsageError
+from tamiyo_train import work as unfinished
+from tamiyo_train.checkpoint import RECORD, check_free, load_run, save_run
+from tamiyo_train.config import TrainConfig, adapted, smoke
+from tamiyo_train.data import task_of
+from tamiyo_train.events import write_run
+from tamiyo_train.experiment import train, versions
+from tamiyo_train.jobs import GROWTH, SCHEDULE
+from tamiyo_train.preflight import check
+from tamiyo_train.presets import preset
+from tamiyo_train.progress import OnProgress
+from tamiyo_train.run import Run
+from tamiyo_train.schedule import read_schedule
+from tamiyo_train.tensorfile import pack
+from tamiyo_train.work import Work, settings_for
+
+_TASK = "digits"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What was asked for; None takes the task's preset, or when resuming what the work was begun with."""
+
+    task: str | None = None
+    host: str | None = None
+    width: int | None = None
+    seed: int | None = None
+    growth: str | None = None
+    episodes: int | None = None
+    steps: int | None = None
+    profile: str | None = None
+    smoke: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run that was checked and can be carried out. ``source``: the run whose policy decides."""
+
+    folder: Path
+    config: TrainConfig
+    source: Path | None
+    policy_from: Run | None
+
+    def settings(self) -> dict[str, Any]:
+        """Everything the result depends on, as it is kept beside unfinished work."""
+        policy = None if self.policy_from is None else hashlib.sha256(pack(self.policy_from.policy)).hexdigest()
+        return settings_for(
+            self.config,
+            policy_from=None if self.source is None else str(self.source),
+            policy_sha256=policy,
+            task_sha256=task_of(self.config.task).sha256(),
+            versions=versions(),
+        )
+
+    def carry_out(
+        self,
+        *,
+        resume: bool,
+        events: Path | None = None,
+        on_progress: OnProgress | None = None,
+        on_remark: Callable[[str], None] | None = None,
+    ) -> Run:
+        """Do the run, or the rest of it, save it, and clear the work away.
+
+        Raises InputError when another process is at work in the folder, UsageError when the work was begun with another
+        configuration.
+        """
+        work = Work(self.folder, on_remark=on_remark)
+        try:
+            if resume:
+                work.go_on(self.settings())
+            else:
+                work.begin(self.settings())
+            run = train(self.config, policy_from=self.policy_from, work=work, events=events, on_progress=on_progress)
+            save_run(self.folder, run, overwrite=True)  # `planned` has made sure that it may
+            if events is not None:
+                write_run(events, run.record)
+            work.remove()
+        finally:
+            work.release()
+        return run
+
+
+def planned(folder: Path | None, wishes: Wishes, *, workers: int, overwrite: bool, resume: bool) -> Plan:
+    """Resolve and check everything; changes nothing. Raises a UsageError for the first thing that is wrong."""
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other", hint="go on with the work, or start anew")
+    folder = folder or Path("runs") / (wishes.task or _TASK)
+    if resume and not unfinished.is_unfinished(folder) and (folder / RECORD).exists():
+        raise InputError(f"the run in {folder} is finished", hint=f"look at it: tamiyo evaluate {folder}")
+    if resume:
+        base, source = unfinished.config_of(folder), unfinished.settings_of(folder).get("policy_from")
+        _check_same_task(base, wishes, folder)
+    else:
+        base, source = preset(wishes.task or _TASK), None
+    base = smoke(base) if wishes.smoke else base
+    config = adapted(
+        base,
+        seed=wishes.seed,
+        host=wishes.host,
+        width=wishes.width,
+        episodes=wishes.episodes,
+        steps=wishes.steps,
+        profile=wishes.profile,
+    )
+    config, given = _decided(replace(config, workers=workers), wishes.growth)
+    chosen = given or (Path(source) if source is not None and wishes.growth is None else None)
+    policy_from = None if chosen is None else load_run(chosen)
+    check(config, policy_from=policy_from)
+    if not resume:
+        check_free(folder, overwrite=overwrite)
+    return Plan(folder=folder, config=config, source=chosen, policy_from=policy_from)
+
+
+def _check_same_task(base: TrainConfig, wishes: Wishes, folder: Path) -> None:
+    if wishes.task is not None and wishes.task != base.task:
+        raise UsageError(
+            f"the unfinished work was begun with task = {base.task}, not {wishes.task}",
+            hint=f"tamiyo train {folder} --resume goes on as begun; --overwrite starts anew",
+        )
+
+
+def _decided(config: TrainConfig, growth: str | None) -> tuple[TrainConfig, Path | None]:
+    """The configuration with who decides, and the run whose policy does, if one."""
+    if growth is None:
+        return config, None
+    if growth in GROWTH:
+        return replace(config, growth=growth, schedule=()), None
+    path = Path(growth)
+    if path.is_dir():
+        return replace(config, growth="policy", schedule=()), path
+    if path.is_file() or path.suffix == ".toml":
+        return replace(config, growth=SCHEDULE, schedule=read_schedule(path)), None
+    if len(path.parts) > 1:
+        raise InputError(
+            f"neither a run nor a schedule: {path}",
+            hint=f"give a run folder, a TOML file, or one of {', '.join(GROWTH)}",
+        )
+    raise UnknownNameError("growth method", growth, GROWTH)

@@ -1,0 +1,88 @@
+"""Everything about a run that can be wrong, found before any work: names, data, the host's fit, budget, deciders."""
+
+from __future__ import annotations
+
+from tamiyo_runtime.contracts.errors import InputError, UnknownNameError, UsageError
+from tamiyo_train.config import TrainConfig
+from tamiyo_train.data import task_of
+from tamiyo_train.hosts import Host, hosts
+from tamiyo_train.jobs import GROWTH, SCHEDULE, new_host, offered
+from tamiyo_train.lifecycle import Transition
+from tamiyo_train.pricing import Pricer
+from tamiyo_train.run import Run
+from tamiyo_train.schedule import check_schedule
+from tamiyo_train.seed import GrownNetwork
+from tamiyo_train.tasks import Task, stages
+from tamiyo_train.tasks.base import check_samples
+
+
+def check(config: TrainConfig, *, policy_from: Run | None = None) -> None:
+    """Raise UnknownNameError, InputError or another UsageError for the first thing that stands in a run's way."""
+    stages.get(config.task)
+    hosts.get(config.host)
+    if config.growth != SCHEDULE and config.growth not in GROWTH:
+        raise UnknownNameError("growth method", config.growth, GROWTH)
+    if (config.growth == SCHEDULE) != bool(config.schedule):
+        raise UsageError("growth by schedule needs a schedule, and nothing else has one", hint="--growth FILE.toml")
+    if config.profile is not None:
+        from device_profiles.loader import load_profile
+
+        load_profile(config.profile)
+    check_data(task_of(config.task))
+    host = new_host(config, 0)
+    if policy_from is not None:
+        check_heads(policy_from, config, host)
+    if config.schedule:
+        _check_schedule(config, host)
+
+
+def check_data(task: Task) -> None:
+    """Refuse samples that are not finite, out of range or of the wrong shape, and classes without a sample."""
+    for name, split in task.splits().items():
+        try:
+            check_samples(split.x, split.y, spec=task.input, classes=len(task.classes))
+        except InputError as exc:
+            raise InputError(f"task '{task.name}', split '{name}': {exc.message}", hint=exc.hint) from exc
+
+
+def check_heads(run: Run, config: TrainConfig, host: Host) -> None:
+    """Refuse a policy whose heads are of another layout than the host asks for."""
+    theirs, ours = run.record.blueprints, tuple(blueprint.name for blueprint in offered(host))
+    if run.record.slots != host.slots or len(theirs) != len(ours):
+        raise InputError(
+            f"the policy decides over {run.record.slots} slots and {len(theirs)} blueprints (task '{run.record.task}', "
+            f"host '{run.record.host}'); host '{config.host}' has {host.slots} slots and {len(ours)} blueprints",
+            hint="take the policy of a run on the same host, or let this run teach one: --growth policy",
+        )
+    differing = [pair for pair in zip(theirs, ours, strict=True) if pair[0] != pair[1]]
+    if differing:
+        raise InputError(
+            f"the policy was taught '{differing[0][0]}' where host '{config.host}' offers '{differing[0][1]}'",
+            hint="take the policy of a run on a host of the same domain, or let this run teach one: --growth policy",
+        )
+
+
+def _check_schedule(config: TrainConfig, host: Host) -> None:
+    """Refuse a schedule that the episode, the host or the budget has no room for."""
+
+    def no_history(transition: Transition) -> None:
+        raise AssertionError(f"nothing grows during a check, got {transition}")
+
+    pricer, network = Pricer(config.profile), GrownNetwork(host, no_history)
+    budget = pricer.default_budget(host.layers)
+    obstacles: dict[tuple[int, str], str] = {}
+    for slot, place in enumerate(host.places):
+        for blueprint in offered(host):
+            problem = blueprint.misfit(place)
+            if problem is None and not budget.allows(pricer.price(network.graphs(extra=(slot, blueprint)))):
+                problem = "the network would exceed its budget"
+            if problem is not None:
+                obstacles[slot, blueprint.name] = problem
+    check_schedule(
+        config.schedule,
+        windows=config.final.decisions,
+        window_steps=config.final.window,
+        places=host.slots,
+        offered=[blueprint.name for blueprint in offered(host)],
+        obstacles=obstacles,
+    )

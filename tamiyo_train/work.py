@@ -1,0 +1,178 @@
+"""Unfinished work of a run, in ``RUN/.work``: what each finished job gave, and how far the final growth has come.
+
+    settings.json   what the work is for: resumed with anything else, it is refused
+    NAME.safetensors  one file a finished job, and the state of the growth; each knows its own hash
+    lock            held by the process at work
+
+Every file is put in place whole. One that is damaged is not used: its job is done again, and that is said.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tamiyo_runtime.contracts.document import check_schema, parse_json
+from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SchemaError, UsageError
+from tamiyo_runtime.files import write_atomic_text
+from tamiyo_train import tensorfile
+from tamiyo_train.codec import Tensors, decode, encode
+from tamiyo_train.config import TrainConfig
+
+SCHEMA = "tamiyo.work/1"
+FOLDER = ".work"
+_SETTINGS, _LOCK = "settings.json", "lock"
+T = TypeVar("T")
+
+
+def is_unfinished(run: Path) -> bool:
+    """Whether a run folder holds work that was begun and not finished."""
+    return (run / FOLDER / _SETTINGS).is_file()
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    """What the unfinished work of a run folder is for; raises InputError or IntegrityError."""
+    path = run / FOLDER / _SETTINGS
+    if not path.is_file():
+        raise InputError(f"there is no unfinished work in {run}", hint=f"start it: tamiyo train {run}")
+    try:
+        settings = parse_json(path.read_bytes(), path=_SETTINGS)
+        check_schema(settings["schema"], SCHEMA, path=f"{_SETTINGS}.schema")
+    except (KeyError, TypeError, SchemaError) as exc:
+        raise IntegrityError(f"{path} is damaged: {exc}", hint="start anew with --overwrite") from exc
+    return dict(settings)
+
+
+def config_of(run: Path) -> TrainConfig:
+    """The configuration of the unfinished work of a run folder."""
+    kept = settings_of(run)["config"]
+    try:
+        config: TrainConfig = decode(TrainConfig, {**kept, "workers": TrainConfig().workers}, {}, path="config")
+    except SchemaError as exc:
+        raise IntegrityError(
+            f"{run / FOLDER / _SETTINGS} is of another version of tamiyo: {exc.message}",
+            hint="start anew with --overwrite",
+        ) from exc
+    return config
+
+
+class Work:
+    """The work folder of one run, held by this process alone until it is released."""
+
+    def __init__(self, run: Path, *, on_remark: Callable[[str], None] | None = None) -> None:
+        """Take hold of the folder; raises InputError when another process has it."""
+        self.folder = run / FOLDER
+        self._say = on_remark or _silent
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as exc:
+            raise InputError(f"cannot write {self.folder}: {exc.strerror}", hint="check the folder") from exc
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise InputError(
+                f"another process is at work in {run}", hint="wait for it, stop it, or choose another folder"
+            ) from None
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Forget whatever was here and start anew."""
+        for path in self.folder.iterdir():
+            if path.name != _LOCK:
+                path.unlink()
+        text = json.dumps({"schema": SCHEMA, **settings}, indent=1, sort_keys=True, allow_nan=False)
+        write_atomic_text(self.folder / _SETTINGS, text, overwrite=True)
+
+    def go_on(self, settings: Mapping[str, Any]) -> None:
+        """Go on with what is here; raises UsageError naming the first setting that differs."""
+        kept = settings_of(self.folder.parent)
+        wanted = dict(_flat({"schema": SCHEMA, **settings}))
+        found = dict(_flat(kept))
+        for name in sorted(wanted.keys() | found.keys()):
+            if wanted.get(name) != found.get(name):
+                raise UsageError(
+                    f"the unfinished work was begun with {name} = {_shown(found.get(name))}, "
+                    f"not {_shown(wanted.get(name))}",
+                    hint=f"tamiyo train {self.folder.parent} --resume goes on as begun; --overwrite starts anew",
+                )
+
+    def path(self, name: str) -> Path:
+        """Where something of that name is kept."""
+        return self.folder / f"{name}.safetensors"
+
+    def kept(self, name: str, kind: type[T]) -> T | None:
+        """What `keep` wrote under a name; None when there is nothing, or nothing sound, which is said."""
+        found = self.sound(name)
+        if found is None:
+            return None
+        document, tensors = found
+        value: T = decode(kind, document["value"], tensors)
+        return value
+
+    def sound(self, name: str) -> tuple[dict[str, Any], Tensors] | None:
+        """Document and tensors of a file; None when it is not there or damaged, which is said, and the file dropped."""
+        path = self.path(name)
+        if not path.exists():
+            return None
+        try:
+            return tensorfile.read(path)
+        except IntegrityError as exc:
+            self._say(f"{exc.message}; done again")
+            path.unlink()
+            return None
+
+    def drop(self, name: str) -> None:
+        """Forget what is kept under a name."""
+        self.path(name).unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let go of the folder; what is in it stays."""
+        os.close(self._lock)
+
+    def remove(self) -> None:
+        """The run is saved: the folder goes."""
+        shutil.rmtree(self.folder)
+
+
+def keep(path: Path, value: Any) -> None:
+    """Write a value, whole or not at all."""
+    tensors: Tensors = {}
+    document = {"value": encode(value, tensors)}
+    tensorfile.write(path, document, tensors)
+
+
+def do_and_keep(path: Path | None, job: Callable[..., T], /, *args: Any) -> T:
+    """Do a job and keep what it gave; no path, nothing kept."""
+    result = job(*args)
+    if path is not None:
+        keep(path, result)
+    return result
+
+
+def settings_for(config: TrainConfig, **others: Any) -> dict[str, Any]:
+    """Everything a result depends on; the number of workers is not among it."""
+    body = encode(config, {})
+    body.pop("workers")
+    return {"config": body, **others}
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}".removeprefix("config."), value
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _silent(remark: str) -> None:
+    """Says nothing."""

@@ -83,14 +83,14 @@ def conv(
     )
 
 
-def linear(inputs: int, outputs: int) -> Layer:
-    """A fully connected layer with bias: in*out + out parameters."""
+def linear(inputs: int, outputs: int, *, positions: int = 1, bias: bool = True) -> Layer:
+    """A fully connected layer, the same at every position: in*out + out parameters, out fewer without bias."""
     return Layer(
         kind=Kind.FULLY_CONNECTED,
-        params=inputs * outputs + outputs,
-        macs=inputs * outputs,
-        input_elements=inputs,
-        output_elements=outputs,
+        params=inputs * outputs + outputs * bias,
+        macs=inputs * outputs * positions,
+        input_elements=inputs * positions,
+        output_elements=outputs * positions,
     )
 
 
@@ -115,6 +115,11 @@ def matmul(rows: int, inner: int, columns: int, *, batch: int = 1) -> Layer:
 def pointwise(kind: Kind, elements: int, *, operands: int = 1) -> Layer:
     """An operator without parameters that writes as many elements as each operand has."""
     return Layer(kind=kind, params=0, macs=0, input_elements=operands * elements, output_elements=elements)
+
+
+def transposed(rows: int, columns: int, *, batch: int = 1) -> tuple[Layer, ...]:
+    """``batch`` matrices written in the other order; nothing to do where one side is 1."""
+    return () if min(rows, columns) == 1 else (pointwise(Kind.RESHAPE, batch * rows * columns),)
 
 
 def activation(elements: int) -> Layer:

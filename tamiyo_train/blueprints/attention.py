@@ -4,7 +4,10 @@ Scaled dot product (Vaswani et al. 2017) without layer norm; ``out`` is zero at 
 over keys cannot see one. Parameters 4d*d + 3d, multiply-accumulates 4d*d T + 2d T*T.
 
 The linear variant (Shen et al. 2021) normalises queries over features and keys over time, and multiplies keys with
-values first: 2d*d T / heads in place of 2d T*T. The causal one looks at the past alone, as a language model must.
+values first: 2d*d T in place of 2d T*T. The causal one looks at the past alone, as a language model must.
+
+Inside, time comes before channels and the maps are fully connected: as convolutions of size 1 the same attention
+becomes twice as many operators in TFLite, most of them transposes, and with one head it does not convert at all.
 """
 
 from __future__ import annotations
@@ -29,105 +32,134 @@ def heads_of(channels: int, most: int) -> int:
     return next(heads for heads in range(min(most, channels), 0, -1) if channels % heads == 0)
 
 
-class SelfAttentionSeed(nn.Module):
-    """(B, d, T) -> (B, d, T)."""
+class Attention(nn.Module):
+    """What each of T time steps takes from S others: (B, T, d), (B, S, d) -> (B, T, d); all zero at birth.
+
+    ``mask``: (T, S), added to the scores.
+    """
 
     mask: torch.Tensor | None
+
+    def __init__(self, channels: int, heads: int, *, mask: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = 1 / math.sqrt(channels // heads)
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels, bias=False)
+        self.value = nn.Linear(channels, channels)
+        self.out = zeroed(nn.Linear(channels, channels))
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, asking: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
+        """Answers for every time step of ``asking``."""
+        query, key = self._split(self.query(asking) * self.scale), self._split(self.key(asked))
+        scores = torch.bmm(query, key.transpose(1, 2))
+        if self.mask is not None:
+            scores = scores + self.mask
+        taken = torch.bmm(torch.softmax(scores, -1), self._split(self.value(asked)))
+        joined = taken.reshape(-1, self.heads, *taken.shape[1:]).transpose(1, 2).contiguous().reshape(asking.shape)
+        answer: torch.Tensor = self.out(joined)
+        return answer
+
+    def _split(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, T, d) -> (B * heads, T, d / heads)."""
+        batch, time, channels = x.shape
+        apart = x.reshape(batch, time, self.heads, channels // self.heads).transpose(1, 2).contiguous()
+        return apart.reshape(batch * self.heads, time, channels // self.heads)
+
+
+class SelfAttentionSeed(nn.Module):
+    """(B, d, T) -> (B, d, T)."""
 
     def __init__(self, slot: Slot, heads: int, *, causal: bool) -> None:
         super().__init__()
         channels, time = slot.shape
-        self.heads = heads
-        self.scale = 1 / math.sqrt(channels // heads)
-        self.query = nn.Conv1d(channels, channels, 1)
-        self.key = nn.Conv1d(channels, channels, 1, bias=False)
-        self.value = nn.Conv1d(channels, channels, 1)
-        self.out = zeroed(nn.Conv1d(channels, channels, 1))
         future = torch.full((time, time), -math.inf).triu(1) if causal else None
-        self.register_buffer("mask", future, persistent=False)
+        self.attention = Attention(channels, heads, mask=future)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The input plus what every time step takes from the others."""
-        query, key, value = (self._split(part) for part in (self.query(x) * self.scale, self.key(x), self.value(x)))
-        scores = torch.bmm(query.transpose(1, 2), key)
-        if self.mask is not None:
-            scores = scores + self.mask
-        taken = torch.bmm(value, torch.softmax(scores, -1).transpose(1, 2))
-        delta: torch.Tensor = self.out(taken.reshape(x.shape))
-        return x + delta
+        steps = x.transpose(1, 2).contiguous()
+        taken: torch.Tensor = self.attention(steps, steps)
+        return x + taken.transpose(1, 2)
 
     def deployed(self) -> nn.Module:
         """A copy whose mask, if it has one, is finite: an int8 range can't hold the other."""
         made = copy.deepcopy(self)
-        if made.mask is not None:
-            made.mask = made.mask.clamp_min(DEPLOYED_MASK)
+        if made.attention.mask is not None:
+            made.attention.mask = made.attention.mask.clamp_min(DEPLOYED_MASK)
         return made
-
-    def _split(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, d, T) -> (B * heads, d / heads, T)."""
-        return x.reshape(-1, x.shape[1] // self.heads, x.shape[2])
 
 
 class LinearAttentionSeed(nn.Module):
-    """(B, d, T) -> (B, d, T), at a cost linear in T."""
+    """(B, d, T) -> (B, d, T), at a cost linear in T; one head."""
 
-    def __init__(self, slot: Slot, heads: int) -> None:
+    def __init__(self, slot: Slot) -> None:
         super().__init__()
         channels, _ = slot.shape
-        self.heads = heads
-        self.query = nn.Conv1d(channels, channels, 1)
-        self.key = nn.Conv1d(channels, channels, 1, bias=False)
-        self.value = nn.Conv1d(channels, channels, 1)
-        self.out = zeroed(nn.Conv1d(channels, channels, 1))
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels, bias=False)
+        self.value = nn.Linear(channels, channels)
+        self.out = zeroed(nn.Linear(channels, channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The input plus what every time step takes from a summary of all."""
-        query, key, value = (self._split(part) for part in (self.query(x), self.key(x), self.value(x)))
-        summary = torch.bmm(value, torch.softmax(key, 2).transpose(1, 2))
-        taken = torch.bmm(summary, torch.softmax(query, 1))
-        delta: torch.Tensor = self.out(taken.reshape(x.shape))
-        return x + delta
-
-    def _split(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, d, T) -> (B * heads, d / heads, T)."""
-        return x.reshape(-1, x.shape[1] // self.heads, x.shape[2])
+        steps = x.transpose(1, 2).contiguous()
+        keys = torch.softmax(self.key(steps).transpose(1, 2), -1)
+        summary = torch.bmm(keys, self.value(steps))
+        taken = torch.bmm(torch.softmax(self.query(steps), -1), summary)
+        delta: torch.Tensor = self.out(taken)
+        return x + delta.transpose(1, 2)
 
 
-def _projections(slot: Slot) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
-    """Query, key and value; and what comes after the attention itself."""
-    with_bias = footprint.conv(slot.shape, slot.channels)
-    key = footprint.conv(slot.shape, slot.channels, bias=False)
-    return (with_bias, key, with_bias), (with_bias, *footprint.changed(slot))
+def attention_layers(
+    channels: int, heads: int, time: int, others: int, *, masked: bool = False, batch: int = 1
+) -> tuple[Layer, ...]:
+    """Closed-form cost of `Attention` with T = ``time`` and S = ``others``, ``batch`` times over."""
+    asking, asked, products = batch * time, batch * others, batch * heads
+    width, weights = channels // heads, products * time * others
+
+    return (
+        footprint.linear(channels, channels, positions=asking),
+        footprint.pointwise(Kind.ELEMENTWISE, channels * asking),
+        *footprint.transposed(time, heads, batch=batch * width),
+        footprint.linear(channels, channels, positions=asked, bias=False),
+        *footprint.transposed(others, heads, batch=batch * width),
+        footprint.matmul(time, width, others, batch=products),
+        *((footprint.pointwise(Kind.ELEMENTWISE, weights),) if masked else ()),
+        footprint.pointwise(Kind.SOFTMAX, weights),
+        footprint.linear(channels, channels, positions=asked),
+        *footprint.transposed(others, heads, batch=batch * width),
+        footprint.matmul(time, others, width, batch=products),
+        *footprint.transposed(time, heads, batch=batch * width),
+        footprint.linear(channels, channels, positions=asking),
+    )
 
 
 def _layers(slot: Slot, heads: int, *, causal: bool) -> tuple[Layer, ...]:
     channels, time = slot.shape
-    (query, *others), after = _projections(slot)
-    weights = heads * time * time
     return (
-        query,
-        footprint.pointwise(Kind.ELEMENTWISE, slot.elements),
-        *others,
-        footprint.matmul(time, channels // heads, time, batch=heads),
-        *((footprint.pointwise(Kind.ELEMENTWISE, weights),) if causal else ()),
-        footprint.pointwise(Kind.SOFTMAX, weights),
-        footprint.matmul(channels // heads, time, time, batch=heads),
-        *after,
+        *footprint.transposed(channels, time),
+        *attention_layers(channels, heads, time, time, masked=causal),
+        *footprint.changed(slot),
     )
 
 
-def _linear_layers(slot: Slot, heads: int) -> tuple[Layer, ...]:
+def _linear_layers(slot: Slot) -> tuple[Layer, ...]:
     channels, time = slot.shape
-    before, after = _projections(slot)
-    width = channels // heads
+    linear = footprint.linear(channels, channels, positions=time)
     softmax = footprint.pointwise(Kind.SOFTMAX, slot.elements)
     return (
-        *before,
+        *footprint.transposed(channels, time),
+        footprint.linear(channels, channels, positions=time, bias=False),
         softmax,
-        footprint.matmul(width, time, width, batch=heads),
+        linear,
+        footprint.matmul(channels, time, channels),
+        linear,
         softmax,
-        footprint.matmul(width, width, time, batch=heads),
-        *after,
+        footprint.matmul(time, channels, channels),
+        linear,
+        *footprint.changed(slot),
     )
 
 
@@ -159,8 +191,8 @@ LINEAR = add(
         name="mini-attention-linear",
         summary="self-attention at a cost linear in time, 1 head",
         domains=frozenset({Domain.SEQUENCE}),
-        build=lambda slot: LinearAttentionSeed(slot, 1),
-        layers=lambda slot: _linear_layers(slot, 1),
+        build=LinearAttentionSeed,
+        layers=_linear_layers,
         config={"heads": 1},
         obstacle=_too_narrow,
     )

@@ -45,7 +45,7 @@ def legal_slots(domain: Domain) -> tuple[Slot, ...]:
             vector(8 + 40, carried=(1, 40)),
             vector(6 + 2 * 30, carried=(2, 6, 5)),
         ),
-        Domain.SEQUENCE: (sequence(1, 1), sequence(3, 2), sequence(4, 9), sequence(8, 20)),
+        Domain.SEQUENCE: (sequence(1, 1), sequence(1, 5), sequence(3, 2), sequence(4, 9), sequence(8, 20)),
         Domain.IMAGE: (image(1, 1, 1), image(3, 5, 7), image(4, 8, 8), image(8, 4, 4)),
         Domain.JOINT: (joint(1), joint(3, 2), joint(8), joint(8, 5)),
     }[domain]

@@ -1,20 +1,19 @@
 """Cross-attention on two modalities side by side: y = x + out(attend(query(x), keys and values of the other one)).
 
-One set of maps d -> d serves both directions; ``out`` is zero at birth. Beside the other's time steps every query may
-attend to nothing: a key of score 0 and value 0. Without it an embedding, which is one time step, would always take
-all of the other. Parameters 4d*d + 4d; multiply-accumulates 2T (4d*d + 2dT).
+One set of maps d -> d serves both directions; ``out`` is zero at birth. Behind the other's time steps lies one of
+zeros, so that a query may attend to nothing: without it an embedding, which is one time step, would always take all of
+the other. Parameters 4d*d + 3d; multiply-accumulates 2 (2T + 2 (T + 1)) d*d + 4 T (T + 1) d.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tamiyo_train import footprint
-from tamiyo_train.blueprints.attention import heads_of
-from tamiyo_train.blueprints.base import Blueprint, add, zeroed
+from tamiyo_train.blueprints.attention import Attention, attention_layers, heads_of
+from tamiyo_train.blueprints.base import Blueprint, add
 from tamiyo_train.footprint import Kind, Layer
 from tamiyo_train.slots import Domain, Slot
 
@@ -22,54 +21,26 @@ from tamiyo_train.slots import Domain, Slot
 class CrossAttentionSeed(nn.Module):
     """(B, 2, d, T) -> (B, 2, d, T)."""
 
-    nothing: torch.Tensor
-
     def __init__(self, slot: Slot, heads: int) -> None:
         super().__init__()
-        channels = slot.channels
-        self.heads = heads
-        self.scale = 1 / math.sqrt(channels // heads)
-        self.query = nn.Conv1d(channels, channels, 1)
-        self.key = nn.Conv1d(channels, channels, 1)
-        self.value = nn.Conv1d(channels, channels, 1)
-        self.out = zeroed(nn.Conv1d(channels, channels, 1))
-        self.register_buffer("nothing", torch.zeros(1, 1, 1), persistent=False)
+        self.attention = Attention(slot.channels, heads)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The input plus what each modality takes from the other."""
-        time = x.shape[3]
-        asking = x.flatten(0, 1)
-        other = torch.cat([x[:, 1:], x[:, :1]], 1).flatten(0, 1)
-        query = self._split(self.query(asking) * self.scale)
-        key, value = self._split(self.key(other)), self._split(self.value(other))
-        scores = torch.bmm(query.transpose(1, 2), key)
-        scores = torch.cat([scores, self.nothing.expand(scores.shape[0], time, 1)], 2)
-        weights = torch.softmax(scores, -1)[:, :, :time]
-        taken = torch.bmm(value, weights.transpose(1, 2))
-        delta: torch.Tensor = self.out(taken.reshape(asking.shape))
-        return x + delta.reshape(x.shape)
-
-    def _split(self, x: torch.Tensor) -> torch.Tensor:
-        """(2B, d, T) -> (2B * heads, d / heads, T)."""
-        return x.reshape(-1, x.shape[1] // self.heads, x.shape[2])
+        batch, both, channels, time = x.shape
+        steps = x.transpose(2, 3).contiguous()
+        other = torch.cat([steps[:, 1:], steps[:, :1]], 1).flatten(0, 1)
+        taken: torch.Tensor = self.attention(steps.flatten(0, 1), F.pad(other, (0, 0, 0, 1)))
+        return x + taken.reshape(batch, both, time, channels).transpose(2, 3)
 
 
 def _layers(slot: Slot, heads: int) -> tuple[Layer, ...]:
-    _, channels, time = slot.shape
-    width, products = channels // heads, 2 * heads
-    projection = footprint.conv((channels, 2 * time), channels)
-    weights = products * time * (time + 1)
+    both, channels, time = slot.shape
     return (
+        *footprint.transposed(channels, time, batch=both),
         footprint.pointwise(Kind.CONCAT, slot.elements),
-        projection,
-        footprint.pointwise(Kind.ELEMENTWISE, slot.elements),
-        projection,
-        projection,
-        footprint.matmul(time, width, time, batch=products),
-        footprint.pointwise(Kind.CONCAT, weights),
-        footprint.pointwise(Kind.SOFTMAX, weights),
-        footprint.matmul(width, time, time, batch=products),
-        projection,
+        footprint.pointwise(Kind.PAD, both * channels * (time + 1)),
+        *attention_layers(channels, heads, time, time + 1, batch=both),
         *footprint.changed(slot),
     )
 

@@ -141,11 +141,13 @@ class GrowthEnv(Guard):
         if self.done or not self.gardener.masks(self._reading).allows(action):
             raise TamiyoError(f"{action} is not allowed now", hint="take actions from what the masks allow")
         events, culled = self.safety_events, self.gardener.culled
-        self._carry_out(action)
-        self.gardener.release()
+        with self.network.lock:
+            self._carry_out(action)
+            self.gardener.release()
         loss = self._train_window()
-        self.measure()
-        self.gardener.settle(self._reading)
+        with self.network.lock:
+            self.measure()
+            self.gardener.settle(self._reading)
         cost = self.pricer.price(self.network.graphs())
         report = WindowReport(
             index=len(self._windows),

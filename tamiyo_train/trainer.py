@@ -6,11 +6,12 @@ timing matter. Everything random comes from named generators.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ from tamiyo_train.lifecycle import State
 from tamiyo_train.seed import GrownNetwork, Seed, held_loss, norms_held
 from tamiyo_train.seeding import generator
 
+P = ParamSpec("P")
+R = TypeVar("R")
 HOST = "host"
 SEED_WARMUP_STEPS = 10
 BLENDED = (State.SHADOWING, State.PROBATIONARY, State.FOSSILISED)
@@ -43,6 +46,17 @@ class StepResult:
     seed_loss: float | None
     correct: int
     samples: int
+
+
+def _locked(method: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenate[Trainer, P], R]:
+    """The method, with the network's lock held: who reads the network sees it before or after, never in between."""
+
+    @functools.wraps(method)
+    def holding(self: Trainer, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.network.lock:
+            return method(self, *args, **kwargs)
+
+    return holding
 
 
 class Trainer:
@@ -71,6 +85,7 @@ class Trainer:
                 if occupant is not None:
                     self.plant(slot, occupant)
 
+    @_locked
     def plant(self, slot: int, seed: Seed) -> None:
         """Put a seed into a slot and give it an optimiser group with fresh moments."""
         self.network.plant(slot, seed)
@@ -80,11 +95,13 @@ class Trainer:
                 {"params": params, "name": _group(slot), "rate": seed.rate, "born": self.step_index}
             )
 
+    @_locked
     def uproot(self, slot: int) -> None:
         """Take the seed of a slot out, with its moments."""
         self._forget(_group(slot), _gate(slot))
         self.network.plant(slot, None)
 
+    @_locked
     def close_in(self, slot: int) -> None:
         """Put the seed of a slot behind a learned gate, almost closed, that has an optimiser group of its own."""
         network, seed, place = self.network, self.network.seed_at(slot), self.network.place(slot)
@@ -104,6 +121,7 @@ class Trainer:
             if group["name"] == _gate(slot):
                 group["rate"] = rate
 
+    @_locked
     def open_up(self, slot: int) -> bool:
         """Take the learned gate of a slot away, see `channel_gate.settled`; True when it was folded into the seed."""
         network, seed = self.network, self.network.seed_at(slot)
@@ -139,6 +157,7 @@ class Trainer:
         """The learning rate of the host in the last step, caution and all."""
         return float(self.optimiser.param_groups[0]["lr"])
 
+    @_locked
     def step(self, *, consolidate: bool = False) -> StepResult:
         """One update of host and seeds on one batch.
 
@@ -147,10 +166,6 @@ class Trainer:
         set these are more, and towards the end batch norms keep their statistics: each configuration is then trained
         as it will be run. The network is locked meanwhile.
         """
-        with self.network.lock:
-            return self._step(consolidate)
-
-    def _step(self, consolidate: bool) -> StepResult:
         network = self.network
         self._set_rates()
         x, y = self.data.batch(self.config.batch, self.generators["batches"])

@@ -12,8 +12,9 @@ from torch import nn
 from tamiyo_runtime.contracts.errors import IncompatibleError
 from tamiyo_train.blueprints import Blueprint
 from tamiyo_train.blueprints.bottleneck import BottleneckSeed
+from tamiyo_train.blueprints.glu import GluSeed
 from tamiyo_train.blueprints.squeeze_excite import SqueezeExciteSeed
-from tamiyo_train.population.families import EXCITE, RESIDUAL, Family, Maps
+from tamiyo_train.population.families import EXCITE, GLU, RESIDUAL, Family, Maps
 from tamiyo_train.population.layout import Layout
 
 Parts = Sequence[tuple[torch.Tensor, torch.Tensor]]
@@ -41,6 +42,7 @@ KIN: Mapping[type[nn.Module], Kinship] = MappingProxyType(
     {
         BottleneckSeed: Kinship(RESIDUAL, _named("down", "up")),
         SqueezeExciteSeed: Kinship(EXCITE, _named("reduce", "expand")),
+        GluSeed: Kinship(GLU, _named("value", "gate")),
     }
 )
 """Seeds that a population can train, by the class of their module. A blueprint of another class is refused by name."""

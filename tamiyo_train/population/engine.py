@@ -123,7 +123,7 @@ class _Captured:
 
 def _capture(engine: Engine, plan: Plan, outline: Outline) -> _Captured:
     """Capture a window of steps. The warm-up runs with all steps of size nought, so that it changes nothing."""
-    static = plan.copied(engine.device)
+    static = plan.copied()
     for name in ("step_size", "first", "second"):
         getattr(static, name).zero_()
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own annotation is missing

@@ -8,6 +8,7 @@ slots. The governor has no part in it: a lane that turns non-finite is lost, the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +24,12 @@ from tamiyo_train.gates import probe_at_birth
 from tamiyo_train.hosts import Host
 from tamiyo_train.lifecycle import Event, State, Transition
 from tamiyo_train.population.convert import KIN, kinship, read, trunk_parts, write
+from tamiyo_train.population.draws import Draws
 from tamiyo_train.population.engine import Engine, Window
 from tamiyo_train.population.families import FAMILIES
 from tamiyo_train.population.lanes import Audit, Lane, Occupant
 from tamiyo_train.population.layout import Layout
-from tamiyo_train.population.plan import plan_window, rate_table
+from tamiyo_train.population.plan import Planner
 from tamiyo_train.seed import GrownNetwork, Seed
 from tamiyo_train.seeding import derive, initialising
 
@@ -43,7 +45,8 @@ class Population:
 
     ``families``: kinds of seeds the slots are padded for, by name; ``inner``: K_max, inner units a seed may have, by
     default the host's width. Weights, moments and data lie on ``device``; ``tf32`` allows TF32 products on CUDA.
-    Computes in the precision of ``data``. Raises IncompatibleError for hosts that are no perceptrons.
+    ``draws``: where batches come from; only a stream gives a lane those of an ordinary trainer. Computes in the
+    precision of ``data``. Raises IncompatibleError for hosts that are no perceptrons.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Population:
         inner: int | None = None,
         device: str = "cpu",
         tf32: bool = False,
+        draws: Draws = Draws.STREAM,
         audit: Audit = _unheard,
     ) -> None:
         require(lanes > 0, "lanes", f"must be above 0, got {lanes}")
@@ -79,8 +83,14 @@ class Population:
         )
         self._build = build
         self._audit = audit
-        self._rates = rate_table(config)
-        self._macs = self.host.footprint().macs
+        self.planner = Planner(
+            config,
+            data,
+            families=len(self.layout.families),
+            macs=self.host.footprint().macs,
+            draws=draws,
+            device=where,
+        )
 
     def __len__(self) -> int:
         return len(self.lanes)
@@ -116,22 +126,32 @@ class Population:
         for slot in range(self.layout.slots):
             self._clear(lane, slot)
 
+    def clone(self, lane: int, onto: Mapping[int, int]) -> None:
+        """Copy a lane, moments included, onto others, each to go on with a seed of its own: {lane: seed}."""
+        source, targets = self.at(lane), list(onto)
+        for block in (self.engine.hosts, self.engine.seeds):
+            for tensor in (block.params, block.mean, block.square):
+                tensor[targets] = tensor[lane]
+        for target, seed in onto.items():
+            copy = Lane.new(
+                target,
+                seed=seed,
+                learning_rate=source.learning_rate,
+                slots=self.layout.slots,
+                audit=self._audit,
+            )
+            copy.step_index, copy.updates, copy.embargo = source.step_index, source.updates, dict(source.embargo)
+            copy.seeds = [None if planted is None else replace(planted) for planted in source.seeds]
+            for life, other in zip(copy.lives, source.lives, strict=True):
+                life.rewind(other.state)
+            self.lanes[target] = copy
+
     def train(self, steps: int, *, waiting: Mapping[int, Sequence[int]] | None = None) -> Window:
         """Train every lane for ``steps``, or to its horizon when that is nearer.
 
         ``waiting``: slots by lane whose seeds drift too far for their blending factor to rise in this window.
         """
-        plan, outline = plan_window(
-            self.lanes,
-            steps,
-            config=self.config,
-            data=self.data,
-            rates=self._rates,
-            families=len(self.layout.families),
-            macs=self._macs,
-            waiting=waiting or {},
-        )
-        return self.engine.run(plan, outline)
+        return self.engine.run(*self.planner.plan(self.lanes, steps, waiting or {}))
 
     def germinate(self, lane: int, slot: int, blueprint: Blueprint, *, rate: float = 1.0) -> None:
         """Plant a newborn, the one that `Gardener.germinate` would, and cull it if it fails its probe.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tamiyo_train.population.population import Population
@@ -17,11 +17,11 @@ class Job:
 
 
 def trained(
-    population: Population, jobs: Iterable[Job], *, window: int, tend: Callable[[int], None] | None = None
+    population: Population, jobs: Iterable[Job], *, window: int, tend: Callable[[Sequence[int]], None] | None = None
 ) -> Iterator[tuple[Job, int]]:
     """Train every job to its horizon; yields (job, lane) when one is done and its lane still holds it.
 
-    ``tend`` is called for each lane in training before each window of steps; that is where seeds are germinated.
+    ``tend`` is called with the lanes in training before each window of steps; that is where seeds are germinated.
     """
     waiting = iter(jobs)
     running: dict[int, Job] = {}
@@ -35,9 +35,8 @@ def trained(
     for lane in range(len(population)):
         start(lane)
     while running:
-        for lane in running if tend is not None else ():
-            assert tend is not None
-            tend(lane)
+        if tend is not None:
+            tend(tuple(running))
         population.train(window)
         for lane in population.finished:
             if lane in running:

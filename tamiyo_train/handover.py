@@ -14,6 +14,7 @@ from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_train.data import task_of
 from tamiyo_train.policy.oracle import simulate
 from tamiyo_train.run import Run
+from tamiyo_train.seed import Seed
 
 CALIBRATION = 300
 """Samples handed over to calibrate quantisation with, from the validation split: never from the test set."""
@@ -25,8 +26,8 @@ class Handover:
     """What an export needs.
 
     ``trunk``: K+1 pieces for K slots, the last the head; ``seeds``: (slot, blueprint, module) in slot order, residual
-    inside, blending factor 1. All modules are in eval mode and take float32 that is scaled already;
-    ``calibration`` and ``test_inputs`` are raw samples, (N, *input.shape). ``policy_samples``: observations the policy
+    inside, blending factor 1, as their blueprint deploys them. All modules are in eval mode and take float32 that is
+    scaled already; ``calibration`` and ``test_inputs`` are raw samples, (N, *input.shape). ``policy_samples``: observations the policy
     met while growing, and running ones. ``contributions``: accuracy each seed adds, by slot, fraction.
     """
 
@@ -58,9 +59,7 @@ def pieces(run: Run) -> Handover:
         classes=task.classes,
         input=task.input,
         trunk=[_frozen(piece) for piece in network.trunk],
-        seeds=[
-            (slot, record.topology[slot], _frozen(network.seed_at(slot).module)) for slot in sorted(record.topology)
-        ],
+        seeds=[(slot, record.topology[slot], _deployed(network.seed_at(slot))) for slot in sorted(record.topology)],
         calibration=validation.x[np.sort(chosen)],
         test_inputs=task.test.x,
         test_labels=task.test.y,
@@ -77,6 +76,10 @@ def pieces(run: Run) -> Handover:
             "versions": dict(record.versions),
         },
     )
+
+
+def _deployed(seed: Seed) -> nn.Module:
+    return _frozen(seed.blueprint.deploy(seed.module))
 
 
 def _frozen(module: nn.Module) -> nn.Module:

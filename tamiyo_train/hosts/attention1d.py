@@ -3,8 +3,8 @@
     conv 5, stride 2, positions -> [slot 0] -> attention -> [slot 1] -> feed-forward -> [slot 2] -> attention
                                 -> [slot 3] -> mean over time -> linear
 
-A part is x + norm(part(x)), with a batch norm, which folds into the convolution before it: a layer norm would be
-computed on the device. One attention head; 1 / sqrt(d) is part of the queries' weights from the start.
+A part is x + part(x). Feed-forward ends in a batch norm, which folds into the convolution before it: a layer norm would
+be computed on the device. Attention has one head and is zero at first, as the seed of that name is.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import torch
 from torch import nn
 
 from tamiyo_train import footprint
+from tamiyo_train.blueprints.attention import SINGLE
 from tamiyo_train.footprint import Kind, Layer
 from tamiyo_train.hosts.base import Host, hosts
 from tamiyo_train.hosts.conv1d import STEM_KERNEL, Head, Stem, head_layers
 from tamiyo_train.hosts.piece import Piece
-from tamiyo_train.slots import sequence
+from tamiyo_train.slots import Slot, sequence
 
 FEED_FACTOR = 2
 
@@ -40,23 +41,15 @@ class Embedding(Piece):
 
 
 class Attention(Piece):
-    """x + norm(out(values softmax(queries keys))): (B, C, T) -> (B, C, T), every token from all of them."""
+    """x + out(attend(x)): (B, C, T) -> (B, C, T), every token from all of them; what blueprint `SINGLE` builds."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, tokens: Slot) -> None:
         super().__init__()
-        self.query = nn.Conv1d(channels, channels, 1)
-        self.key = nn.Conv1d(channels, channels, 1)
-        self.value = nn.Conv1d(channels, channels, 1)
-        self.out = nn.Conv1d(channels, channels, 1, bias=False)
-        self.norm = nn.BatchNorm1d(channels)
-        with torch.no_grad():
-            self.query.weight.mul_(channels**-0.5)
+        self.attend = SINGLE.build(tokens)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """Tokens plus what they took from the others."""
-        weights = (self.query(x).transpose(1, 2) @ self.key(x)).softmax(-1)  # (B, T to, T from)
-        mixed = self.value(x) @ weights.transpose(1, 2)
-        out: torch.Tensor = x + self.norm(self.out(mixed))
+        out: torch.Tensor = self.attend(x)
         return out
 
 
@@ -79,8 +72,8 @@ class Feed(Piece):
 @hosts.register("attention1d")
 def attention1d(*, shape: tuple[int, int], classes: int, width: int = 8) -> Host:
     """Build the host for samples of ``shape`` (channels, time); weights come from torch's generator."""
-    tokens = (width, -(-shape[1] // 2))
-    elements = math.prod(tokens)
+    tokens = sequence(width, -(-shape[1] // 2))
+    elements, inner = tokens.elements, (width, tokens.positions)
     embedding = (
         footprint.conv(shape, width, kernel=STEM_KERNEL, stride=2),
         footprint.activation(elements),
@@ -90,27 +83,15 @@ def attention1d(*, shape: tuple[int, int], classes: int, width: int = 8) -> Host
         name=f"attention1d-{width}",
         trunk=nn.ModuleList(
             [
-                Embedding(shape[0], width, tokens[1]),
-                Attention(width),
+                Embedding(shape[0], width, tokens.positions),
+                Attention(tokens),
                 Feed(width),
-                Attention(width),
+                Attention(tokens),
                 Head(width, classes),
             ]
         ),
-        places=(sequence(*tokens),) * 4,
-        layers=(embedding, _attention(tokens), _feed(tokens), _attention(tokens), head_layers(tokens, classes)),
-    )
-
-
-def _attention(shape: tuple[int, int]) -> tuple[Layer, ...]:
-    channels, time = shape
-    return (
-        *(footprint.conv(shape, channels) for _ in range(3)),
-        footprint.matmul(time, channels, time),
-        footprint.pointwise(Kind.SOFTMAX, time * time),
-        footprint.matmul(channels, time, time),
-        footprint.conv(shape, channels),
-        footprint.pointwise(Kind.ELEMENTWISE, math.prod(shape), operands=2),
+        places=(tokens,) * 4,
+        layers=(embedding, SINGLE.layers(tokens), _feed(inner), SINGLE.layers(tokens), head_layers(inner, classes)),
     )
 
 

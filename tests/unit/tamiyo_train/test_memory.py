@@ -43,7 +43,7 @@ def test_memory_grows_with_the_batch_and_with_every_seed():
     bare = activation_report(network(), torch.zeros(16, 1, 40))
     twice = activation_report(network(), torch.zeros(32, 1, 40))
     seeded = activation_report(network({1: "bottleneck"}), torch.zeros(16, 1, 40))
-    assert saved(twice)["trunk1"] == 2 * saved(bare)["trunk1"] - 2 * 8 * 4  # the norm keeps mean and deviation once
+    assert saved(twice)["trunk2"] == 2 * saved(bare)["trunk2"] - 2 * 8 * 4  # the norm keeps mean and deviation once
     assert seeded.saved_bytes > bare.saved_bytes
     assert [piece.blueprint for piece in seeded.pieces if piece.blueprint] == ["bottleneck"]
 

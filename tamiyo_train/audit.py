@@ -2,6 +2,9 @@
 
 Append-only: a rollback restores weights, never history. The chain shows an entry changed, removed or put in between;
 it is not keyed, so it does not show that the whole log was written anew (the bundle's signature does).
+
+Every entry is in the log before what it tells of can be seen; `audit_file.AuditFile` is the log that outlives its
+process.
 """
 
 from __future__ import annotations
@@ -48,12 +51,16 @@ class AuditLog:
 
     def append(self, kind: str, *, step: int, **data: Any) -> Entry:
         """Add an entry of JSON-ready data."""
+        entry = self._next(kind, step, data)
+        self._entries.append(entry)
+        return entry
+
+    def _next(self, kind: str, step: int, data: Mapping[str, Any]) -> Entry:
+        """The entry that would follow, not yet in the log."""
         previous = self._entries[-1].sha256 if self._entries else GENESIS
         index = len(self._entries)
         digest = _digest(index, step, kind, data, previous)
-        entry = Entry(index=index, step=step, kind=kind, data=data, previous=previous, sha256=digest)
-        self._entries.append(entry)
-        return entry
+        return Entry(index=index, step=step, kind=kind, data=data, previous=previous, sha256=digest)
 
     def resume(self, entries: Iterable[Entry]) -> None:
         """Go on from a kept log that begins with this one; raises IntegrityError when its chain is broken."""

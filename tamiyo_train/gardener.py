@@ -225,13 +225,10 @@ class Gardener:
         self.retire(max(slots, key=lambda slot: self.network.seed_at(slot).born_step), reason)
         return True
 
-    def cull_youngest(self, reason: str) -> bool:
-        """Cull the live seed that was born last; False when there is none."""
+    def youngest(self) -> int | None:
+        """The slot of the live seed that was born last: the first to blame when something goes wrong."""
         live = [slot for slot in self.network.slots_in(*LIVE) if self.network.seeds[slot] is not None]
-        if not live:
-            return False
-        self.cull(max(live, key=lambda slot: self.network.seed_at(slot).born_step), reason)
-        return True
+        return max(live, key=lambda slot: self.network.seed_at(slot).born_step, default=None)
 
     def release(self) -> None:
         """Free the slots whose embargo has ended."""

@@ -34,10 +34,19 @@ class Panic(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What the governor remembers: the losses of the window, and how many steps on end lay far above it."""
+    """What the governor remembers: the losses of the window, and how many steps on end lay far above it.
+
+    ``partial``: the last step left seeds out, so that its loss could not be judged.
+    """
 
     losses: tuple[float, ...] = ()
     above: int = 0
+    partial: bool = False
+
+    @property
+    def sure(self) -> bool:
+        """Whether the last step was seen to be sound: only then is its outcome something to go back to."""
+        return not self.above and not self.partial
 
 
 def judge(
@@ -66,7 +75,7 @@ def judge(
         deviation = math.sqrt(math.fsum((x - mean) ** 2 for x in watch.losses) / len(watch.losses))
         if loss > mean + limits.sigmas * max(deviation, limits.sigma_floor):
             above = watch.above + 1
-            return replace(watch, above=above), Panic.LOSS_SPIKE if above >= limits.patience else None
+            return replace(watch, above=above, partial=False), Panic.LOSS_SPIKE if above >= limits.patience else None
     return Watch(losses=(*watch.losses, loss)[-limits.window :]), None
 
 

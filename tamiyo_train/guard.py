@@ -56,10 +56,10 @@ class Guard:
     @property
     def unsuspecting(self) -> bool:
         """Whether the next window starts from a snapshot of its own, see `mark`."""
-        return not self._watch.above
+        return self._watch.sure
 
     def mark(self) -> None:
-        """Take a snapshot to go back to, unless the last losses are suspect: then the one before is kept."""
+        """Take a snapshot to go back to, unless the last loss is suspect or unknown: then the one before is kept."""
         if self.unsuspecting:
             self._snapshot = Snapshot(self.trainer)
 

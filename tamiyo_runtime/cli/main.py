@@ -33,6 +33,7 @@ class Command:
 GROUPS: dict[str, dict[str, Command]] = {
     "Grow": {
         "train": Command("tamiyo_runtime.cli.train_cmd:train", "grow a network on a task, with Tamiyo deciding"),
+        "train faults": Command("tamiyo_runtime.cli.faults_cmd:faults", "inject faults, count what is rolled back"),
         "evaluate": Command("tamiyo_runtime.cli.train_cmd:evaluate", "test a grown network beside its baselines"),
     },
     "Ship": {
@@ -50,10 +51,12 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "Look after": {
         "profile": Command("tamiyo_runtime.cli.profile_cmd:app", "show and check device profiles"),
+        "audit": Command("tamiyo_runtime.cli.audit_cmd:app", "check and show what happened while a network grew"),
         "doctor": Command("tamiyo_runtime.cli.doctor_cmd:doctor", "check what is installed and what works here"),
     },
 }
 COMMANDS: dict[str, Command] = {name: command for group in GROUPS.values() for name, command in group.items()}
+"""A command of two words goes before the one it begins with; a run folder called like the second is given as ./NAME."""
 
 # Modules of extras that a command may find missing deep inside a library call.
 _EXTRA_OF = {
@@ -101,7 +104,8 @@ def _dispatch(arguments: list[str]) -> int:
     if not arguments:
         say(overview())
         return ExitCode.USAGE
-    name, rest = arguments[0], arguments[1:]
+    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    name, rest = " ".join(arguments[:words]), arguments[words:]
     if name in {"--help", "-h"}:
         say(overview())
         return ExitCode.OK

@@ -1,0 +1,150 @@
+"""A network caught in mid-growth, and trials of faults on it under the real governor.
+
+The scene holds a fossilised seed, one that is being blended in and one in training. It is grown once a process, from
+the campaign's seed alone, and put back to the same moment, bit by bit, before every trial.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tamiyo_train.config import Episode
+from tamiyo_train.data import data_of
+from tamiyo_train.env import GrowthEnv
+from tamiyo_train.evaluation import score
+from tamiyo_train.jobs import new_host, offered
+from tamiyo_train.presets import preset
+from tamiyo_train.pricing import Pricer
+from tamiyo_train.seeding import derive
+from tamiyo_train.snapshot import Snapshot, digest
+
+WINDOW = 10
+"""Steps of a decision window, and the most that may pass between a fault and its detection."""
+EPISODE = Episode(steps=600, decisions=60, consolidation_steps=0, batch=64, blend_windows=4.0)
+_WARM_WINDOWS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What the governor did about a fault; ``steps`` after it. The rest is measured right after the restoring."""
+
+    steps: int
+    state: str
+    accuracy: float
+
+
+class Scene(GrowthEnv):
+    """An episode that can be put back to the moment it was `settle`d in."""
+
+    # Outside the instance's dictionary: what is kept of an episode on disk is all that is in there.
+    __slots__ = ("_offered", "_settled", "_steps", "recovery", "seed", "struck_at", "task")
+
+    def __init__(self, task: str, seed: int) -> None:
+        super().__init__(**_parts(task, seed))
+        self.task, self.seed = task, seed
+        self.struck_at: int | None = None
+        self.recovery: Recovery | None = None
+        self.on_restored = self._note
+
+    def fresh(self) -> GrowthEnv:
+        """A new episode of the same configuration, as after a restart."""
+        return GrowthEnv(**_parts(self.task, self.seed))
+
+    def settle(self) -> None:
+        """Make the present moment the one that `rewind` goes back to."""
+        self._settled = (Snapshot(self.trainer), self._watch, self.reading, self.trainer.data, self.gardener.budget)
+        self._offered = self.gardener.blueprints
+
+    def rewind(self) -> None:
+        """Go back to the moment the scene was settled in."""
+        snapshot, self._watch, self._reading, self.trainer.data, self.gardener.budget = self._settled
+        self.gardener.blueprints = self._offered
+        snapshot.restore(self.trainer)
+        self.trainer.caution = 1.0
+        self.trainer.on_step = None
+        self._barren_panics = 0
+        self.struck_at = self.recovery = None
+
+    def accuracy(self) -> float:
+        """Of the network as it stands, on the gate split."""
+        return score(self.network, self.trainer.data.gate).accuracy
+
+    def train_with(self, strike: Callable[[], None], *, after: int) -> Recovery | None:
+        """Train under guard, let ``strike`` happen after that many steps, and see what the governor makes of it.
+
+        None when nothing was restored within `WINDOW` steps of the fault. The last window is trained to its end, for
+        what a seed does to its slot is measured there.
+        """
+        first = self.trainer.step_index
+
+        def on_step(step: int) -> None:
+            if step - first == after:
+                self.struck_at = step
+                strike()
+
+        self.trainer.on_step = on_step
+        if after == 0:
+            self.struck_at = first
+        self.mark()
+        if after == 0:
+            strike()
+        while self.recovery is None and (self.struck_at is None or self.trainer.step_index < self.struck_at + WINDOW):
+            if self.train(WINDOW) is not None:
+                self.measure()
+            if self.recovery is None:
+                self.mark()
+        self.trainer.on_step = None
+        return self.recovery
+
+    def _roll_back(self, snapshot: Snapshot, **why: str) -> None:
+        """Count the steps since the fault before they are taken back."""
+        self._steps = self.trainer.step_index - (self.struck_at or 0)
+        super()._roll_back(snapshot, **why)
+
+    def _note(self) -> None:
+        self.recovery = Recovery(steps=self._steps, state=digest(self.trainer), accuracy=self.accuracy())
+
+
+def _parts(task: str, seed: int) -> dict[str, Any]:
+    """What an episode of the campaign is built from."""
+    config = preset(task)
+    host, pricer = new_host(config, derive(seed, "scene")), Pricer(config.profile)
+    return {
+        "host": host,
+        "data": data_of(task),
+        "config": EPISODE,
+        "blueprints": offered(host),
+        "pricer": pricer,
+        "budget": pricer.default_budget(host.layers),
+        "seed": derive(seed, "scene"),
+    }
+
+
+@functools.cache
+def scene(task: str, seed: int) -> Scene:
+    """The scene of a task, grown once a process."""
+    made = Scene(task, seed)
+    gardener, slots = made.gardener, made.network.host.slots
+    fitting = {slot: [i for i in range(1, len(gardener.blueprints)) if gardener.fits(slot, i)] for slot in range(slots)}
+    last = slots - 1
+    for window in range(_WARM_WINDOWS):
+        match window:
+            case 2:
+                gardener.germinate(last, fitting[last][0], 2)
+            case 4:
+                gardener.advance(made.reading, last)
+            case 8:
+                gardener.fossilise(made.reading, last)
+                gardener.germinate(last - 1, fitting[last - 1][-1], 2)
+            case 10:
+                gardener.advance(made.reading, last - 1)
+                gardener.germinate(0, fitting[0][0], 2)
+        made.mark()
+        made.train(WINDOW)
+        made.measure()
+        gardener.settle(made.reading)
+    made.settle()
+    return made

@@ -144,7 +144,10 @@ class Teaching:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """A whole training run. ``schedule``: decisions of the final growth, when ``growth`` is "schedule"."""
+    """A whole training run. ``schedule``: decisions of the final growth, when ``growth`` is "schedule".
+
+    ``checkpointing``: the host recomputes its activations instead of keeping them for the backward pass.
+    """
 
     task: str = "digits"
     host: str = "dsconv"
@@ -159,6 +162,7 @@ class TrainConfig:
     final: Episode = FINAL
     teaching: Teaching = field(default_factory=Teaching)
     schedule: Schedule = ()
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         require(self.episodes >= 0, "episodes", "must not be negative")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tamiyo_runtime.contracts.errors import InputError, UnknownNameError, UsageError
+from tamiyo_runtime.contracts.observation import check_layout
 from tamiyo_train.config import TrainConfig
 from tamiyo_train.data import task_of
 from tamiyo_train.hosts import Host, hosts
@@ -46,7 +47,8 @@ def check_data(task: Task) -> None:
 
 
 def check_heads(run: Run, config: TrainConfig, host: Host) -> None:
-    """Refuse a policy whose heads are of another layout than the host asks for."""
+    """Refuse a policy that reads another layout of observations, or whose heads are not those the host asks for."""
+    check_layout("the other run's policy", observation=run.record.observation, heads=run.record.heads)
     theirs, ours = run.record.blueprints, tuple(blueprint.name for blueprint in offered(host))
     if run.record.slots != host.slots or len(theirs) != len(ours):
         raise InputError(

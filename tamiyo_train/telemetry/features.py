@@ -13,7 +13,6 @@ from tamiyo_train.footprint import Footprint
 from tamiyo_train.lifecycle import State
 from tamiyo_train.pricing import GrowthBudget, Priced, Pricer
 from tamiyo_train.seed import GrownNetwork
-from tamiyo_train.slots import Slot
 from tamiyo_train.telemetry.curve import Curve
 from tamiyo_train.telemetry.reading import Reading, SlotReading
 from tamiyo_train.telemetry.safety import alert, drift_risk, rollback_need
@@ -63,14 +62,15 @@ def slot_features(
     measured and is not finite is left out and raises the slot's alert; a number that belongs to no slot has no feature.
     """
     network = trainer.network
-    place, seed, lineage = _place(network, slot), network.seeds[slot], _lineage(network, slot)
+    place, seed = network.place(slot), network.seeds[slot]
     if place is None:
         return {}
+    ancestors = network.ancestors(slot)
     features = {
         _FLAGS[network.lives[slot].state]: 1.0,
         "budget_left": left,
-        "depth": lineage[-1] / max(1, network.host.slots - 1),
-        "nesting": (len(lineage) - 1) / MAX_DEPTH,
+        "depth": (slot, *ancestors)[-1] / max(1, network.host.slots - 1),
+        "nesting": len(ancestors) / MAX_DEPTH,
     }
     if seed is None:
         return features
@@ -138,9 +138,9 @@ def vector(
 
 def _left(network: GrownNetwork, slot: int, cost: Priced, pricer: Pricer, budget: GrowthBudget) -> float:
     """`budget_left` of a slot; one inside a seed shares the account of the outermost seed it lies in."""
-    if _place(network, slot) is None:
+    if network.place(slot) is None:
         return 0.0
-    outermost = _lineage(network, slot)[-1]
+    outermost = (slot, *network.ancestors(slot))[-1]
     if network.seeds[outermost] is None:
         return budget_left(budget, cost=cost, without=cost)
     others = [other for other in range(network.host.slots) if other != outermost]
@@ -148,23 +148,11 @@ def _left(network: GrownNetwork, slot: int, cost: Priced, pricer: Pricer, budget
 
 
 def _relative_latency(network: GrownNetwork, slot: int, pricer: Pricer, budget: GrowthBudget) -> float | None:
-    place, seed = _place(network, slot), network.seeds[slot]
+    place, seed = network.place(slot), network.seeds[slot]
     if place is None or seed is None or budget.latency_ms is None:
         return None
     own = pricer.price([seed.blueprint.layers(place)]).latency_ms
     return None if own is None else own / budget.latency_ms
-
-
-def _place(network: GrownNetwork, slot: int) -> Slot | None:
-    """What passes through a slot; None while its number belongs to no slot."""
-    return network.host.places[slot] if slot < network.host.slots else network.place(slot)
-
-
-def _lineage(network: GrownNetwork, slot: int) -> tuple[int, ...]:
-    """The slot, and the slots it lies in, the host's last."""
-    if slot < network.host.slots or _place(network, slot) is None:
-        return (slot,)
-    return slot, *network.ancestors(slot)
 
 
 def finite_gradients(trainer: Trainer, slot: int) -> bool:

@@ -75,15 +75,24 @@ class Reading:
 def drift_of(before: torch.Tensor, after: torch.Tensor) -> tuple[float, float, float]:
     """Drift between two (N, ...) tensors, sample by sample: mean and 95th percentile of 1 - cosine, log2 norm ratio.
 
-    The cosine is blind to scale, hence the ratio (of the norms over all samples).
+    The cosine is blind to scale, hence the ratio (of the norms over all samples). What is not finite stays so.
     """
     a, b = before.flatten(1).double(), after.flatten(1).double()
     aa, bb = a.square().sum(1), b.square().sum(1)
     norms = (aa * bb).sqrt()
-    cosine = torch.where(norms > _TINY, (a * b).sum(1) / norms.clamp_min(_TINY), 1.0)
+    cosine = torch.where(norms <= _TINY, 1.0, (a * b).sum(1) / norms.clamp_min(_TINY))
     drift = (1 - cosine).clamp(0.0, 2.0)
-    ratio = math.log2(max(math.sqrt(float(bb.sum())), _TINY) / max(math.sqrt(float(aa.sum())), _TINY))
-    return float(drift.mean()), float(torch.quantile(drift, 0.95)), ratio
+    ratio = 0.5 * math.log2(max(float(bb.sum()), _TINY) / max(float(aa.sum()), _TINY))
+    return float(drift.mean()), _quantile(drift, 0.95), ratio
+
+
+def _quantile(values: torch.Tensor, share: float) -> float:
+    """The quantile of (N,) values with linear interpolation, at a tenth of `torch.quantile`'s overhead."""
+    ordered: list[float] = values.sort().values.tolist()
+    position = share * (len(ordered) - 1)
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (position - low) * (ordered[high] - ordered[low])
 
 
 def read(network: GrownNetwork, trainer: Trainer) -> Reading:

@@ -18,8 +18,9 @@ _RANGES = {feature.name: feature for feature in SLOT}
 
 def drift_risk(limits: Limits, *, drift_p95: float, log_norm_ratio: float) -> float:
     """How near a slot is to what the governor takes back: 1 at the critical drift or norm ratio, or beyond."""
-    nearness = max(drift_p95 / limits.drift_critical, abs(log_norm_ratio) / limits.norm_critical)
-    return min(nearness, 1.0) if math.isfinite(nearness) else 1.0
+    if not (math.isfinite(drift_p95) and math.isfinite(log_norm_ratio)):
+        return 1.0
+    return min(max(drift_p95 / limits.drift_critical, abs(log_norm_ratio) / limits.norm_critical), 1.0)
 
 
 def rollback_need(present: torch.Tensor, absent: torch.Tensor) -> float:

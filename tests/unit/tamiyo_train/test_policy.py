@@ -21,12 +21,12 @@ from tamiyo_runtime.contracts.observation import (
 )
 from tamiyo_runtime.contracts.running import RunningState
 from tamiyo_train.config import Teaching
-from tamiyo_train.jobs import decider
+from tamiyo_train.jobs import decider, rebuilt
 from tamiyo_train.policy.actions import WAIT, Action, Masks, Observation, choose, probabilities
-from tamiyo_train.policy.baselines import KasminaMicro, KasminaSettings, RandomDecider, drawn_settings
+from tamiyo_train.policy.baselines import KasminaMicro, KasminaSettings, RandomDecider, dearest_first, drawn_settings
 from tamiyo_train.policy.experience import Experience, concatenate
 from tamiyo_train.policy.imitation import Learned, advantages, log_likelihood, proposed_gates, teach
-from tamiyo_train.policy.network import HeadViews, PolicyNetwork
+from tamiyo_train.policy.network import CLIP, HeadViews, PolicyNetwork
 from tamiyo_train.policy.oracle import MARGIN, Device, agreement, best_gates, draw, feasible, simulate
 from tamiyo_train.seeding import initialising
 
@@ -93,6 +93,55 @@ def test_noise_above_the_best_loss_does_not_reset_kasminas_patience():
     assert operations[-1] is Operation.GERMINATE
 
 
+class TestPreference:
+    """Which blueprint the heuristics take: by what it costs in the slot, whatever list is offered."""
+
+    def offered(self, params, allowed=None) -> Masks:
+        counts = np.asarray(params, dtype=np.int64)
+        blueprint = np.ones_like(counts, dtype=np.bool_) if allowed is None else np.asarray(allowed, dtype=np.bool_)
+        slot = np.zeros((len(Operation), len(counts)), dtype=np.bool_)
+        slot[Operation.GERMINATE] = blueprint.any(axis=1)
+        return Masks(slot=slot, blueprint=blueprint, params=counts)
+
+    def first(self, masks: Masks, kasmina: KasminaSettings | None = None) -> tuple[int, int]:
+        vector = np.zeros(observation_size(len(masks.blueprint)), dtype=np.float32)
+        action = KasminaMicro(kasmina or KasminaSettings(patience=0)).decide(Observation(vector=vector, masks=masks))
+        assert action.operation is Operation.GERMINATE
+        return action.slot, action.blueprint
+
+    def test_the_last_slot_and_the_dearest_that_fits_come_first(self):
+        params = [[0, 5, 9, 7]] * 6
+        assert self.first(self.offered(params)) == (5, 2)
+        allowed = [[False, True, False, True]] * 5 + [[False] * 4]
+        assert self.first(self.offered(params, allowed)) == (4, 3)
+
+    def test_what_is_dearest_depends_on_the_slot(self):
+        assert self.first(self.offered([[0, 1, 2], [0, 9, 2]])) == (1, 1)
+        assert self.first(self.offered([[0, 9, 2], [0, 1, 2]])) == (1, 2)
+
+    def test_on_digits_the_order_is_that_of_what_each_adds(self, make_env):
+        masks = make_env().observe().masks
+        assert [dearest_first(masks, slot)[:4] for slot in range(4)] == [[4, 3, 1, 2]] * 4
+
+    def test_a_stated_preference_and_order_are_kept(self):
+        stated = KasminaSettings(patience=0, order=(1, 0), preference=(1, 2))
+        assert self.first(self.offered([[0, 5, 9]] * 3), stated) == (1, 1)
+
+    @settings(max_examples=40)
+    @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(2, 20))
+    def test_drawn_heuristics_and_chance_work_for_any_list_and_any_number_of_slots(self, seed, slots, blueprints):
+        rng = np.random.default_rng(seed)
+        allowed = rng.random((slots, blueprints)) < 0.5
+        allowed[:, 0] = False
+        masks = self.offered(rng.integers(0, 1000, (slots, blueprints)), allowed)
+        seen = Observation(vector=np.zeros(observation_size(slots), dtype=np.float32), masks=masks)
+        drawn = replace(drawn_settings(seed, slots=slots, blueprints=blueprints), patience=0)
+        for decider_ in (KasminaMicro(drawn), RandomDecider(seed)):
+            action = decider_.decide(seen)
+            assert masks.allows(action)
+        assert (KasminaMicro(drawn).decide(seen) == WAIT) == (not allowed.any())
+
+
 def test_an_unknown_method_gets_the_near_name():
     with pytest.raises(UnknownNameError) as caught:
         decider("kasmin", seed=0, heads=Heads(slots=4, blueprints=5))
@@ -151,6 +200,45 @@ def test_statistics_are_frozen_into_the_network_and_extreme_inputs_stay_finite()
     assert {"mean", "inverse_deviation"} <= set(fresh.state_dict())
     with torch.no_grad():
         assert torch.isfinite(fresh(torch.full((1, observation_size(4)), 1e12))).all()
+
+
+def test_a_normalised_feature_is_clipped_at_six_deviations():
+    with initialising(0):
+        fresh = PolicyNetwork(HEADS).eval()
+    seen = torch.randn(200, observation_size(4), generator=torch.Generator().manual_seed(1)) * 3 + 1
+    fresh.freeze_statistics(seen)
+    column = GLOBAL_FEATURES.index("loss_level")
+    at_the_clip = fresh.mean.clone()
+    at_the_clip[column] += CLIP / fresh.inverse_deviation[column]
+    far, near = at_the_clip.clone(), at_the_clip.clone()
+    far[column] *= 100
+    near[column] = fresh.mean[column]
+    with torch.no_grad():
+        answers = [fresh(row[None]) for row in (at_the_clip, far, near)]
+    assert torch.allclose(answers[0], answers[1], atol=1e-5)
+    assert not torch.allclose(answers[0], answers[2], atol=1e-3)
+
+
+def test_a_feature_that_never_varied_is_centred_and_not_scaled():
+    with initialising(0):
+        fresh = PolicyNetwork(HEADS)
+    seen = torch.full((50, observation_size(4)), 0.3)
+    fresh.freeze_statistics(seen)
+    assert torch.allclose(fresh.mean, seen[0])
+    assert torch.equal(fresh.inverse_deviation, torch.ones(observation_size(4)))
+
+
+def test_frozen_statistics_travel_with_the_weights_and_no_training_step_moves_them():
+    network, _ = teach(experience(), heads=HEADS, config=FAST, seed=0)
+    names = {name for name, _ in network.named_parameters()}
+    assert not {"mean", "inverse_deviation"} & names
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    copy = rebuilt(state, HEADS)
+    assert torch.equal(copy.mean, network.mean)
+    assert torch.equal(copy.inverse_deviation, network.inverse_deviation)
+    x = torch.randn(4, observation_size(4))
+    with torch.no_grad():
+        assert torch.equal(copy(x), network(x))
 
 
 def experience(count: int = 60, *, seed: int = 0) -> Experience:

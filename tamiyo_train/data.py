@@ -44,13 +44,32 @@ class Tensors:
     test: Labelled
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """``size`` training samples drawn with replacement, each plain with probability 1/2 + 1/(2V)."""
+        """``size`` training samples drawn with replacement, each plain with probability 1/2 + 1/(2V).
+
+        Indices are drawn on the CPU wherever the samples are, so that a batch is the same on every device.
+        """
         rows = torch.randint(len(self.train_y), (size,), generator=generator)
         if len(self.variants) == 1:
             return self.variants[0, rows], self.train_y[rows]
         drawn = torch.randint(len(self.variants), (size,), generator=generator)
         plain = torch.rand(size, generator=generator) < 0.5
         return self.variants[torch.where(plain, self.still, drawn), rows], self.train_y[rows]
+
+    def to(self, device: torch.device | str) -> Tensors:
+        """The same samples on another device."""
+
+        def moved(split: Labelled) -> Labelled:
+            return Labelled(x=split.x.to(device), y=split.y.to(device))
+
+        return Tensors(
+            variants=self.variants.to(device),
+            still=self.still,
+            train_y=self.train_y.to(device),
+            gate=moved(self.gate),
+            score=moved(self.score),
+            validation=moved(self.validation),
+            test=moved(self.test),
+        )
 
 
 def scaled(x: NDArray[np.float32], spec: InputSpec) -> torch.Tensor:

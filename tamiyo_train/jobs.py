@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from tamiyo_runtime.contracts.errors import UnknownNameError
+from tamiyo_runtime.contracts.errors import IncompatibleError, UnknownNameError
 from tamiyo_runtime.contracts.observation import Heads
 from tamiyo_train.blueprints import OFFERED, Blueprint, blueprints
 from tamiyo_train.config import Episode, TrainConfig
@@ -21,6 +21,7 @@ from tamiyo_train.data import data_of, task_of
 from tamiyo_train.env import GrowthEnv, Outcome
 from tamiyo_train.evaluation import network_result
 from tamiyo_train.hosts import Host, hosts
+from tamiyo_train.hosts.piece import recompute
 from tamiyo_train.policy.actions import Decider
 from tamiyo_train.policy.baselines import KasminaMicro, RandomDecider, Waiting, drawn_settings
 from tamiyo_train.policy.experience import Experience, record
@@ -41,10 +42,16 @@ Tensor = torch.Tensor
 
 
 def new_host(config: TrainConfig, seed: int) -> Host:
-    """A freshly initialised host for the run's task."""
+    """A freshly initialised host for the run's task; raises IncompatibleError when it cannot do as configured."""
     task, build = task_of(config.task), hosts.get(config.host)
     with initialising(derive(seed, "host")):
-        return build(shape=task.input.shape, classes=len(task.classes), width=config.width)
+        host = build(shape=task.input.shape, classes=len(task.classes), width=config.width)
+    if config.checkpointing and recompute(host.trunk) == 0:
+        raise IncompatibleError(
+            f"no piece of host '{config.host}' can recompute its activations",
+            hint="leave checkpointing off, or take a sequence host: conv1d, attention1d",
+        )
+    return host
 
 
 def offered(host: Host) -> tuple[Blueprint, ...]:

@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tamiyo_runtime.contracts.errors import UnknownNameError
+from tamiyo_runtime.contracts.errors import IncompatibleError, UnknownNameError
 from tamiyo_train.config import TrainConfig
+from tamiyo_train.data import data_of
 from tamiyo_train.hosts import hosts
 from tamiyo_train.hosts.piece import recompute
+from tamiyo_train.jobs import new_host
 from tamiyo_train.memory import activation_report, planned_report
-from tamiyo_train.seeding import initialising
+from tamiyo_train.seeding import generator, initialising
 from tamiyo_train.static import committed
 
 
@@ -76,3 +78,16 @@ def test_a_planned_run_is_reported_without_its_data():
     assert report.device == "cpu"
     with pytest.raises(UnknownNameError):
         planned_report(replace(config, host="dsconf"))
+
+
+def test_checkpointing_is_part_of_a_run_and_refused_where_no_piece_can_do_it():
+    config = TrainConfig(task="digits")
+    with pytest.raises(IncompatibleError, match="dsconv"):
+        new_host(replace(config, checkpointing=True), 0)
+
+
+def test_moving_the_data_changes_no_batch():
+    data = data_of("digits")
+    one, other = (part.batch(32, generator(3, "batches")) for part in (data, data.to("cpu")))
+    assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+    assert data.to("meta").validation.x.device.type == "meta"

@@ -131,7 +131,7 @@ class Population:
         source, targets = self.at(lane), list(onto)
         for block in (self.engine.hosts, self.engine.seeds):
             for tensor in (block.params, block.mean, block.square):
-                tensor[targets] = tensor[lane]
+                tensor[targets] = tensor[lane].clone()
         for target, seed in onto.items():
             copy = Lane.new(
                 target,
@@ -207,12 +207,12 @@ class Population:
         slots = tuple(factors.any(0).any(0).nonzero()[:, 0].tolist())
         x, y = split.x.flatten(1).to(where), split.y.to(where)
         logits = self.engine.logits(x, factors[..., None, None].to(where), slots)
-        losses = F.cross_entropy(logits, y.expand(len(self), -1), reduction="none").mean(1)
-        sureness = logits.softmax(1).gather(1, y.expand(len(self), 1, -1))[:, 0]
-        correct = logits.argmax(1) == y
+        losses = F.cross_entropy(logits, y.expand(len(self), -1), reduction="none").mean(1).tolist()
+        sureness = logits.softmax(1).gather(1, y.expand(len(self), 1, -1))[:, 0].cpu()
+        correct = (logits.argmax(1) == y).cpu()
         return [
-            Scores(correct=correct[number].cpu(), sureness=sureness[number].cpu(), loss=float(losses[number]))
-            for number in range(len(self))
+            Scores(correct=right, sureness=sure, loss=loss)
+            for right, sure, loss in zip(correct, sureness, losses, strict=True)
         ]
 
     def layers(self, lane: int) -> list[Layer]:

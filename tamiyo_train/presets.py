@@ -15,11 +15,13 @@ from tamiyo_train.config import COLLECT, FINAL, TrainConfig
 from tamiyo_train.tasks import stages
 
 _COLLECT = replace(COLLECT, steps=320, consolidation_steps=96)
-_FINAL = replace(FINAL, steps=1024, consolidation_steps=512, batch=128)
+_FINAL = replace(FINAL, batch=128)
+_PLAIN_HOSTS = {1: "mlp", 2: "conv1d", 3: "dsconv"}
 
 
-def _vector(task: str, *, host: str, width: int) -> TrainConfig:
-    return TrainConfig(task=task, host=host, width=width, collect=_COLLECT, final=_FINAL)
+def _vector(task: str, *, host: str, width: int, steps: int = 1024) -> TrainConfig:
+    final = replace(_FINAL, steps=steps, consolidation_steps=steps // 2)
+    return TrainConfig(task=task, host=host, width=width, collect=_COLLECT, final=final)
 
 
 _PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
@@ -29,7 +31,7 @@ _PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             TrainConfig(),
             _vector("moons", host="mlp", width=3),
             _vector("complex-moons", host="mlp", width=3),
-            _vector("spirals", host="mlp-skip", width=5),
+            _vector("spirals", host="mlp-skip", width=5, steps=2048),
             _vector("clusters", host="mlp", width=4),
             _vector("spheres", host="mlp-skip", width=6),
             _vector("checkerboard", host="mlp-skip", width=6),
@@ -41,6 +43,11 @@ _PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
 
 
 def preset(task: str) -> TrainConfig:
-    """The configuration to train ``task`` with; raises UnknownNameError when there is no such task."""
-    stages.get(task)
-    return _PRESETS[task]
+    """The configuration to train ``task`` with; raises UnknownNameError when there is no such task.
+
+    A task that others registered gets the plain host of its domain, by the number of axes of a sample.
+    """
+    make = stages.get(task)
+    if task in _PRESETS:
+        return _PRESETS[task]
+    return TrainConfig(task=task, host=_PLAIN_HOSTS[len(make().input.shape)])

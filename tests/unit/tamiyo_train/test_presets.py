@@ -29,6 +29,11 @@ def test_sequences_are_grown_on_a_sequence_host():
     assert preset("mnist1d").host in {"conv1d", "attention1d"}
 
 
+def test_a_task_of_others_gets_the_plain_host_of_its_domain(monkeypatch):
+    monkeypatch.setitem(stages._items, "theirs", stages.get("moons"))
+    assert preset("theirs") == TrainConfig(task="theirs", host="mlp")
+
+
 def test_a_misspelt_task_is_refused_with_the_near_name():
     with pytest.raises(UnknownNameError) as caught:
         preset("spiral")

@@ -27,8 +27,9 @@ class Handover:
 
     ``trunk``: K+1 pieces for K slots, the last the head; ``seeds``: (slot, blueprint, module) in slot order, residual
     inside, blending factor 1, as their blueprint deploys them. All modules are in eval mode and take float32 that is
-    scaled already; ``calibration`` and ``test_inputs`` are raw samples, (N, *input.shape). ``policy_samples``: observations the policy
-    met while growing, and running ones. ``contributions``: accuracy each seed adds, by slot, fraction.
+    scaled already; ``calibration`` and ``test_inputs`` are raw samples, (N, *input.shape). ``policy_samples``:
+    observations the policy met while growing, and running ones. ``contributions``: accuracy each seed adds, by slot,
+    fraction.
     """
 
     name: str

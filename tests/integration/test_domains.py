@@ -1,0 +1,65 @@
+"""Vectors and sequences take the same way as images: trained, exported, run on a device, as accurate as was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Tamiyo
+
+pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
+
+STEPS = {"spirals": 256, "mnist1d": 64}
+INPUTS = {"spirals": [2], "mnist1d": [1, 40]}
+
+
+@pytest.fixture(scope="module", params=sorted(STEPS))
+def trained(request: pytest.FixtureRequest, tamiyo: Tamiyo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run on a task of another domain, grown by the heuristic."""
+    folder: Path = tmp_path_factory.mktemp("domains") / request.param
+    result = tamiyo("train", folder, "--task", request.param, "--growth", "kasmina", "--steps", STEPS[request.param])
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.mark.parametrize("target", ["x86-64", "raspberry-pi-4"])
+def test_a_bundle_is_as_accurate_on_the_device_as_its_manifest_says(
+    tamiyo: Tamiyo, trained: Path, tmp_path: Path, target: str
+) -> None:
+    bundle = tmp_path / f"{target}.tamiyo"
+    made = tamiyo("export", trained, "--target", target, "--out", bundle, "--accuracy-floor", 0, "--smoke")
+    assert made.returncode == 0, made.stderr
+    manifest = json.loads(tamiyo("inspect", bundle, "--json").stdout)["manifest"]
+    assert manifest["task"] == trained.name
+    assert manifest["input"]["shape"] == INPUTS[trained.name]
+    arguments = ("--period-ms", 0, "--latency-ms", 0, "--power-mw", 0, "--broker", "none", "--state-dir", tmp_path)
+    for variant in manifest["variants"]:
+        accuracy = {item["configuration"]: item["accuracy"] for item in variant["runnables"]}
+        result = tamiyo("run", bundle, "--variant", variant["id"], "--no-policy", *arguments, "--json")
+        assert result.returncode == 0, result.stderr
+        data = json.loads(result.stdout)
+        assert data["samples"] == data["inferences"] == data["labelled"]
+        expected = sum(accuracy[name] * count for name, count in data["counts"].items()) / data["samples"]
+        assert data["accuracy"] == pytest.approx(expected)
+
+
+def test_the_policy_of_such_a_run_drives_a_simulated_board(tamiyo: Tamiyo, trained: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "pi.tamiyo"
+    made = tamiyo("export", trained, "--target", "raspberry-pi-4", "--out", bundle, "--accuracy-floor", 0, "--smoke")
+    assert made.returncode == 0, made.stderr
+    arguments = ("--device", "simulated", "--samples", 100, "--broker", "none", "--state-dir", tmp_path, "--json")
+    result = tamiyo("run", bundle, *arguments)
+    assert result.returncode == 0, result.stderr
+    data = json.loads(result.stdout)
+    assert data["inferences"] == 100
+    assert data["policy_failures"] == data["deadline_misses"] == 0
+
+
+def test_a_grown_run_is_well_above_chance_and_records_where_it_came_from(trained: Path) -> None:
+    record = json.loads((trained / "run.json").read_text())
+    chance = 1 / record["classes"]
+    assert record["task"] == trained.name
+    assert record["input_shape"] == INPUTS[trained.name]
+    assert record["results"]["grown"]["test_accuracy"] > 1.2 * chance

@@ -1,4 +1,4 @@
-"""Vectors and sequences take the same way as images: trained, exported, run on a device, as accurate as was measured."""
+"""Vectors and sequences go the way of images: trained, exported, run on a device, as accurate as was measured."""
 
 from __future__ import annotations
 

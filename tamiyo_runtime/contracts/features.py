@@ -307,7 +307,8 @@ SLOT: tuple[Feature, ...] = (
         definition=(
             "of what all else leaves of the budget, the share still unspent with this slot's seed on: "
             "(limit - cost with) / (limit - cost without), the tightest limit; 0 when all else leaves nothing. "
-            "Growing: parameters, MACs, latency, energy, memory; running: the deadline"
+            "Growing: parameters, MACs, latency, energy, memory; running: the deadline. A slot inside a seed shares "
+            "the account of the outermost seed"
         ),
         growing=ALWAYS,
         running=_DEADLINE,

@@ -30,7 +30,8 @@ from tamiyo_train import telemetry
 from tamiyo_train.blueprints import OFFERED, Domain
 from tamiyo_train.config import Episode, Limits, TrainConfig
 from tamiyo_train.evaluation import score, without
-from tamiyo_train.lifecycle import Event
+from tamiyo_train.jobs import environment
+from tamiyo_train.lifecycle import Event, State
 from tamiyo_train.policy.actions import WAIT, Action
 from tamiyo_train.preflight import check
 from tamiyo_train.pricing import GrowthBudget, Priced
@@ -138,6 +139,30 @@ class TestReading:
         features = telemetry.slot_features(env.trainer, reading, 2)
         assert features["relative_params"] > 0
         assert not features.keys() & {"drift", "contribution", "alert", "rollback_need"}
+
+
+def test_a_seed_inside_a_seed_is_read_like_any_other_and_shares_its_account():
+    env = environment(
+        TrainConfig(task="spirals", host="mlp", width=8, profile=None), replace(SHORT, nested_slots=2), seed=0
+    )
+    nested = [blueprint.name for blueprint in env.gardener.blueprints].index("nested")
+    env.act(germinate(1, blueprint=nested))
+    env.network.seed_at(1).alpha = 1.0
+    env.network.lives[1].rewind(State.FOSSILISED)
+    inner, empty = env.network.expose(1)
+    env.act(germinate(inner, blueprint=1))
+    network, gate, alphas = env.network, env.trainer.data.gate, env.network.alphas()
+    seen = telemetry.read(network, env.trainer).slots[inner]
+    raised = [1.0 if other == inner else alpha for other, alpha in enumerate(alphas)]
+    assert seen.present.loss == pytest.approx(score(network, gate, raised).loss, rel=1e-5)
+    assert seen.absent.loss == pytest.approx(score(network, gate).loss, rel=1e-5)
+    assert seen.drift > 0
+    features, around = slot_of(env, inner), slot_of(env, 1)
+    assert (features["nesting"], around["nesting"]) == (pytest.approx(1 / 3), 0.0)
+    assert features["depth"] == around["depth"] == 0.5
+    slots = env.observe().vector[len(GLOBAL_FEATURES) :].reshape(-1, len(SLOT_FEATURES))
+    left = slots[:, SLOT_FEATURES.index("budget_left")]
+    assert left[inner] == left[empty] == left[1] < 1.0
 
 
 class TestSafety:

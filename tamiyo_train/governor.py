@@ -36,12 +36,15 @@ class Panic(StrEnum):
 class Watch:
     """What the governor remembers: the losses of the window, and how many steps on end lay far above it.
 
-    ``partial``: the last step left seeds out, so that its loss could not be judged.
+    ``partial``: the last step left seeds out, so that its loss could not be judged. ``gate``: loss on the gate split of
+    the last state that was found fit to go back to; ``deferred``: the state at the end of the last window was not.
     """
 
     losses: tuple[float, ...] = ()
     above: int = 0
     partial: bool = False
+    gate: float | None = None
+    deferred: bool = False
 
     @property
     def sure(self) -> bool:
@@ -76,7 +79,18 @@ def judge(
         if loss > mean + limits.sigmas * max(deviation, limits.sigma_floor):
             above = watch.above + 1
             return replace(watch, above=above, partial=False), Panic.LOSS_SPIKE if above >= limits.patience else None
-    return Watch(losses=(*watch.losses, loss)[-limits.window :]), None
+    return replace(watch, losses=(*watch.losses, loss)[-limits.window :], above=0, partial=False), None
+
+
+def fit_to_keep(limits: Limits, watch: Watch, *, gate: float) -> bool:
+    """Whether a state is something to go back to; ``gate``: its loss on the gate split.
+
+    A step's loss speaks of the state before its update. What the last update did shows on the gate split: a state far
+    worse there than the last one is not trusted until a window of sound steps has followed it.
+    """
+    if not watch.sure or not math.isfinite(gate):
+        return False
+    return watch.gate is None or watch.deferred or gate <= watch.gate + limits.sigmas * limits.sigma_floor
 
 
 def unsound(trainer: Trainer) -> str | None:

@@ -17,7 +17,7 @@ from tamiyo_train import telemetry
 from tamiyo_train.audit import AuditLog
 from tamiyo_train.evaluation import score
 from tamiyo_train.gardener import Gardener
-from tamiyo_train.governor import Panic, Watch, judge, unsound
+from tamiyo_train.governor import Panic, Watch, fit_to_keep, judge, unsound
 from tamiyo_train.lifecycle import LIVE, State
 from tamiyo_train.snapshot import Snapshot
 from tamiyo_train.trainer import StepResult, Trainer
@@ -56,12 +56,16 @@ class Guard:
     @property
     def unsuspecting(self) -> bool:
         """Whether the next window starts from a snapshot of its own, see `mark`."""
-        return self._watch.sure
+        return fit_to_keep(self.config.limits, self._watch, gate=self._gate_loss())
 
     def mark(self) -> None:
-        """Take a snapshot to go back to, unless the last loss is suspect or unknown: then the one before is kept."""
-        if self.unsuspecting:
+        """Take a snapshot to go back to, unless the network as it stands is suspect: then the one before is kept."""
+        gate = self._gate_loss()
+        if fit_to_keep(self.config.limits, self._watch, gate=gate):
             self._snapshot = Snapshot(self.trainer)
+            self._watch = replace(self._watch, gate=gate, deferred=False)
+        else:
+            self._watch = replace(self._watch, deferred=self._watch.sure)
 
     def train(self, steps: int, *, consolidate: bool = False) -> tuple[float, float] | None:
         """Train under the governor's eyes: mean loss and training accuracy, or None when it was taken back."""
@@ -137,6 +141,9 @@ class Guard:
         step = self.trainer.step_index
         self.audit.append("rollback", step=step, **why, to=snapshot.step, state=snapshot.sha256, slots=states)
         snapshot.restore(self.trainer)
+
+    def _gate_loss(self) -> float:
+        return score(self.network, self.trainer.data.gate).loss
 
     def _judge(self, result: StepResult, within_budget: bool) -> tuple[Panic | None, str]:
         """A step that left seeds out says nothing about spikes, and a newborn's loss only whether it is finite."""

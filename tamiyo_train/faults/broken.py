@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from tamiyo_train.blueprints import Blueprint
-from tamiyo_train.faults.kinds import Outcome, kinds, under_guard
+from tamiyo_train.faults.kinds import Outcome, judged, kinds
 from tamiyo_train.faults.scene import Scene
 from tamiyo_train.lifecycle import State
 from tamiyo_train.snapshot import Snapshot, digest, facts_of
@@ -115,7 +115,7 @@ def broken_blueprint(scene: Scene, rng: np.random.Generator) -> Outcome:
     else:
         name, latent = "is larger than declared", False
         blueprint = replace(_blueprint(scene, lambda place: _Large(place.channels)), layers=lambda place: ())
-    return _latent_trial(scene, rng, blueprint, slot, name) if latent else _birth_trial(scene, blueprint, slot, name)
+    return _latent_trial(scene, blueprint, slot, name) if latent else _birth_trial(scene, blueprint, slot, name)
 
 
 class _Large(BrokenSeed):
@@ -161,7 +161,7 @@ def _birth_trial(scene: Scene, blueprint: Blueprint, slot: int, name: str) -> Ou
     return Outcome(fault=name, steps=steps, whole=whole, metric=after - accuracy, told=told)
 
 
-def _latent_trial(scene: Scene, rng: np.random.Generator, blueprint: Blueprint, slot: int, name: str) -> Outcome:
+def _latent_trial(scene: Scene, blueprint: Blueprint, slot: int, name: str) -> Outcome:
     """The probe cannot see it; the first step of training has to."""
     _germinate(scene, blueprint, slot)
-    return under_guard(scene, rng, name, lambda: None)
+    return judged(scene, name, after=0, strike=lambda: None)

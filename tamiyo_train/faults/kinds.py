@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tamiyo_runtime.contracts.registry import Registry
-from tamiyo_train.faults.scene import WINDOW, Recovery, Scene
-from tamiyo_train.snapshot import digest
+from tamiyo_train.faults.scene import WINDOW, Scene
 
 POINT = 0.001
 """A tenth of a percentage point: how far the metric may be off after a rollback."""
@@ -62,21 +61,21 @@ kinds: Registry[Kind] = Registry("fault kinds")
 
 def under_guard(scene: Scene, rng: np.random.Generator, fault: str, strike: Callable[[], None]) -> Outcome:
     """Let ``strike`` happen at a step drawn from a window of training, and judge what the governor did."""
-    state, accuracy = digest(scene.trainer), scene.accuracy()
-    recovery = scene.train_with(strike, after=int(rng.integers(WINDOW)))
-    return judged(fault, recovery, state=state, accuracy=accuracy, told=_last_panic(scene))
+    return judged(scene, fault, after=int(rng.integers(WINDOW - 1)), strike=strike)
 
 
-def judged(fault: str, recovery: Recovery | None, *, state: str, accuracy: float, told: str) -> Outcome:
-    """Compare what was restored with the state and the accuracy before the fault."""
+def judged(scene: Scene, fault: str, *, after: int, strike: Callable[[], None]) -> Outcome:
+    """The same after a given number of steps: compare what was restored with the states before the fault."""
+    recovery = scene.train_with(strike, after=after)
     if recovery is None:
         return Outcome(fault=fault, steps=None, whole=False, metric=None, told="not detected")
+    whole = recovery.state in scene.sound
     return Outcome(
         fault=fault,
         steps=recovery.steps,
-        whole=recovery.state == state,
-        metric=recovery.accuracy - accuracy,
-        told=told,
+        whole=whole,
+        metric=recovery.accuracy - scene.sound[recovery.state] if whole else None,
+        told=_last_panic(scene),
     )
 
 

@@ -40,13 +40,14 @@ class Scene(GrowthEnv):
     """An episode that can be put back to the moment it was `settle`d in."""
 
     # Outside the instance's dictionary: what is kept of an episode on disk is all that is in there.
-    __slots__ = ("_offered", "_settled", "_steps", "recovery", "seed", "struck_at", "task")
+    __slots__ = ("_offered", "_settled", "_steps", "recovery", "seed", "sound", "struck_at", "task")
 
     def __init__(self, task: str, seed: int) -> None:
         super().__init__(**_parts(task, seed))
         self.task, self.seed = task, seed
         self.struck_at: int | None = None
         self.recovery: Recovery | None = None
+        self.sound: dict[str, float] = {}
         self.on_restored = self._note
 
     def fresh(self) -> GrowthEnv:
@@ -57,6 +58,7 @@ class Scene(GrowthEnv):
         """Make the present moment the one that `rewind` goes back to."""
         self._settled = (Snapshot(self.trainer), self._watch, self.reading, self.trainer.data, self.gardener.budget)
         self._offered = self.gardener.blueprints
+        self.sound = {self._settled[0].sha256: self.accuracy()}
 
     def rewind(self) -> None:
         """Go back to the moment the scene was settled in."""
@@ -67,6 +69,8 @@ class Scene(GrowthEnv):
         self.trainer.on_step = None
         self._barren_panics = 0
         self.struck_at = self.recovery = None
+        self._snapshot = snapshot
+        self.sound = {snapshot.sha256: self.accuracy()}
 
     def accuracy(self) -> float:
         """Of the network as it stands, on the gate split."""
@@ -86,10 +90,9 @@ class Scene(GrowthEnv):
                 strike()
 
         self.trainer.on_step = on_step
-        if after == 0:
-            self.struck_at = first
         self.mark()
         if after == 0:
+            self.struck_at = first
             strike()
         while self.recovery is None and (self.struck_at is None or self.trainer.step_index < self.struck_at + WINDOW):
             if self.train(WINDOW) is not None:
@@ -98,6 +101,12 @@ class Scene(GrowthEnv):
                 self.mark()
         self.trainer.on_step = None
         return self.recovery
+
+    def mark(self) -> None:
+        """Remember how accurate each state is that the governor chose to go back to before the fault."""
+        super().mark()
+        if self.struck_at is None and self._snapshot.step == self.trainer.step_index:
+            self.sound[self._snapshot.sha256] = self.accuracy()
 
     def _roll_back(self, snapshot: Snapshot, **why: str) -> None:
         """Count the steps since the fault before they are taken back."""

@@ -6,6 +6,7 @@ and not for another. Only a toolchain that is not installed is an error.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class FormatVerdict:
     @property
     def holds(self) -> bool:
         """Whether it computes what torch does, to 1e-4 in float and 20 dB in int8."""
-        if self.difference is None:
+        if self.difference is None or not math.isfinite(self.difference):
             return False
         if self.precision is Precision.FLOAT32:
             return self.difference <= FLOAT_TOLERANCE

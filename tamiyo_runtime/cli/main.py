@@ -35,6 +35,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "train": Command("tamiyo_runtime.cli.train_cmd:train", "grow a network on a task, with Tamiyo deciding"),
         "train faults": Command("tamiyo_runtime.cli.faults_cmd:faults", "inject faults, count what is rolled back"),
         "evaluate": Command("tamiyo_runtime.cli.train_cmd:evaluate", "test a grown network beside its baselines"),
+        "blueprints": Command("tamiyo_runtime.cli.blueprints_cmd:blueprints", "list the kinds of seeds and their cost"),
     },
     "Ship": {
         "export": Command("tamiyo_runtime.cli.export_cmd:export", "compile a grown network into a signed bundle"),

@@ -81,7 +81,7 @@ class Blueprint:
     def misfit(self, slot: Slot) -> str | None:
         """Why this blueprint cannot live in a slot; None when it can."""
         if slot.domain not in self.domains:
-            return f"works on {', '.join(sorted(self.domains))}, the slot holds a {slot.domain}"
+            return f"works on {', '.join(sorted(self.domains))}; the domain of the slot is {slot.domain}"
         return self.obstacle(slot)
 
     def check_fits(self, slot: Slot) -> None:

@@ -36,7 +36,7 @@ class FailSafeSeed(nn.Module):
         """The input, moved towards the seed's answer as far as the gate lets it; itself where that is not finite."""
         new = self.seed(x)
         finite = torch.isfinite(new).flatten(1).all(1).reshape(-1, *[1] * (x.dim() - 1))
-        return gated(x, torch.where(finite, new, x), torch.sigmoid(-self.closed), self.width)
+        return torch.where(finite, gated(x, new, torch.sigmoid(-self.closed), self.width), x)
 
     def deployed(self) -> nn.Module:
         """The gate as a constant; the check is left out, see `Blueprint.left_out`."""

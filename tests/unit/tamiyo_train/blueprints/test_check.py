@@ -126,7 +126,7 @@ def test_a_slot_of_the_wrong_domain_is_refused_before_anything_is_built():
     def build():
         raise AssertionError("was built")
 
-    with pytest.raises(IncompatibleError, match="works on image, the slot holds a vector"):
+    with pytest.raises(IncompatibleError, match="works on image; the domain of the slot is vector"):
         check_blueprint(broken(build), vector(8))
 
 

@@ -17,7 +17,7 @@ def check_tensors(data: Tensors) -> None:
         split = getattr(data, name)
         samples[name], labels[name] = split.x, split.y
     for name, x in samples.items():
-        finite = torch.isfinite(x).reshape(len(x), -1).all(1)
+        finite = torch.isfinite(x).flatten(1).all(1)
         if not bool(finite.all()):
             first = int(torch.nonzero(~finite)[0]) % max(1, len(labels[name]))
             raise InputError(

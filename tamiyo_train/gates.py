@@ -35,9 +35,11 @@ def probe_at_birth(module: nn.Module, slot: Slot, blueprint: Blueprint | None = 
             with evaluating(module):
                 y = module(x)
             problem = _outcome(kept, x, y) or _gradients(module, kept)
+            if problem is None and blueprint is not None:
+                problem = _deployed(module, kept, slot, blueprint)
     except Exception as exc:  # noqa: BLE001  (a blueprint of others may raise anything; all of it means unfit)
         return f"it fails on {tuple(kept.shape)}: {type(exc).__name__}: {exc}"
-    return problem or (None if blueprint is None else _deployed(module, kept, slot, blueprint))
+    return problem
 
 
 def ready_to_blend(

@@ -6,7 +6,8 @@ depends on what the steps compute. The loop itself is then tensor code alone, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import torch
@@ -43,6 +44,11 @@ class Plan:
         """A copy of this plan."""
         return Plan(**{field.name: getattr(self, field.name).clone() for field in fields(self)})
 
+    def belongs_to(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory of a plan made on another stream until this one is done with it."""
+        for field in fields(self):
+            getattr(self, field.name).record_stream(stream)
+
     def copy_(self, other: Plan) -> None:
         """Overwrite this plan's tensors in place, as a captured graph needs."""
         for field in fields(self):
@@ -59,7 +65,10 @@ class Outline:
 
 
 class Planner:
-    """Plans windows on ``device`` for lanes of one episode. ``macs``: of the bare host, a sample."""
+    """Plans windows on ``device`` for lanes of one episode. ``macs``: of the bare host, a sample.
+
+    On a CUDA device it has a stream of its own, so that the next window is planned while the last one still trains.
+    """
 
     def __init__(
         self, config: Episode, data: Tensors, *, families: int, macs: int, draws: Draws, device: torch.device
@@ -72,6 +81,7 @@ class Planner:
         self.rates = rate_table(config).to(device)
         dropouts = (config.gate_dropout, config.consolidation_dropout if config.consolidation_steps else 0.0)
         self._drops = max(dropouts) > 0
+        self._stream = torch.cuda.Stream() if device.type == "cuda" else None  # type: ignore[no-untyped-call]  # torch's
 
     def plan(
         self, lanes: Sequence[Lane | None], steps: int, waiting: Mapping[int, Sequence[int]]
@@ -81,6 +91,25 @@ class Planner:
         A lane that is None or at its horizon rests; one that reaches it earlier than the others rests from there on.
         ``waiting``: slots by lane whose blending factor must not rise in this window.
         """
+        with self._aside():
+            plan, outline = self._planned(lanes, steps, waiting)
+        if self._stream is not None:
+            plan.belongs_to(torch.cuda.current_stream())
+        return plan, outline
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Work on the planner's stream; what follows on the caller's waits for it, but not the other way round."""
+        if self._stream is None:
+            yield
+            return
+        with torch.cuda.stream(self._stream):
+            yield
+        torch.cuda.current_stream().wait_stream(self._stream)
+
+    def _planned(
+        self, lanes: Sequence[Lane | None], steps: int, waiting: Mapping[int, Sequence[int]]
+    ) -> tuple[Plan, Outline]:
         start = read_lanes(lanes, self.config, waiting)
         counts = start.own.clamp(0, steps)
         outline = Outline(

@@ -18,6 +18,8 @@ import torch
 from tamiyo_runtime.contracts.errors import IntegrityError, SchemaError
 from tamiyo_runtime.contracts.observation import INTENSITIES, Operation
 from tamiyo_train import tensorfile
+from tamiyo_train.audit_file import NAME as AUDIT
+from tamiyo_train.audit_file import AuditFile
 from tamiyo_train.codec import Tensors, decode, encode
 from tamiyo_train.config import TrainConfig
 from tamiyo_train.env import GrowthEnv, Outcome, WindowReport
@@ -112,7 +114,12 @@ class _Place:
 
 
 def kept_steps(work: Work) -> int:
-    """Training steps that need not be done again; when one of the files is damaged both are dropped and said, and 0."""
+    """Training steps that need not be done again.
+
+    When one of the states is damaged both are dropped, which is said, and nothing is left. A damaged log is dropped as
+    well: what is true of it is in the states or is told again.
+    """
+    work.check_log(AUDIT)
     states = {name: work.sound(name) for name in (SOUND, STATE) if work.path(name).exists()}
     if None in states.values():
         for name in (SOUND, STATE):
@@ -129,12 +136,17 @@ def grow(
     config: TrainConfig, method: str, policy: Mapping[str, torch.Tensor] | None, beside: Beside | None = None
 ) -> Grown:
     """Run the final episode, in which ``method`` makes the decisions; from where it stood, if its place was kept."""
-    with drawing_from(config, "final"):
-        return _grow(config, method, policy, beside or Beside())
+    beside = beside or Beside()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(drawing_from(config, "final"))
+        audit = None if beside.work is None else stack.enter_context(AuditFile(beside.work / AUDIT))
+        env = environment(config, config.final, seed=derive(config.seed, "final"), audit=audit)
+        return _grown(config, env, method, policy, beside)
 
 
-def _grow(config: TrainConfig, method: str, policy: Mapping[str, torch.Tensor] | None, beside: Beside) -> Grown:
-    env = environment(config, config.final, seed=derive(config.seed, "final"))
+def _grown(
+    config: TrainConfig, env: GrowthEnv, method: str, policy: Mapping[str, torch.Tensor] | None, beside: Beside
+) -> Grown:
     network = None if policy is None else rebuilt(policy, env.heads)
     recorder = Recorder(_decider(config, method, env, network))
     place = None if beside.work is None else _Place(beside.work, env, recorder)

@@ -15,6 +15,7 @@ import torch
 
 from tamiyo_runtime.contracts.errors import IncompatibleError, UnknownNameError
 from tamiyo_runtime.contracts.observation import Heads
+from tamiyo_train.audit import AuditLog
 from tamiyo_train.blueprints import OFFERED, Blueprint, blueprints
 from tamiyo_train.config import Episode, TrainConfig
 from tamiyo_train.data import data_of, task_of
@@ -65,8 +66,15 @@ def heads_of(config: TrainConfig) -> Heads:
     return Heads(slots=host.slots, blueprints=len(offered(host)))
 
 
-def environment(config: TrainConfig, episode: Episode, *, seed: int, budget: GrowthBudget | None = None) -> GrowthEnv:
-    """An episode on a fresh host; without a budget the profile's default one."""
+def environment(
+    config: TrainConfig,
+    episode: Episode,
+    *,
+    seed: int,
+    budget: GrowthBudget | None = None,
+    audit: AuditLog | None = None,
+) -> GrowthEnv:
+    """An episode on a fresh host; without a budget the profile's default one, without a log one in memory."""
     host, pricer = new_host(config, seed), Pricer(config.profile)
     return GrowthEnv(
         host=host,
@@ -76,6 +84,7 @@ def environment(config: TrainConfig, episode: Episode, *, seed: int, budget: Gro
         pricer=pricer,
         budget=budget or pricer.default_budget(host.layers),
         seed=seed,
+        audit=audit,
     )
 
 

@@ -1,10 +1,11 @@
 """Unfinished work of a run, in ``RUN/.work``: what each finished job gave, and how far the final growth has come.
 
-    settings.json   what the work is for: resumed with anything else, it is refused
+    settings.json     what the work is for: resumed with anything else, it is refused
     NAME.safetensors  one file a finished job, and the state of the growth; each knows its own hash
-    lock            held by the process at work
+    audit.jsonl       the growth's log so far
+    lock              held by the process at work
 
-Every file is put in place whole. One that is damaged is not used: its job is done again, and that is said.
+Every file but the log is put in place whole. One that is damaged is not used: its job is done again, and that is said.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from tamiyo_runtime.contracts.document import check_schema, parse_json
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SchemaError, UsageError
 from tamiyo_runtime.files import write_atomic_text
 from tamiyo_train import tensorfile
+from tamiyo_train.audit import verify
+from tamiyo_train.audit_file import read_entries
 from tamiyo_train.codec import Tensors, decode, encode
 from tamiyo_train.config import TrainConfig
 
@@ -126,6 +129,16 @@ class Work:
             self._say(f"{exc.message}; done again")
             path.unlink()
             return None
+
+    def check_log(self, name: str) -> None:
+        """Drop an audit log that is damaged, which is said."""
+        path = self.folder / name
+        if path.exists():
+            try:
+                verify(read_entries(path))
+            except IntegrityError as exc:
+                self._say(f"{exc.message}; written again")
+                path.unlink()
 
     def drop(self, name: str) -> None:
         """Forget what is kept under a name."""

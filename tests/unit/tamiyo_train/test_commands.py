@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
 from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.errors import ExitCode
+from tamiyo_train.config import TrainConfig, smoke
+from tamiyo_train.plan import Plan
+from tamiyo_train.work import FOLDER, Work, is_unfinished
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "near"),
-    [(["--task", "digit"], "digits"), (["--growth", "polcy"], "policy"), (["--profile", "coral"], "coral-usb")],
+    [
+        (["--task", "digit"], "digits"),
+        (["--host", "dsconf"], "dsconv"),
+        (["--growth", "polcy"], "policy"),
+        (["--profile", "coral"], "coral-usb"),
+    ],
 )
 def test_a_misspelt_name_gets_the_near_one_and_exit_2(tmp_path, capsys, arguments, near):
     assert main(["train", str(tmp_path / "r"), *arguments]) == ExitCode.USAGE
@@ -60,3 +69,133 @@ def test_a_misspelt_name_gets_the_near_one_and_exit_2(tmp_path, capsys, argument
 def test_a_missing_run_is_one_line_and_a_hint(tmp_path, capsys):
     assert main(["evaluate", str(tmp_path / "none")]) == ExitCode.USAGE
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_the_run_goes_to_a_folder_named_after_its_task(capsys):
+    assert main(["train", "--task", "spirals", "--dry-run", "--json", "--width", "7"]) == ExitCode.OK
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["run"] == "runs/spirals"
+    assert (plan["config"]["task"], plan["config"]["width"]) == ("spirals", 7)
+    assert plan["config"]["host"].startswith("mlp")
+
+
+def test_a_policy_whose_heads_do_not_fit_is_refused_with_both_sizes(folder, tmp_path, capsys):
+    arguments = ["train", str(tmp_path / "r"), "--task", "spirals", "--growth", str(folder)]
+    assert main(arguments) == ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert "4 slots and 5 blueprints" in err
+    assert "host 'mlp" in err.splitlines()[0].split("; ")[1]
+
+
+def test_the_policy_of_a_finished_run_can_decide(folder, tmp_path, capsys):
+    run = tmp_path / "r"
+    assert main(["train", str(run), "--smoke", "--growth", str(folder), "--workers", "1", "--json"]) == ExitCode.OK
+    captured = capsys.readouterr()
+    made = json.loads(captured.out)
+    assert made["growth"] == "policy"
+    assert made["lesson"]["seed"] == 0
+    assert [line.split()[0] for line in captured.err.splitlines()] == ["grow"]  # nothing was collected or taught
+
+
+@pytest.mark.parametrize("growth", ["nowhere/run", "missing.toml"])
+def test_growth_from_a_file_that_is_not_there_is_one_line_and_a_hint(tmp_path, capsys, growth):
+    assert main(["train", str(tmp_path / "r"), "--growth", growth]) == ExitCode.USAGE
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.fixture
+def unfinished(tmp_path):
+    """A folder with work begun on a smoke run with seed 3."""
+    config = smoke(TrainConfig(seed=3, growth="none", workers=1))
+    plan = Plan(folder=tmp_path / "r", config=config, source=None, policy_from=None)
+    work = Work(plan.folder)
+    work.begin(plan.settings())
+    work.release()
+    return plan.folder
+
+
+def test_unfinished_work_is_neither_taken_up_nor_lost_unasked(unfinished, capsys):
+    assert main(["train", str(unfinished), "--smoke"]) == ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert "begun and not finished" in err
+    assert "--resume" in err.splitlines()[-1]
+    assert "--overwrite" in err.splitlines()[-1]
+    assert is_unfinished(unfinished)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["--seed", "4"], "seed = 3, not 4"),
+        (["--task", "spirals"], "task = digits, not spirals"),
+        (["--growth", "random"], "growth = none, not random"),
+        (["--profile", "none"], "profile = raspberry-pi-4, not none"),
+    ],
+)
+def test_a_resumed_run_with_another_configuration_is_refused(unfinished, capsys, arguments, name):
+    assert main(["train", str(unfinished), "--resume", *arguments]) == ExitCode.USAGE
+    assert name in capsys.readouterr().err
+    assert is_unfinished(unfinished)
+
+
+def test_resuming_needs_something_to_resume(folder, tmp_path, capsys):
+    assert main(["train", str(tmp_path / "r"), "--resume"]) == ExitCode.USAGE
+    assert "no unfinished work" in capsys.readouterr().err
+    assert main(["train", str(folder), "--resume"]) == ExitCode.USAGE
+    assert "is finished" in capsys.readouterr().err
+    assert main(["train", str(folder), "--resume", "--overwrite"]) == ExitCode.USAGE
+
+
+def test_damaged_work_is_done_again_and_said(unfinished, folder, capsys):
+    (unfinished / FOLDER / "policy.safetensors").write_bytes(b"not what it was")
+    assert main(["train", str(unfinished), "--resume", "--workers", "1", "--json"]) == ExitCode.OK
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["seed"] == 3
+    assert "policy.safetensors is damaged" in captured.err
+    assert sorted(path.name.split("-")[0] for path in unfinished.iterdir()) == ["network", "policy", "run.json"]
+
+
+SCHEDULE = """
+[[decision]]
+window = 0
+operation = "germinate"
+slot = 3
+blueprint = "bottleneck"
+intensity = 2.0
+"""
+
+
+def test_event_files_hold_the_values_of_the_record(tmp_path, capsys):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    schedule, run = tmp_path / "one.toml", tmp_path / "r"
+    schedule.write_text(SCHEDULE)
+    arguments = ["train", str(run), "--smoke", "--growth", str(schedule), "--workers", "1", "--tensorboard", "--json"]
+    assert main(arguments) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["growth"] == "schedule"
+    record = json.loads((run / "run.json").read_text())["record"]
+    events = EventAccumulator(str(run / "events")).Reload()
+
+    def series(tag):
+        return [(event.step, event.value) for event in events.Scalars(tag)]
+
+    for tag, field in [("accuracy", "accuracy"), ("loss", "loss"), ("parameters", "params"), ("drift", "drift")]:
+        found = series(f"growth/{tag}")
+        assert [step for step, _ in found] == [window["step"] for window in record["history"]]
+        assert [value for _, value in found] == pytest.approx([window[field] for window in record["history"]])
+    rates = [value for _, value in series("growth/learning_rate")]
+    assert rates == pytest.approx([window["learning_rate"] for window in record["history"]])
+    alphas = [value for _, value in series("alpha/slot_3")]
+    assert alphas == pytest.approx([window["alphas"][3] for window in record["history"]])
+    [(_, accuracy)] = series("result/grown/test_accuracy")
+    assert accuracy == pytest.approx(record["results"]["grown"]["test_accuracy"])
+    [text] = events.Tensors("decision/text_summary")
+    assert text.tensor_proto.string_val[0].decode() == "germinate slot 3 bottleneck 2.0"
+
+
+def test_a_missing_tensorboard_is_named_before_any_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+    assert main(["train", str(tmp_path / "r"), "--tensorboard"]) == ExitCode.MISSING
+    assert "pip install 'tamiyo-edge[tensorboard]'" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()

@@ -16,11 +16,12 @@ from tamiyo_train import jobs
 from tamiyo_train.audit import Entry, verify
 from tamiyo_train.checkpoint import load_run, save_run
 from tamiyo_train.config import Episode, Teaching, TrainConfig, adapted, plain, smoke
-from tamiyo_train.data import scaled
+from tamiyo_train.data import scaled, task_of
 from tamiyo_train.evaluation import evaluate
 from tamiyo_train.experiment import train
 from tamiyo_train.handover import pieces
 from tamiyo_train.policy.baselines import KasminaMicro, KasminaSettings
+from tamiyo_train.preflight import check_data
 
 SMALL = replace(
     smoke(TrainConfig(seed=3, profile="raspberry-pi-4", workers=1)),
@@ -180,6 +181,42 @@ def test_a_policy_can_be_taken_from_another_run(run):
     again = train(replace(SMALL, growth="policy", evaluation_episodes=0), policy_from=run)
     assert all(torch.equal(run.policy[name], again.policy[name]) for name in run.policy)
     assert again.record.lesson["seed"] == run.record.seed
+
+
+def test_progress_is_counted_in_steps_of_every_phase():
+    seen: dict[str, list[tuple[int, int]]] = {}
+    config = replace(SMALL, growth="policy")
+    train(config, on_progress=lambda phase, done, total, _: seen.setdefault(phase, []).append((done, total)))
+    assert list(seen) == ["collect", "teach", "grow"]
+    steps = {
+        "collect": config.episodes * config.collect.total_steps,
+        "teach": config.teaching.steps,
+        "grow": 3 * config.final.total_steps + config.evaluation_episodes * config.collect.total_steps,
+    }
+    for phase, total in steps.items():
+        dones = [done for done, _ in seen[phase]]
+        assert {whole for _, whole in seen[phase]} == {total}
+        assert dones == sorted(dones)
+        assert dones[-1] == total
+        assert len(set(dones)) > 3, f"{phase} tells nothing on the way"
+
+
+def spoilt(**change):
+    task = task_of("digits")
+    return replace(task, gate=replace(task.gate, **change))
+
+
+@pytest.mark.parametrize(
+    ("task", "problem"),
+    [
+        (spoilt(x=np.where(np.arange(64).reshape(1, 8, 8) == 9, np.nan, task_of("digits").gate.x)), "NaN"),
+        (spoilt(y=np.where(task_of("digits").gate.y == 4, 5, task_of("digits").gate.y)), "no sample of class 4"),
+    ],
+)
+def test_unfit_data_of_any_task_is_refused_with_the_split_named(task, problem):
+    with pytest.raises(InputError, match=problem) as caught:
+        check_data(task)
+    assert "task 'digits', split 'gate'" in caught.value.message
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ class Occupant:
     alpha: float = 0.0
     blend_position: float = 0.0
     updates: int = 0
+    evidence: tuple[torch.Tensor, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -46,7 +46,7 @@ class Population:
     ``families``: kinds of seeds the slots are padded for, by name; ``inner``: K_max, inner units a seed may have, by
     default the host's width. Weights, moments and data lie on ``device``; ``tf32`` allows TF32 products on CUDA.
     ``draws``: where batches come from; only a stream gives a lane those of an ordinary trainer. Computes in the
-    precision of ``data``. Raises IncompatibleError for hosts that are no perceptrons.
+    precision of ``data``. Raises IncompatibleError for hosts that are no perceptrons and for learned gates.
     """
 
     def __init__(
@@ -63,6 +63,11 @@ class Population:
         draws: Draws = Draws.STREAM,
         audit: Audit = _unheard,
     ) -> None:
+        if config.blending != "ramp":
+            raise IncompatibleError(
+                f"blending by a learned {config.blending} cannot be trained in a population",
+                hint="populations blend along a ramp; others go through Trainer",
+            )
         require(lanes > 0, "lanes", f"must be above 0, got {lanes}")
         for name in families:
             require(name in FAMILIES, "families", f"must be of {', '.join(FAMILIES)}, got '{name}'")
@@ -245,6 +250,7 @@ class Population:
                     born_step=occupant.born_step,
                     alpha=occupant.alpha,
                     blend_position=occupant.blend_position,
+                    evidence=occupant.evidence,
                 ),
             )
         return network
@@ -280,6 +286,7 @@ class Population:
             born_step=seed.born_step,
             alpha=seed.alpha,
             blend_position=seed.blend_position,
+            evidence=seed.evidence,
         )
 
     def _clear(self, lane: int, slot: int) -> None:

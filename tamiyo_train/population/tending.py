@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tamiyo_train.blueprints import Blueprint
-from tamiyo_train.evaluation import Scores, paired_gain, without
+from tamiyo_train.evaluation import Scores, without
 from tamiyo_train.footprint import Footprint
+from tamiyo_train.gates import proven_gain
 from tamiyo_train.lifecycle import Event, State
 from tamiyo_train.population.population import Population
 from tamiyo_train.pricing import GrowthBudget, params_price
+from tamiyo_train.worth import evidence_of
 
 _LIVE = (State.TRAINING, State.BLENDING, State.SHADOWING, State.PROBATIONARY)
 
@@ -99,8 +101,11 @@ class Tending:
                     population.fire(lane, slot, Event.ADVANCE, f"loss {before:.4f} without, {after:.4f} with it")
 
     def _fossilise(self, lane: int, slot: int, present: Scores, absent: Scores) -> None:
-        config = self.population.config
-        gain, low = paired_gain(present, absent, confidence=config.confidence)
+        config, seed = self.population.config, self.population.at(lane).seed_at(slot)
+        seed.evidence = (*seed.evidence, evidence_of(present, absent))[-config.evaluations :]
+        if len(seed.evidence) < config.evaluations:
+            return
+        gain, low = proven_gain(seed.evidence, confidence=config.confidence)
         price = self.price(lane, slot)
         if low > price:
             reason = f"gain {gain:.4f}, lower bound {low:.4f}, price {price:.4f}"

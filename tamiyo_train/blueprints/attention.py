@@ -57,15 +57,24 @@ class Attention(nn.Module):
         if self.mask is not None:
             scores = scores + self.mask
         taken = torch.bmm(torch.softmax(scores, -1), self._split(self.value(asked)))
-        joined = taken.reshape(-1, self.heads, *taken.shape[1:]).transpose(1, 2).contiguous().reshape(asking.shape)
-        answer: torch.Tensor = self.out(joined)
+        answer: torch.Tensor = self.out(self._joined(taken))
         return answer
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         """(B, T, d) -> (B * heads, T, d / heads)."""
+        if self.heads == 1:  # regrouping by 1 confuses the tool that slims ONNX files
+            return x
         batch, time, channels = x.shape
         apart = x.reshape(batch, time, self.heads, channels // self.heads).transpose(1, 2).contiguous()
         return apart.reshape(batch * self.heads, time, channels // self.heads)
+
+    def _joined(self, x: torch.Tensor) -> torch.Tensor:
+        """(B * heads, T, d / heads) -> (B, T, d)."""
+        if self.heads == 1:
+            return x
+        products, time, width = x.shape
+        together = x.reshape(products // self.heads, self.heads, time, width).transpose(1, 2).contiguous()
+        return together.reshape(products // self.heads, time, self.heads * width)
 
 
 class SelfAttentionSeed(nn.Module):

@@ -1,7 +1,7 @@
 """Stage 0: two interleaved spirals in the plane, 2.5 turns, with a little noise. Two classes of equal size.
 
-Neighbouring arms are 0.2 apart, ten times the noise; only at the centre do they meet. Reference: a multi-layer
-perceptron of 186 parameters stays below 80 %, one of 626 solves it (our measurement).
+Neighbouring arms are 0.2 apart, ten times the noise; only at the centre do they meet. Reference, our measurement with
+the preset's 1,536 training steps: three hidden layers of 4 units stay below 80 %, of 16 units reach 97 %.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def test_the_policy_of_such_a_run_drives_a_simulated_board(tamiyo: Tamiyo, train
 
 
 def test_a_grown_run_is_well_above_chance_and_records_where_it_came_from(trained: Path) -> None:
-    record = json.loads((trained / "run.json").read_text())
+    record = json.loads((trained / "run.json").read_text())["record"]
     chance = 1 / record["classes"]
     assert record["task"] == trained.name
     assert record["input_shape"] == INPUTS[trained.name]

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from tamiyo_train.config import COLLECT, FINAL, TrainConfig
+from tamiyo_train.config import COLLECT, FINAL, Limits, TrainConfig
 from tamiyo_train.tasks import stages
 
-_COLLECT = replace(COLLECT, steps=320, consolidation_steps=96)
-_FINAL = replace(FINAL, steps=1024, consolidation_steps=512, batch=128)
+_LIMITS = Limits(drift_hold=1.5, drift_critical=1.9)
+"""A handful of ReLU units turn far when a seed adds what they lacked: at the limits for images blending would stop."""
+_COLLECT = replace(COLLECT, steps=320, consolidation_steps=96, limits=_LIMITS)
+_FINAL = replace(FINAL, steps=1024, consolidation_steps=512, batch=128, limits=_LIMITS)
 _PLAIN_HOSTS = {1: "mlp", 2: "conv1d", 3: "dsconv"}
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from tamiyo_train.blueprints.base import Blueprint, Linear, add, changed, mix, zeroed
 from tamiyo_train.blueprints.bottleneck import BottleneckSeed, bottleneck_layers
+from tamiyo_train.seeding import initialising
 from tamiyo_train.slots import Domain, Slot
 
 ACTIVATION_BITS = 8
@@ -87,7 +88,8 @@ class QuantAdapterSeed(nn.Module):
 
     def deployed(self) -> nn.Module:
         """A bottleneck with the weights on their grid."""
-        made = BottleneckSeed(self.slot, self.inner)
+        with initialising(0):  # overwritten below; torch's generator stays where it is
+            made = BottleneckSeed(self.slot, self.inner)
         with torch.no_grad():
             for ours, theirs in ((self.down, made.down), (self.up, made.up)):
                 theirs.load_state_dict({**ours.state_dict(), "weight": on_grid(ours.weight, self.bits)})

@@ -13,6 +13,7 @@ from torch import nn
 
 from tamiyo_train.blueprints.base import Blueprint, add, changed, mix, zeroed
 from tamiyo_train.blueprints.bottleneck import BottleneckSeed, bottleneck_layers
+from tamiyo_train.seeding import initialising
 from tamiyo_train.slots import Domain, Slot
 
 SHARE = 0.25
@@ -41,7 +42,8 @@ class SparseActivationSeed(nn.Module):
 
     def deployed(self) -> nn.Module:
         """The same with the running threshold in the bias."""
-        made = BottleneckSeed(self.slot, self.inner)
+        with initialising(0):  # overwritten below; torch's generator stays where it is
+            made = BottleneckSeed(self.slot, self.inner)
         with torch.no_grad():
             made.down.load_state_dict(self.widen.state_dict())
             made.up.load_state_dict(self.project.state_dict())

@@ -236,3 +236,11 @@ def test_published_formulas_for_parameters(name, d, params):
 
     (entry,) = entries([name], channels=d)
     assert entry.cost.params == params
+
+
+@pytest.mark.parametrize("name", ["sparse-activation", "quant-adapter", "fail-safe-bottleneck", "nested"])
+def test_deployment_leaves_torchs_generator_alone(name):
+    module = trained(name, vector(8))
+    before = torch.get_rng_state()
+    deployed(module)
+    assert torch.equal(torch.get_rng_state(), before)

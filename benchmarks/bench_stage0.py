@@ -48,7 +48,7 @@ from tamiyo_train.slots import vector
 GOAL = 0.99
 NEEDED = 19
 REPORTED = tuple(range(20))
-TUNING = tuple(range(1000, 1060))
+TUNING = tuple(range(1000, 1020))
 RATES = (0.007, 0.01, 0.014, 0.02)
 EPISODE = Episode(
     steps=4000,
@@ -85,7 +85,7 @@ class Recipe:
 
 
 def recipe(width: int, *names: str, steps: Sequence[int] = (50, 200, 400), rate: float = 2.0) -> Recipe:
-    """A recipe on mlp-skip that fills slot k with the k-th blueprint at the k-th step; '' leaves a slot empty, as do missing names."""
+    """A recipe on mlp-skip: slot k gets the k-th blueprint at the k-th step; one without a name stays empty."""
     plantings = tuple((step, slot, name) for slot, (name, step) in enumerate(zip(names, steps, strict=False)) if name)
     return Recipe(host="mlp-skip", width=width, plantings=plantings, rate=rate)
 
@@ -105,14 +105,15 @@ CANDIDATES = (
     recipe(8, "glu", "glu", "squeeze-excite"),
     recipe(8, "bottleneck", "bottleneck", "bottleneck", rate=1.0),
 )
-CHOSEN = recipe(8, "glu", "glu", "glu")
+CHOSEN = recipe(8, "glu", "glu")
+"""Of the smallest candidates that solve all tuning seeds with .4 points to spare, the one of the best mean accuracy."""
 STATIC = (
-    *((width, 2) for width in (20, 24, 28, 32)),
-    *((width, 3) for width in (10, 12, 14, 15, 16, 17, 18, 19, 20, 22, 24)),
-    *((width, 4) for width in (10, 12, 13, 14, 15, 16, 18)),
-    *((width, 5) for width in (10, 12, 14)),
+    *((width, 2) for width in (20, 24, 28)),
+    *((width, 3) for width in (10, 12, 14, 16, 17, 18, 19, 20, 22, 24)),
+    *((width, 4) for width in (10, 12, 13, 14, 15, 16)),
+    *((width, 5) for width in (10, 12)),
 )
-"""Widths and depths of the perceptrons."""
+"""Widths and depths of the perceptrons, tried by size until one succeeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +264,7 @@ def tune(device: str) -> None:
 
 
 def table(device: str) -> None:
-    """The bare host, growth and every static perceptron on the reported seeds."""
+    """The bare host, growth and static perceptrons by size on the reported seeds."""
     print(HEADER)
     rows = []
     for contender in (recipe(CHOSEN.width), CHOSEN):
@@ -274,6 +275,8 @@ def table(device: str) -> None:
     for shape in sorted(STATIC, key=lambda shape: perceptron(*shape).footprint().params):
         static.append(reported_static(shape, device))
         print(static[-1].line(), flush=True)
+        if static[-1].solved >= NEEDED:
+            break  # larger ones decide nothing
     smallest = next((row for row in static if row.solved >= NEEDED), None)
     grown = rows[1]
     if smallest is None:

@@ -49,7 +49,7 @@ def restarted(scene: Scene, vault: Vault, fault: str, accuracies: Mapping[str, f
         steps=0 if len(restored.refused) == refusals else None,
         whole=whole,
         metric=accuracy - accuracies[found] if whole else None,
-        told=restored.refused[0] if restored.refused else f"generation {restored.generation}",
+        told=restored.refused[0].partition(": ")[2] if restored.refused else f"generation {restored.generation}",
     )
 
 

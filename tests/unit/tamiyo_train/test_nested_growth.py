@@ -182,3 +182,18 @@ def test_the_cost_of_a_network_counts_what_grows_inside_its_seeds(env):
     inner = Footprint.of(env.network.layers_at(4, blueprints.get("bottleneck"))).params
     assert Footprint.of(layer for piece in env.network.graphs() for layer in piece).params == alone + inner
     assert len(env.network.graphs()) == 6  # still one piece a seed of the host
+
+
+def test_a_seed_is_exported_with_what_grew_inside_it(env):
+    fossilised(env, 2)
+    fossilised(env, 4, "bottleneck")
+    score(env.network, env.trainer.data.gate)
+    module = env.network.seed_at(2).module.eval()
+    exported = blueprints.get("nested").deploy(module)
+    x = torch.randn(8, *env.network.host.places[2].shape)
+    with torch.no_grad():
+        assert torch.allclose(exported(x), module(x), atol=1e-6)
+        module.set_alpha(0, 0.0)
+        assert not torch.allclose(exported(x), module(x), atol=1e-3)
+    params = sum(param.numel() for param in exported.parameters())
+    assert params == Footprint.of(env.network.graphs()[3]).params

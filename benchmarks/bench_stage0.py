@@ -47,8 +47,10 @@ from tamiyo_train.slots import vector
 
 GOAL = 0.99
 NEEDED = 19
-REPORTED = tuple(range(20))
-TUNING = tuple(range(1000, 1020))
+REPORTED = tuple(range(3000, 3020))
+TUNING = tuple(range(1000, 1060))
+RATE_TUNING = TUNING[:20]
+"""Seeds a learning rate is chosen on, for everything in the table."""
 RATES = (0.007, 0.01, 0.014, 0.02)
 EPISODE = Episode(
     steps=4000,
@@ -105,8 +107,8 @@ CANDIDATES = (
     recipe(8, "glu", "glu", "squeeze-excite"),
     recipe(8, "bottleneck", "bottleneck", "bottleneck", rate=1.0),
 )
-CHOSEN = recipe(8, "glu", "glu")
-"""Of the smallest candidates that solve all tuning seeds with .4 points to spare, the one of the best mean accuracy."""
+CHOSEN = recipe(9, "", "glu", "glu")
+"""The smallest that solves 59 of the 60 tuning seeds, without a seed culled."""
 STATIC = (
     *((width, 2) for width in (20, 24, 28)),
     *((width, 3) for width in (10, 12, 14, 16, 17, 18, 19, 20, 22, 24)),
@@ -251,7 +253,7 @@ def best(rows: Sequence[Row]) -> Row:
 
 def reported_static(shape: tuple[int, int], device: str) -> Row:
     """A perceptron on the reported seeds, at the rate that is best on the tuning seeds."""
-    rate = best(static_rows(shape, RATES, TUNING, device)).learning_rate
+    rate = best(static_rows(shape, RATES, RATE_TUNING, device)).learning_rate
     return static_rows(shape, [rate], REPORTED, device)[0]
 
 
@@ -268,7 +270,7 @@ def table(device: str) -> None:
     print(HEADER)
     rows = []
     for contender in (recipe(CHOSEN.width), CHOSEN):
-        rate = best(grown_rows(contender, RATES, TUNING, device)).learning_rate
+        rate = best(grown_rows(contender, RATES, RATE_TUNING, device)).learning_rate
         rows.append(grown_rows(contender, [rate], REPORTED, device)[0])
         print(rows[-1].line(), rows[-1].states, flush=True)
     static = []

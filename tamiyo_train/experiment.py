@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from tamiyo_runtime.contracts.observation import observation_size
 from tamiyo_train.config import TrainConfig, plain
 from tamiyo_train.data import task_of
 from tamiyo_train.growing import Beside, Grown, grow, kept_steps
@@ -28,7 +29,7 @@ from tamiyo_train.policy.imitation import teach
 from tamiyo_train.pool import Counter, Crew, workers
 from tamiyo_train.preflight import check
 from tamiyo_train.progress import OnProgress, Phase, silent
-from tamiyo_train.run import SCHEMA, MethodSummary, NetworkResult, Run, RunRecord
+from tamiyo_train.run import SCHEMA, MethodSummary, NetworkResult, Run, RunRecord, inner_topology_of
 from tamiyo_train.seeding import derive
 from tamiyo_train.work import Work, do_and_keep, keep
 
@@ -122,7 +123,7 @@ class _Doing:
         counter = phase.counter(steps, done=0 if self.work is None else kept_steps(self.work))
         beside = Beside(counter=counter, work=None if self.work is None else self.work.folder, events=events)
         growing = self._task(phase, counter, "grown", Grown, grow, config, config.growth, policy, beside)
-        bare = self._static(phase, "ungrown", {})
+        bare = self._static(phase, "ungrown", {}, {})
         twin_counter = phase.counter(steps)
         played = [
             self._episode(phase, f"evaluation-{index}", "policy", index, policy)
@@ -133,7 +134,8 @@ class _Doing:
         grown = crew.result(started)
         phase.remark(f"grown: {grown.result.test_accuracy:.1%} on the test set")
         topology = {seed.slot: seed.blueprint for seed in grown.seeds}
-        twin = self._static(phase, "twin", topology, counter=twin_counter)()
+        inner = inner_topology_of(grown.inner_seeds)
+        twin = self._static(phase, "twin", topology, inner, counter=twin_counter)()
         episodes = [play() for play in played]
         results = {"grown": grown.result, "ungrown": crew.result(ungrown)}
         phase.remark(f"ungrown: {results['ungrown'].test_accuracy:.1%}")
@@ -144,10 +146,15 @@ class _Doing:
         return grown, results, evaluated
 
     def _static(
-        self, phase: Phase, name: str, topology: Mapping[int, str], counter: Counter | None = None
+        self,
+        phase: Phase,
+        name: str,
+        topology: Mapping[int, str],
+        inner: Mapping[str, str],
+        counter: Counter | None = None,
     ) -> Callable[[], Future[NetworkResult]]:
         counter = counter or phase.counter(self.config.final.total_steps)
-        return self._task(phase, counter, name, NetworkResult, static, self.config, topology, counter)
+        return self._task(phase, counter, name, NetworkResult, static, self.config, topology, inner, counter)
 
     def _episode(
         self, phase: Phase, name: str, method: str, index: int, policy: Mapping[str, torch.Tensor] | None
@@ -200,7 +207,9 @@ def _run(
     episodes: Sequence[EpisodeResult],
 ) -> Run:
     task, host = task_of(config.task), new_host(config, 0)
-    seen = np.concatenate([final.experience.observation, *(e.experience.observation for e in episodes)])[:_SAMPLES]
+    width = observation_size(host.slots)  # slots inside seeds come last, and are not the policy's
+    met = [final.experience, *(episode.experience for episode in episodes)]
+    seen = np.concatenate([each.observation[:, :width] for each in met])[:_SAMPLES]
     record = RunRecord(
         schema=SCHEMA,
         task=config.task,
@@ -224,6 +233,7 @@ def _run(
         versions=versions(),
         policy_samples_seed=derive(config.seed, "samples") % 2**32,
         profile=config.profile,
+        inner_seeds=final.inner_seeds,
     )
     return Run(record=record, network=final.network, policy=taught.policy, observations=torch.from_numpy(seen))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from tamiyo_train.env import GrowthEnv, Outcome, WindowReport
 from tamiyo_train.evaluation import configurations, network_result, paired_accuracy_gain, score, without
 from tamiyo_train.events import EventLog
 from tamiyo_train.footprint import Footprint
-from tamiyo_train.jobs import SCHEDULE, decider, drawing_from, environment, rebuilt
+from tamiyo_train.jobs import POLICY, SCHEDULE, decider, drawing_from, environment, rebuilt
 from tamiyo_train.policy.actions import Action, Decider, Observation
 from tamiyo_train.policy.experience import Experience, Recorder
 from tamiyo_train.policy.network import PolicyNetwork
@@ -46,10 +46,14 @@ _Seen = tuple[tuple[Observation, Action], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grown:
-    """The final episode: the committed network, its record, and what the decider saw."""
+    """The final episode: the committed network, its record, and what the decider saw.
+
+    ``seeds``: in the slots of the host; ``inner_seeds``: inside others, each after the one around it.
+    """
 
     network: dict[str, torch.Tensor]
     seeds: tuple[SeedRecord, ...]
+    inner_seeds: tuple[SeedRecord, ...]
     history: tuple[WindowRecord, ...]
     audit: tuple[dict[str, object], ...]
     configurations: tuple[ConfigurationRecord, ...]
@@ -147,7 +151,7 @@ def grow(
 def _grown(
     config: TrainConfig, env: GrowthEnv, method: str, policy: Mapping[str, torch.Tensor] | None, beside: Beside
 ) -> Grown:
-    network = None if policy is None else rebuilt(policy, env.heads)
+    network = rebuilt(policy, env.heads) if method == POLICY and policy is not None else None
     recorder = Recorder(_decider(config, method, env, network))
     place = None if beside.work is None else _Place(beside.work, env, recorder)
     if place is not None:
@@ -156,7 +160,8 @@ def _grown(
     outcome = _played(env, recorder, place, beside)
     return Grown(
         network={name: tensor.detach().clone() for name, tensor in env.network.state_dict().items()},
-        seeds=tuple(_seed_record(env, slot) for slot in outcome.fossilised),
+        seeds=tuple(_seed_record(env, slot) for slot in outcome.fossilised if slot < env.network.host.slots),
+        inner_seeds=_inner_seeds(env, outcome),
         history=history_of(env),
         audit=tuple(asdict(entry) for entry in env.audit.entries),
         configurations=configurations(env.network, env.trainer.data),
@@ -201,13 +206,21 @@ def history_of(env: GrowthEnv) -> tuple[WindowRecord, ...]:
     return tuple(_window_record(window, names) for window in env.windows)
 
 
+def _inner_seeds(env: GrowthEnv, outcome: Outcome) -> tuple[SeedRecord, ...]:
+    """By depth and path: a number says nothing of the order, for numbers are given anew."""
+    slots = [slot for slot in outcome.fossilised if slot >= env.network.host.slots]
+    paths = {slot: env.network.lives[slot].path for slot in slots}
+    slots.sort(key=lambda slot: (paths[slot].count("."), paths[slot]))
+    return tuple(replace(_seed_record(env, slot), path=paths[slot]) for slot in slots)
+
+
 def _seed_record(env: GrowthEnv, slot: int) -> SeedRecord:
     network, split = env.network, env.trainer.data.validation
     seed, alphas = network.seed_at(slot), network.alphas()
     gain, low = paired_accuracy_gain(
         score(network, split), score(network, split, without(alphas, slot)), confidence=env.config.confidence
     )
-    own = Footprint.of(seed.blueprint.layers(network.host.places[slot]))
+    own = Footprint.of(network.layers_at(slot, seed.blueprint))
     return SeedRecord(
         slot=slot,
         blueprint=seed.blueprint.name,

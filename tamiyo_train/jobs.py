@@ -36,7 +36,8 @@ from tamiyo_train.static import train_static
 
 HOSTS = 2
 """Hosts that the collected episodes grow in turn."""
-GROWTH = ("policy", "kasmina", "random", "none")
+POLICY = "policy"
+GROWTH = (POLICY, "kasmina", "random", "none")
 """Who can decide, by name; a schedule decides when the configuration holds one."""
 SCHEDULE = "schedule"
 Tensor = torch.Tensor
@@ -61,7 +62,7 @@ def offered(host: Host) -> tuple[Blueprint, ...]:
 
 
 def heads_of(config: TrainConfig) -> Heads:
-    """The policy's head layout for the run's host."""
+    """The policy's head layout for the run's host: over the slots of the host, as it will run on a device."""
     host = new_host(config, 0)
     return Heads(slots=host.slots, blueprints=len(offered(host)))
 
@@ -109,7 +110,7 @@ def drawn_budget(pricer: Pricer, host: Host, rng: np.random.Generator) -> Growth
 
 def decider(method: str, *, seed: int, heads: Heads, policy: PolicyNetwork | None = None) -> Decider:
     """The decider of that name; raises UnknownNameError."""
-    if method == "policy" and policy is not None:
+    if method == POLICY and policy is not None:
         return Learned(policy)
     makers: Mapping[str, Decider] = {
         "kasmina": KasminaMicro(),
@@ -165,10 +166,15 @@ def rebuilt(state: Mapping[str, Tensor], heads: Heads) -> PolicyNetwork:
     return network.eval()
 
 
-def static(config: TrainConfig, topology: Mapping[int, str], counter: Counter | None = None) -> NetworkResult:
-    """Train a fixed topology from the same start, by the same steps."""
+def static(
+    config: TrainConfig,
+    topology: Mapping[int, str],
+    inner: Mapping[str, str] | None = None,
+    counter: Counter | None = None,
+) -> NetworkResult:
+    """Train a fixed topology from the same start, by the same steps; ``inner``: seeds inside seeds, by path."""
     seed = derive(config.seed, "final")
     host, data = new_host(config, seed), data_of(config.task)
     with drawing_from(config, "static"):
-        trainer = train_static(host, topology, data, config.final, seed=seed, on_step=counter)
+        trainer = train_static(host, topology, data, config.final, inner=inner or {}, seed=seed, on_step=counter)
     return network_result(trainer.network, trainer.data, trainer.training_macs, config.final.total_steps)

@@ -39,6 +39,7 @@ class Wishes:
     episodes: int | None = None
     steps: int | None = None
     profile: str | None = None
+    nested: int | None = None
     smoke: bool = False
 
 
@@ -112,6 +113,7 @@ def planned(folder: Path | None, wishes: Wishes, *, workers: int, overwrite: boo
         episodes=wishes.episodes,
         steps=wishes.steps,
         profile=wishes.profile,
+        nested=wishes.nested,
     )
     config, given = _decided(replace(config, workers=workers), wishes.growth)
     chosen = given or (Path(source) if source is not None and wishes.growth is None else None)

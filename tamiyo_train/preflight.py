@@ -7,7 +7,7 @@ from tamiyo_runtime.contracts.observation import check_layout
 from tamiyo_train.config import TrainConfig
 from tamiyo_train.data import task_of
 from tamiyo_train.hosts import Host, hosts
-from tamiyo_train.jobs import GROWTH, SCHEDULE, new_host, offered
+from tamiyo_train.jobs import GROWTH, POLICY, SCHEDULE, new_host, offered
 from tamiyo_train.lifecycle import Transition
 from tamiyo_train.pricing import Pricer
 from tamiyo_train.run import Run
@@ -29,12 +29,24 @@ def check(config: TrainConfig, *, policy_from: Run | None = None) -> None:
         from device_profiles.loader import load_profile
 
         load_profile(config.profile)
+    _check_nesting(config)
     check_data(task_of(config.task))
     host = new_host(config, 0)
     if policy_from is not None:
         check_heads(policy_from, config, host)
     if config.schedule:
         _check_schedule(config, host)
+
+
+def _check_nesting(config: TrainConfig) -> None:
+    """A policy decides over the slots of the host, on a device too: seeds inside seeds are for other deciders."""
+    if config.collect.nested_slots:
+        raise UsageError("the episodes a policy learns from have no slots inside seeds", hint="nest in the final one")
+    if config.growth == POLICY and config.final.nested_slots:
+        raise UsageError(
+            "a policy decides over the slots of the host, not over those inside seeds",
+            hint="nested slots go with --growth kasmina, random or a schedule",
+        )
 
 
 def check_data(task: Task) -> None:
@@ -85,6 +97,7 @@ def _check_schedule(config: TrainConfig, host: Host) -> None:
         windows=config.final.decisions,
         window_steps=config.final.window,
         places=host.slots,
+        nested=config.final.nested_slots,
         offered=[blueprint.name for blueprint in offered(host)],
         obstacles=obstacles,
     )

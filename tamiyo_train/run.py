@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,12 @@ SCHEMA = "tamiyo.run/2"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedRecord:
-    """A fossilised seed. ``contribution``: validation accuracy of the full network minus that without it, fraction."""
+    """A fossilised seed. ``contribution``: validation accuracy of the full network minus that without it, fraction.
+
+    ``params`` and ``macs`` are its own, without what grows inside it; leaving it out leaves that out as well. ``path``:
+    where it is when it lies inside another, such as "2.0" in the first slot inside the seed of slot 2; ``slot`` is then
+    the number that slot had.
+    """
 
     slot: int
     blueprint: str
@@ -30,6 +35,7 @@ class SeedRecord:
     contribution_low: float
     params: int
     macs: int
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +95,10 @@ class MethodSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """Contents of ``run.json``. ``results``: grown, ungrown (the bare host) and twin (grown topology from step 0)."""
+    """Contents of ``run.json``. ``results``: grown, ungrown (the bare host) and twin (grown topology from step 0).
+
+    ``slots``: of the host; ``seeds``: those in them, by slot; ``inner_seeds``: those inside seeds, by path.
+    """
 
     schema: str
     task: str
@@ -115,6 +124,7 @@ class RunRecord:
     heads: str = HEADS
     policy_samples_seed: int = 0
     profile: str | None = None
+    inner_seeds: tuple[SeedRecord, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,11 +132,27 @@ class RunRecord:
         require(slots == sorted(set(slots)), "seeds", "must come in slot order, one a slot")
         require(all(0 <= slot < self.slots for slot in slots), "seeds", f"a slot is not in 0..{self.slots - 1}")
         require(bool(self.blueprints), "blueprints", "must not be empty")
+        paths = [str(slot) for slot in slots]
+        for seed in self.inner_seeds:
+            around, _, index = (seed.path or "").rpartition(".")
+            require(around in paths and index.isdecimal(), "inner_seeds", f"no seed holds a slot {seed.path}")
+            paths.append(f"{around}.{index}")
+        require(len(paths) == len(set(paths)), "inner_seeds", "must be one a slot")
 
     @property
     def topology(self) -> dict[int, str]:
-        """Blueprint of every fossilised seed by slot."""
+        """Blueprint of every fossilised seed of the host's slots by slot."""
         return {seed.slot: seed.blueprint for seed in self.seeds}
+
+    @property
+    def inner_topology(self) -> dict[str, str]:
+        """Blueprint of every fossilised seed inside a seed by path."""
+        return inner_topology_of(self.inner_seeds)
+
+
+def inner_topology_of(seeds: Sequence[SeedRecord]) -> dict[str, str]:
+    """Blueprint by path of seeds that lie inside others."""
+    return {seed.path: seed.blueprint for seed in seeds if seed.path is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +176,7 @@ class Run:
         record = self.record
         with initialising(0):
             host = hosts.get(record.host)(shape=record.input_shape, classes=record.classes, width=record.width)
-        network = committed(host, record.topology, seed=0)
+        network = committed(host, record.topology, inner=record.inner_topology, seed=0)
         _load(network, self.network, "network")
         network.eval()
         return network

@@ -7,6 +7,8 @@
     blueprint = "wide-conv"     # germinate only
     intensity = 1.0             # germinate only; multiplier of the learning rate
 
+Slots inside seeds are numbered behind those of the host, in the order they open.
+
 The gates still hold: a decision that is due but not allowed yet waits, and is tried again before each later window.
 """
 
@@ -86,11 +88,13 @@ def check_schedule(
     windows: int,
     window_steps: int,
     places: int,
+    nested: int = 0,
     offered: Sequence[str],
     obstacles: Mapping[tuple[int, str], str],
 ) -> None:
     """Check a schedule against an episode: its windows, the host's slots and the order of a seed's life.
 
+    ``places``: slots of the host; ``nested``: numbers behind them that slots inside seeds are given as they open.
     ``offered``: blueprints that may be chosen. ``obstacles``: why a blueprint cannot live in a slot. Raises SchemaError
     or UnknownNameError.
     """
@@ -101,7 +105,8 @@ def check_schedule(
         due = decision.due(window_steps)
         require(due < windows, path, f"is due before window {due}; the episode has windows 0 to {windows - 1}")
         require(due >= before, path, f"is due before window {due}, the one above before window {before}")
-        require(decision.slot < places, path, f"there is no slot {decision.slot}; the host has 0 to {places - 1}")
+        most = f"the host has 0 to {places - 1}" + (f", inside seeds there are up to {nested}" if nested else "")
+        require(decision.slot < places + nested, path, f"there is no slot {decision.slot}; {most}")
         if decision.blueprint is not None:
             if decision.blueprint not in offered:
                 raise UnknownNameError(f"blueprint in {path}", decision.blueprint, offered)

@@ -124,16 +124,16 @@ class GrownNetwork(nn.Module):
 
     def expose(self, slot: int) -> tuple[int, ...]:
         """Give numbers to the slots inside a seed, as far as there are free ones; none when it has none inside."""
-        opened = []
-        for index in range(self.rooms(slot)):
-            free = next((i for i, inner in enumerate(self.inner) if inner is None), None)
-            if free is None:
-                break
-            number = self.host.slots + free
-            self.inner[free] = Inner(slot, index)
-            self.lives[number].path = f"{self.lives[slot].path}.{index}"
-            opened.append(number)
-        return tuple(opened)
+        free = self.inner.count(None)
+        return tuple(self.open(slot, index) for index in range(min(free, self.rooms(slot))))
+
+    def open(self, slot: int, index: int) -> int:
+        """Give the first free number to one slot inside a seed."""
+        free = self.inner.index(None)
+        number = self.host.slots + free
+        self.inner[free] = Inner(slot, index)
+        self.lives[number].path = f"{self.lives[slot].path}.{index}"
+        return number
 
     def close(self, slot: int) -> None:
         """Give back the number of an inner slot that holds nothing."""

@@ -87,9 +87,11 @@ class Trainer:
 
     @_locked
     def plant(self, slot: int, seed: Seed) -> None:
-        """Put a seed into a slot and give it an optimiser group with fresh moments."""
+        """Put a seed into a slot and give it an optimiser group with fresh moments; what grows inside has its own."""
         self.network.plant(slot, seed)
-        params = list(seed.module.parameters())
+        grown = [self.network.seeds[child] for child in self.network.inside(slot)]
+        inside = {param for child in grown if child is not None for param in child.module.parameters()}
+        params = [param for param in seed.module.parameters() if param not in inside]
         if params:
             self.optimiser.add_param_group(
                 {"params": params, "name": _group(slot), "rate": seed.rate, "born": self.step_index}

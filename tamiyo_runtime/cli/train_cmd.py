@@ -38,6 +38,9 @@ def train(
     episodes: Annotated[int | None, typer.Option(min=0, help="short episodes the policy learns from")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="training steps of the final growth")] = None,
     profile: Annotated[str | None, typer.Option(help="device whose budget growth keeps to, or 'none'")] = None,
+    nested: Annotated[
+        int | None, typer.Option(min=0, help="slots inside seeds that can be open at a time; not with a policy")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes; the result is the same")] = 2,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="write event files to RUN/events")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -67,6 +70,7 @@ def train(
         episodes=episodes,
         steps=steps,
         profile=profile,
+        nested=nested,
         smoke=smoke_run,
     )
     plan = planned(folder, wishes, workers=workers, overwrite=overwrite, resume=resume)

@@ -58,8 +58,8 @@ def show_run(folder: Path, record: RunRecord) -> None:
         table(
             ["slot", "seed", "parameters", "MACs", "accuracy it adds", "at least (95 %)"],
             [
-                [s.slot, s.blueprint, s.params, s.macs, f"{s.contribution:.1%}", f"{s.contribution_low:.1%}"]
-                for s in record.seeds
+                [s.path or s.slot, s.blueprint, s.params, s.macs, f"{s.contribution:.1%}", f"{s.contribution_low:.1%}"]
+                for s in (*record.seeds, *record.inner_seeds)
             ],
         )
         say()

@@ -13,10 +13,11 @@ from tamiyo_runtime.contracts.errors import SchemaError, TamiyoError
 from tamiyo_runtime.contracts.observation import Operation
 from tamiyo_train import tensorfile
 from tamiyo_train.blueprints import blueprints
+from tamiyo_train.channel_gate import ChannelGate
 from tamiyo_train.config import TrainConfig
 from tamiyo_train.jobs import environment
 from tamiyo_train.lifecycle import State
-from tamiyo_train.policy.actions import Action
+from tamiyo_train.policy.actions import WAIT, Action
 from tamiyo_train.policy.baselines import KasminaMicro, KasminaSettings, RandomDecider
 from tamiyo_train.policy.experience import Recorder
 from tamiyo_train.resume import restore, state_of
@@ -94,6 +95,36 @@ def test_a_nested_seed_comes_back_with_what_grows_inside_it(tmp_path):
     for each in (env, fresh):
         each.train(4)
     assert digest(fresh.trainer) == digest(env.trainer)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("held", [False, True])
+def test_a_seed_behind_a_learned_gate_comes_back_with_its_gate_and_opens_as_it_would_have(tmp_path, inside, held):
+    env = new_env(replace(GATED, nested_slots=2, gate_windows=3.0))
+    names = [blueprint.name for blueprint in env.gardener.blueprints]
+    slot = 1
+    if inside:
+        env.act(Action(operation=Operation.GERMINATE, slot=1, blueprint=names.index("nested"), intensity=2))
+        env.network.seed_at(1).alpha = 1.0
+        env.network.lives[1].rewind(State.FOSSILISED)
+        slot = env.network.expose(1)[0]
+    env.gardener.germinate(slot, names.index("bottleneck"), 2)
+    env.act(WAIT)
+    env.gardener.advance(env.reading, slot)
+    env.train(5)
+    env.measure()
+    env.trainer.hold_gate(slot, held=held)
+    assert isinstance(env.network.seed_at(slot).module, ChannelGate)
+    fresh = through_paper(env, tmp_path)
+    assert isinstance(fresh.network.seed_at(slot).module, ChannelGate)
+    assert digest(fresh.trainer) == digest(env.trainer)
+    for each in (env, fresh):
+        for _ in range(4):
+            each.act(WAIT)
+    assert not isinstance(env.network.seed_at(slot).module, ChannelGate)
+    assert digest(fresh.trainer) == digest(env.trainer)
+    assert fresh.audit.entries == env.audit.entries
+    assert fresh.windows == env.windows
 
 
 def test_taking_state_changes_nothing():

@@ -156,18 +156,18 @@ def _slot(network: GrownNetwork, slot: int, tensors: Tensors) -> dict[str, Any]:
 
 
 def _plant(network: GrownNetwork, data: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put newborn seeds where there were seeds, those of the host's slots first and the ones inside them after."""
+    """Put newborn seeds where there were seeds, each after the one it lies in."""
     slots, inner = data["slots"], decode(list[Inner | None], data["inner"], {}, path="inner")
     if len(slots) != network.slots or len(inner) != len(network.inner):
         raise SchemaError("slots", f"{len(slots)} were kept, the network has {network.slots}")
-    for slot in reversed(range(network.slots)):
+    for slot in reversed(network.outermost_first()):
         network.plant(slot, None)
     network.inner[:] = inner
     for slot, kept in enumerate(slots):
         network.lives[slot].rewind(State(kept["state"]), path=kept["path"])
-    filled = [slot for slot, kept in enumerate(slots) if kept["seed"] is not None]
-    for slot in sorted(filled, key=lambda slot: len(network.ancestors(slot))):
-        network.plant(slot, _newborn(network, slot, slots[slot]["seed"], tensors))
+    for slot in network.outermost_first():
+        if slots[slot]["seed"] is not None:
+            network.plant(slot, _newborn(network, slot, slots[slot]["seed"], tensors))
 
 
 def _newborn(network: GrownNetwork, slot: int, kept: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Seed:

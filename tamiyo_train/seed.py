@@ -169,6 +169,11 @@ class GrownNetwork(nn.Module):
             found.append(slot)
         return tuple(found)
 
+    def outermost_first(self) -> tuple[int, ...]:
+        """The slots there are, each after those it lies in: numbers are given anew, their order says nothing."""
+        there = [slot for slot in range(self.slots) if slot < self.host.slots or self.inner[slot - self.host.slots]]
+        return tuple(sorted(there, key=lambda slot: len(self.ancestors(slot))))
+
     def alphas(self) -> tuple[float, ...]:
         """Present blending factors; 0 where there is no seed."""
         return tuple(0.0 if seed is None else seed.alpha for seed in self.seeds)

@@ -127,13 +127,14 @@ class Snapshot:
         network = trainer.network
         trainer.step_index = self.step
         network.trunk.load_state_dict(self._trunk)
-        for slot in reversed(range(network.slots)):  # the inner ones first, while the seeds they are in are there
+        for slot in reversed(network.outermost_first()):
             network.plant(slot, None)
-        for slot, saved in enumerate(self._slots):
-            network.lives[slot].rewind(saved.state, path=saved.path)
-            if slot >= network.host.slots:
-                network.inner[slot - network.host.slots] = self._inner[slot - network.host.slots]
-            network.plant(slot, None if saved.seed is None else replace(saved.seed))
+        network.inner[:] = self._inner
+        for life, saved in zip(network.lives, self._slots, strict=True):
+            life.rewind(saved.state, path=saved.path)
+        for slot in network.outermost_first():
+            seed = self._slots[slot].seed
+            network.plant(slot, None if seed is None else replace(seed))
         for slot, saved in enumerate(self._slots):
             if saved.seed is not None:
                 network.seed_at(slot).module.load_state_dict(saved.tensors)

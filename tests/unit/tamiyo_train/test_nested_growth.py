@@ -19,6 +19,7 @@ from tamiyo_train.evaluation import score, without
 from tamiyo_train.footprint import Footprint
 from tamiyo_train.lifecycle import Event, State
 from tamiyo_train.policy.actions import WAIT, Action
+from tamiyo_train.resume import restore, state_of
 from tamiyo_train.seed import Seed
 from tamiyo_train.seeding import initialising
 from tamiyo_train.snapshot import Snapshot, digest
@@ -106,6 +107,28 @@ def test_a_rollback_restores_what_grew_inside_a_seed_bit_by_bit(env):
     env.gardener.retire(2, "test")
     assert env.network.place(4) is None
     snapshot.restore(env.trainer)
+    assert same(before, tensors_of(env))
+    assert digest(env.trainer) == state
+    assert [env.trainer.step().loss for _ in range(3)] == losses
+
+
+def test_a_rollback_finds_its_way_where_a_seed_has_a_lower_number_than_the_one_it_lies_in(env):
+    """Numbers are given anew: here slot 4 lies in slot 6, which lies in slot 2."""
+    fossilised(env, 1)
+    fossilised(env, 2)
+    env.gardener.retire(1, "test")
+    fossilised(env, 6)
+    env.gardener.germinate(4, number(env, "bottleneck"), 3)
+    assert [env.network.lives[slot].path for slot in (6, 4)] == ["2.0", "2.0.0"]
+    env.act(WAIT)
+    snapshot, before, state = Snapshot(env.trainer), tensors_of(env), digest(env.trainer)
+    document, tensors = state_of(env)
+    losses = [env.trainer.step().loss for _ in range(3)]
+    restore(env, document, tensors)
+    assert digest(env.trainer) == state
+    snapshot.restore(env.trainer)  # with all of them in place
+    env.gardener.retire(2, "test")
+    snapshot.restore(env.trainer)  # with none of them
     assert same(before, tensors_of(env))
     assert digest(env.trainer) == state
     assert [env.trainer.step().loss for _ in range(3)] == losses

@@ -148,6 +148,7 @@ class GrowthEnv(Guard):
         with self.network.lock:
             self.measure()
             self.gardener.settle(self._reading)
+            self.keep()  # before the next action: whoever takes the episode up here has no other snapshot
         cost = self.pricer.price(self.network.graphs())
         report = WindowReport(
             index=len(self._windows),
@@ -173,19 +174,25 @@ class GrowthEnv(Guard):
         return self._sound is not None and self.trainer.step_index >= self.config.total_steps
 
     def begin_consolidation(self) -> None:
-        """Cull what was not fossilised, and remember where the network stood; a second call changes nothing."""
+        """Cull what was not fossilised, and remember where the network stood; a second call changes nothing.
+
+        What the last window ruined is taken back first: nothing from before this point is restored after it.
+        """
         if self._sound is not None:
             return
+        self.take_back_fallen()
         for slot in self.network.slots_in(*LIVE):
             if self.network.lives[slot].state in LIVE:  # it may have gone with the seed it was in
                 self.gardener.cull(slot, "the episode ended before it proved its worth")
-        self._sound = _Sound(score(self.network, self.trainer.data.gate).accuracy, Snapshot(self.trainer))
+        self._watch = Watch()  # what is a usual loss changes here
+        self.start_from_here()
+        self._sound = _Sound(score(self.network, self.trainer.data.gate).accuracy, self._snapshot)
 
     def consolidate_window(self) -> None:
         """Settle all configurations for one window of steps: what a panic takes back."""
         step, hold = self.trainer.step_index, self.config.hold_from
-        if step in {self.config.steps, hold}:
-            self._watch = Watch()  # what is a usual loss changes here
+        if step == hold:
+            self._watch = Watch()  # and here again
         stop = min(step + CONSOLIDATION_WINDOW, self.config.total_steps if step >= hold else hold)
         self.mark()
         self.train(stop - step, consolidate=True)

@@ -88,9 +88,15 @@ def fit_to_keep(limits: Limits, watch: Watch, *, gate: float) -> bool:
     A step's loss speaks of the state before its update. What the last update did shows on the gate split: a state far
     worse there than the last one is not trusted until a window of sound steps has followed it.
     """
-    if not watch.sure or not math.isfinite(gate):
+    return watch.sure and math.isfinite(gate) and not fallen(limits, watch, gate=gate)
+
+
+def fallen(limits: Limits, watch: Watch, *, gate: float) -> bool:
+    """Whether a state is far worse on the gate split than the one to go back to, and no window of steps bore it out."""
+    if watch.gate is None:
         return False
-    return watch.gate is None or watch.deferred or gate <= watch.gate + limits.sigmas * limits.sigma_floor
+    within = gate <= watch.gate + limits.sigmas * limits.sigma_floor
+    return not (within or (watch.deferred and math.isfinite(gate)))
 
 
 def unsound(trainer: Trainer) -> str | None:

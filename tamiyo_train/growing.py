@@ -82,11 +82,12 @@ class _Place:
     def take_up(self) -> None:
         """Bring the episode to the state that was kept, if one was."""
         try:
-            if self._sound.exists():
-                self._restore(self._sound)
+            sound, state = (tensorfile.read(path) if path.exists() else None for path in (self._sound, self._state))
+            if sound is not None:
+                self._restore(*sound)
                 self._env.begin_consolidation()
-            if self._state.exists():
-                self._restore(self._state)
+            if state is not None and (sound is None or _step(state) > _step(sound)):
+                self._restore(*state)
         except SchemaError as exc:
             raise IntegrityError(
                 f"{self._state.parent} cannot be taken up: {exc.message}",
@@ -110,8 +111,7 @@ class _Place:
         seen = encode(self._recorder.seen, tensors, path="seen")
         tensorfile.write(path, {"state": document, "seen": seen}, tensors)
 
-    def _restore(self, path: Path) -> None:
-        document, tensors = tensorfile.read(path)
+    def _restore(self, document: Mapping[str, Any], tensors: Tensors) -> None:
         restore(self._env, document["state"], tensors)
         seen: _Seen = decode(_Seen, document["seen"], tensors, path="seen")
         self._recorder.replay(seen[len(self._recorder.seen) :])

@@ -17,7 +17,7 @@ from tamiyo_train import telemetry
 from tamiyo_train.audit import AuditLog
 from tamiyo_train.evaluation import score
 from tamiyo_train.gardener import Gardener
-from tamiyo_train.governor import Panic, Watch, fit_to_keep, judge, unsound
+from tamiyo_train.governor import Panic, Watch, fallen, fit_to_keep, judge, unsound
 from tamiyo_train.lifecycle import LIVE, State
 from tamiyo_train.snapshot import Snapshot
 from tamiyo_train.trainer import StepResult, Trainer
@@ -55,17 +55,34 @@ class Guard:
 
     @property
     def unsuspecting(self) -> bool:
-        """Whether the next window starts from a snapshot of its own, see `mark`."""
+        """Whether the network as it stands is fit to go back to, so that no earlier snapshot is needed any more."""
         return fit_to_keep(self.config.limits, self._watch, gate=self._gate_loss())
 
     def mark(self) -> None:
-        """Take a snapshot to go back to, unless the network as it stands is suspect: then the one before is kept."""
-        gate = self._gate_loss()
-        if fit_to_keep(self.config.limits, self._watch, gate=gate):
-            self._snapshot = Snapshot(self.trainer)
-            self._watch = replace(self._watch, gate=gate, deferred=False)
-        else:
+        """Begin a window: take a snapshot to go back to, or keep the one before while the network is suspect."""
+        if not self.keep():
             self._watch = replace(self._watch, deferred=self._watch.sure)
+
+    def keep(self) -> bool:
+        """Take a snapshot to go back to, unless the network as it stands is suspect: False then."""
+        gate = self._gate_loss()
+        if not fit_to_keep(self.config.limits, self._watch, gate=gate):
+            return False
+        self._snapshot = Snapshot(self.trainer)
+        self._watch = replace(self._watch, gate=gate, deferred=False)
+        return True
+
+    def start_from_here(self) -> None:
+        """From now on go back to the network as it stands, and no further."""
+        self._snapshot = Snapshot(self.trainer)
+
+    def take_back_fallen(self) -> None:
+        """Go back to the last snapshot when the network is far worse than it was there: no window will bear it out."""
+        gate, kept = self._gate_loss(), self._watch.gate
+        if fallen(self.config.limits, self._watch, gate=gate):
+            what = f"loss {gate:.4g} on the gate split, {kept:.4g} when it was last sound"
+            panic = Panic.LOSS_SPIKE if math.isfinite(gate) else Panic.NOT_FINITE
+            self._take_back(panic, what, end=self.trainer.step_index)
 
     def train(self, steps: int, *, consolidate: bool = False) -> tuple[float, float] | None:
         """Train under the governor's eyes: mean loss and training accuracy, or None when it was taken back."""

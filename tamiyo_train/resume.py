@@ -5,8 +5,8 @@
 
 What each object holds is listed below: ``kept`` attributes travel, ``made`` ones are made by building the episode anew
 from its configuration. An attribute in neither list raises, so that a field somebody adds is never lost in silence.
-State is taken between windows, and only while the governor has nothing to suspect: the next window then starts from a
-snapshot of its own, so that none has to travel.
+State is taken between windows, and only while the governor has nothing to suspect: the state is then itself the one
+that a panic goes back to, so that no other snapshot has to travel.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def restore(env: GrowthEnv, document: Mapping[str, Any], tensors: Mapping[str, t
     entries = decode(tuple[Entry, ...], document["audit"], tensors, path="audit")
     env.audit.resume(entries)
     env.network.train()
+    env.start_from_here()
 
 
 def _generators(env: GrowthEnv) -> dict[str, torch.Generator]:

@@ -174,6 +174,39 @@ def test_consolidation_that_costs_accuracy_is_taken_back(make_env):
     assert env.audit.entries[-1].data["panic"] == Panic.REGRESSION
 
 
+@pytest.mark.parametrize("factor", [-1e3, 1e38])
+def test_what_the_last_window_ruined_is_taken_back_before_consolidation(make_env, factor):
+    env = make_env(Episode(steps=60, decisions=4, consolidation_steps=8, batch=64))
+    for action in (WAIT, WAIT, GERMINATE, WAIT):
+        env.act(action)
+    assert env.network.lives[2].state is State.TRAINING
+    sound, state = tensors_of(env), Snapshot(env.trainer).sha256
+    with torch.no_grad():
+        for param in env.network.trunk.parameters():
+            param.mul_(factor)
+    env.begin_consolidation()
+    (rollback,) = [entry for entry in env.audit.entries if entry.kind == "rollback"]
+    assert rollback.data["state"] == state
+    assert env.network.lives[2].state is State.EMBARGOED
+    trunk = env.network.trunk.state_dict()
+    assert same({name: sound[f"trunk.{name}"] for name in trunk}, trunk)
+    outcome = env.finish()
+    assert outcome.safety_events == 1
+    assert outcome.accuracy > 0.3
+
+
+def test_no_seed_comes_back_to_life_in_consolidation(make_env):
+    env = make_env(Episode(steps=60, decisions=4, consolidation_steps=40, batch=64))
+    for action in (WAIT, WAIT, GERMINATE, WAIT):
+        env.act(action)
+    env.begin_consolidation()
+    with torch.no_grad():
+        env.network.trunk[0].conv.weight.fill_(math.nan)
+    env.finish()
+    assert env.safety_events == 1
+    assert env.network.seeds == [None] * 4
+
+
 def test_a_panic_in_consolidation_costs_one_window_and_half_the_learning_rate(make_env):
     env = make_env(Episode(steps=8, decisions=2, consolidation_steps=80, batch=32, held_share=0.5))
     while not env.done:

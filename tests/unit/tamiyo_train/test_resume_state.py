@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,12 +16,14 @@ from tamiyo_train import tensorfile
 from tamiyo_train.blueprints import blueprints
 from tamiyo_train.channel_gate import ChannelGate
 from tamiyo_train.config import TrainConfig
+from tamiyo_train.growing import Beside, grow
 from tamiyo_train.jobs import environment
 from tamiyo_train.lifecycle import State
 from tamiyo_train.policy.actions import WAIT, Action
 from tamiyo_train.policy.baselines import KasminaMicro, KasminaSettings, RandomDecider
 from tamiyo_train.policy.experience import Recorder
 from tamiyo_train.resume import restore, state_of
+from tamiyo_train.schedule import ScheduledDecision
 from tamiyo_train.seeding import one_thread
 from tamiyo_train.snapshot import digest
 from tests.unit.tamiyo_train.helpers import SHORT
@@ -125,6 +128,50 @@ def test_a_seed_behind_a_learned_gate_comes_back_with_its_gate_and_opens_as_it_w
     assert digest(fresh.trainer) == digest(env.trainer)
     assert fresh.audit.entries == env.audit.entries
     assert fresh.windows == env.windows
+
+
+def test_a_panic_in_the_window_after_goes_back_to_the_state_that_was_kept(tmp_path):
+    env = new_env()
+    for _ in range(3):
+        env.act(WAIT)
+    assert env.unsuspecting
+    state, fresh = digest(env.trainer), through_paper(env, tmp_path)
+    for each in (env, fresh):
+        with torch.no_grad():
+            for param in each.network.trunk.parameters():
+                param.mul_(-100)
+        each.act(WAIT)
+        assert each.safety_events == 1
+        assert [entry.data["state"] for entry in each.audit.entries if entry.kind == "rollback"] == [state]
+    assert digest(fresh.trainer) == digest(env.trainer)
+    assert fresh.finish() == env.finish()
+    assert fresh.audit.entries == env.audit.entries
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("stop", [29, 32, 33, 37])
+@pytest.mark.parametrize("decisions", [8, 4])
+def test_a_growth_killed_around_the_start_of_consolidation_ends_as_if_it_had_not_been(tmp_path, stop, decisions):
+    episode = replace(SHORT, decisions=decisions, consolidation_steps=40, gate_dropout=0.5)
+    young = {"operation": "germinate", "slot": 1, "window": 1, "blueprint": "bottleneck", "intensity": 1.0}
+    config = replace(SPIRALS, growth="schedule", schedule=(ScheduledDecision(**young),), final=episode)
+
+    def kill(done):
+        if done == stop:
+            raise Killed
+
+    straight = grow(config, "schedule", None)
+    assert any("episode ended" in str(entry["data"]) for entry in straight.audit)
+    with pytest.raises(Killed):
+        grow(config, "schedule", None, Beside(counter=kill, work=tmp_path))
+    again = grow(config, "schedule", None, Beside(work=tmp_path))
+    assert again.audit == straight.audit
+    assert again.history == straight.history
+    assert all(torch.equal(again.network[name], tensor) for name, tensor in straight.network.items())
+    assert again.result == straight.result
 
 
 def test_taking_state_changes_nothing():

@@ -21,6 +21,7 @@ from tamiyo_train.seeding import generator, initialising
 SCALES = (0.0, 0.25, 0.5, 1.0)
 STATISTICS = 1024
 BACKWARD_FACTOR = 3
+CPU = torch.device("cpu")  # gromo takes a GPU unasked where there is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class GromoResult:
 def grow(data: Tensors, *, inputs: int, classes: int, settings: GromoSettings, seed: int) -> GromoResult:
     """Grow one network on a task, with the same batches in the same order as ours draws them."""
     with initialising(seed):
-        network = GrowingMLP(inputs, classes, settings.hidden, settings.layers, activation=nn.ReLU())
+        network = GrowingMLP(inputs, classes, settings.hidden, settings.layers, activation=nn.ReLU(), device=CPU)
         batches = generator(seed, "batches")
         at = {round(share * settings.steps) for share in settings.rounds}
         optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)

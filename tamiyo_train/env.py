@@ -260,7 +260,6 @@ class GrowthEnv(Guard):
         if means is None:
             return None
         loss, accuracy = means
-        self._barren_panics = 0
         self._curve = telemetry.Curve(
             losses=(*self._curve.losses, loss), accuracies=(*self._curve.accuracies, accuracy)
         )

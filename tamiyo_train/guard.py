@@ -111,6 +111,7 @@ class Guard:
             losses.append(result.loss)
             correct += result.correct
             samples += result.samples
+        self._barren_panics = 0
         return float(np.mean(losses)), correct / samples
 
     def measure(self) -> bool:

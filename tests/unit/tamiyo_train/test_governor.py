@@ -16,6 +16,7 @@ from tamiyo_runtime.contracts.observation import Operation
 from tamiyo_train.config import Episode, Limits
 from tamiyo_train.env import CONSOLIDATION_WINDOW
 from tamiyo_train.governor import Panic, Watch, judge
+from tamiyo_train.guard import MAX_BARREN_PANICS
 from tamiyo_train.lifecycle import Event, State
 from tamiyo_train.policy.actions import WAIT, Action
 from tamiyo_train.snapshot import Snapshot
@@ -205,6 +206,26 @@ def test_no_seed_comes_back_to_life_in_consolidation(make_env):
     env.finish()
     assert env.safety_events == 1
     assert env.network.seeds == [None] * 4
+
+
+def test_panics_with_sound_windows_between_them_do_not_end_consolidation(make_env):
+    panics = MAX_BARREN_PANICS + 1
+    steps = 2 * panics * CONSOLIDATION_WINDOW
+    env = make_env(Episode(steps=8, decisions=2, consolidation_steps=steps, batch=16, held_share=0.0))
+    while not env.done:
+        env.act(WAIT)
+    env.begin_consolidation()
+    step = env.trainer.step
+
+    def broken_in_every_second_window(**keywords):
+        window = (env.trainer.step_index - env.config.steps) // CONSOLIDATION_WINDOW
+        result = step(**keywords)
+        return replace(result, loss=math.nan) if window % 2 == 0 else result
+
+    env.trainer.step = broken_in_every_second_window
+    while not env.settled:
+        env.consolidate_window()
+    assert env.safety_events == panics
 
 
 def test_a_panic_in_consolidation_costs_one_window_and_half_the_learning_rate(make_env):

@@ -1,7 +1,7 @@
 """What the policy is told while a network grows: readings, and the features made of them. Reading changes nothing."""
 
 from tamiyo_train.telemetry.curve import Curve
-from tamiyo_train.telemetry.features import budget_left, finite_gradients, global_features, slot_features, vector
+from tamiyo_train.telemetry.features import budget_left, global_features, slot_features, vector
 from tamiyo_train.telemetry.reading import PROBES, Reading, SlotReading, drift_of, read
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "SlotReading",
     "budget_left",
     "drift_of",
-    "finite_gradients",
     "global_features",
     "read",
     "slot_features",

@@ -155,12 +155,6 @@ def _relative_latency(network: GrownNetwork, slot: int, pricer: Pricer, budget: 
     return None if own is None else own / budget.latency_ms
 
 
-def finite_gradients(trainer: Trainer, slot: int) -> bool:
-    """Whether the slot's seed had a gradient in the last step and all of it was finite."""
-    norm = trainer.seed_gradient_norm(slot)
-    return norm is not None and math.isfinite(norm)
-
-
 def _measured(seen: SlotReading, gradient: float | None, host_gradient: float | None) -> dict[str, float]:
     measured = {
         "drift": seen.drift,

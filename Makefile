@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test test-slow check format bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,7 +24,11 @@ demo: $(INSTALLED) ## the whole path: train, export, run two simulated boards, c
 	$(BIN)/tamiyo demo --out demo-out --overwrite
 
 test: $(INSTALLED) ## all tests, with branch coverage
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not long" --cov --cov-report=term
+
+test-slow: $(INSTALLED) ## what takes minutes more: every preset through every format, every target, 320 faults
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m long
+	$(BIN)/tamiyo train faults
 
 check: $(INSTALLED) ## lint, format, types, layers
 	$(BIN)/ruff check .

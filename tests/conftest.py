@@ -16,16 +16,17 @@ settings.register_profile("tamiyo", derandomize=True, deadline=None, suppress_he
 settings.load_profile("tamiyo")
 
 
-SHARED = frozenset({"run_folder", "bundles"})
-"""Fixtures that take minutes to make: the tests that need one run in one process, so that it is made once."""
+SHARED = {"run_folder": "bundles", "bundles": "bundles", "trained": "domains"}
+"""Fixtures that are dear to make, and the group of tests that need them: a group runs in one process."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the tests that share what is dear."""
     for item in items:
-        if SHARED.intersection(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("bundles"))
+        groups = {SHARED[name] for name in getattr(item, "fixturenames", ()) if name in SHARED}
+        for group in groups:
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

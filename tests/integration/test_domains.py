@@ -24,7 +24,7 @@ def trained(request: pytest.FixtureRequest, tamiyo: Tamiyo, tmp_path_factory: py
     return folder
 
 
-@pytest.mark.parametrize("target", ["x86-64", "raspberry-pi-4"])
+@pytest.mark.parametrize("target", ["x86-64", pytest.param("raspberry-pi-4", marks=pytest.mark.long)])
 def test_a_bundle_is_as_accurate_on_the_device_as_its_manifest_says(
     tamiyo: Tamiyo, trained: Path, tmp_path: Path, target: str
 ) -> None:

@@ -192,13 +192,14 @@ def adapted(
     steps: int | None = None,
     profile: str | None = None,
     nested: int | None = None,
+    checkpointing: bool | None = None,
 ) -> TrainConfig:
     """The configuration with what a command line gave; None leaves a value as it is, profile 'none' takes it away.
 
     ``steps`` are those of the final growth, rounded up to whole decision windows; consolidation keeps its share.
     ``nested``: its ``nested_slots``.
     """
-    given = {"seed": seed, "host": host, "width": width, "episodes": episodes}
+    given = {"seed": seed, "host": host, "width": width, "episodes": episodes, "checkpointing": checkpointing}
     config = replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # by name
     if profile is not None:
         config = replace(config, profile=None if profile == "none" else profile)

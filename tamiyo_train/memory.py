@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +45,10 @@ class ActivationReport:
     def saved_bytes(self) -> int:
         """All that is kept for the backward pass."""
         return sum(piece.saved_bytes for piece in self.pieces)
+
+    def to_json(self) -> dict[str, object]:
+        """For programs."""
+        return {**asdict(self), "saved_bytes": self.saved_bytes, "source": "measured"}
 
 
 def planned_report(config: TrainConfig, topology: Mapping[int, str] | None = None) -> ActivationReport:

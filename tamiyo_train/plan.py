@@ -40,6 +40,7 @@ class Wishes:
     steps: int | None = None
     profile: str | None = None
     nested: int | None = None
+    checkpointing: bool | None = None
     smoke: bool = False
 
 
@@ -114,6 +115,7 @@ def planned(folder: Path | None, wishes: Wishes, *, workers: int, overwrite: boo
         steps=wishes.steps,
         profile=wishes.profile,
         nested=wishes.nested,
+        checkpointing=wishes.checkpointing,
     )
     config, given = _decided(replace(config, workers=workers), wishes.growth)
     chosen = given or (Path(source) if source is not None and wishes.growth is None else None)

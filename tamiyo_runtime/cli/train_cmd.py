@@ -41,10 +41,14 @@ def train(
     nested: Annotated[
         int | None, typer.Option(min=0, help="slots inside seeds that can be open at a time; not with a policy")
     ] = None,
+    checkpointing: Annotated[
+        bool | None,
+        typer.Option("--checkpointing", help="recompute activations instead of keeping them; sequence hosts only"),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes; the result is the same")] = 2,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="write event files to RUN/events")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved configuration and stop")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print settings and memory needed, do nothing")] = False,
     smoke_run: Annotated[bool, typer.Option("--smoke", help="the whole path on very little work")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a run that is there")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on where an interrupted run was")] = False,
@@ -71,6 +75,7 @@ def train(
         steps=steps,
         profile=profile,
         nested=nested,
+        checkpointing=checkpointing,
         smoke=smoke_run,
     )
     plan = planned(folder, wishes, workers=workers, overwrite=overwrite, resume=resume)
@@ -79,12 +84,15 @@ def train(
 
         check_installed()
     if dry_run:
+        from tamiyo_train.memory import planned_report
+
+        memory = planned_report(plan.config)
         if as_json:
             from tamiyo_train.config import plain
 
-            emit_json({"run": str(plan.folder), "config": plain(plan.config)})
+            emit_json({"run": str(plan.folder), "config": plain(plan.config), "memory": memory.to_json()})
         else:
-            show_plan(plan.folder, plan.config)
+            show_plan(plan.folder, plan.config, memory)
         return
     try:
         with _stoppable(), reported() as on_progress:

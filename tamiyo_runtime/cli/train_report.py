@@ -11,6 +11,7 @@ from tamiyo_runtime.cli.render import Progress, progress, say, table
 
 if TYPE_CHECKING:
     from tamiyo_train.config import TrainConfig
+    from tamiyo_train.memory import ActivationReport
     from tamiyo_train.progress import OnProgress
     from tamiyo_train.run import RunRecord
 
@@ -39,16 +40,36 @@ def summary(folder: Path, record: RunRecord) -> dict[str, Any]:
     return {"run": str(folder), **{key: data[key] for key in keys if key in data}}
 
 
-def show_plan(folder: Path, config: TrainConfig) -> None:
-    """What a run would do."""
+def show_plan(folder: Path, config: TrainConfig, memory: ActivationReport) -> None:
+    """What a run would do, and what a training step of its bare host keeps in memory."""
     from tamiyo_train.config import plain
 
     say(f"would write {folder}")
-    rows = []
-    for key, value in plain(config).items():
-        nested = value.items() if isinstance(value, Mapping) else [(None, value)]
-        rows += [[key if inner is None else f"{key}.{inner}", item] for inner, item in nested]
-    table(["setting", "value"], rows)
+    body = plain(config)
+    schedule = body.pop("schedule", [])
+    table(["setting", "value"], [[key, value] for key, value in _flat(body)])
+    if schedule:
+        say()
+        keys = ["window", "step", "operation", "slot", "blueprint", "intensity"]
+        table(keys, [[decision.get(key) for key in keys] for decision in schedule])
+    say()
+    table(
+        ["piece", "kept for the backward pass (KiB)"],
+        [[piece.name, f"{piece.saved_bytes / 1024:.1f}"] for piece in memory.pieces],
+    )
+    say(
+        f"in all {memory.saved_bytes / 1024:.1f} KiB in a training step of the bare host, batch {memory.batch} "
+        "(measured); seeds add to it"
+    )
+
+
+def _flat(body: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested settings under dotted names."""
+    for key, value in body.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def show_run(folder: Path, record: RunRecord) -> None:

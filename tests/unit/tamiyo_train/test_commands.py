@@ -50,6 +50,34 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+def test_a_dry_run_tells_the_memory_and_checkpointing_needs_less(tmp_path, capsys):
+    def kept(*options: str) -> int:
+        arguments = ["train", str(tmp_path / "r"), "--task", "mnist1d", "--dry-run", "--json", *options]
+        assert main(arguments) == ExitCode.OK
+        plan = json.loads(capsys.readouterr().out)
+        assert plan["config"]["checkpointing"] == bool(options)
+        assert plan["memory"]["batch"] == plan["config"]["final"]["batch"]
+        return plan["memory"]["saved_bytes"]
+
+    assert 0 < kept("--checkpointing") < kept()
+
+
+def test_a_dry_run_fits_a_narrow_terminal_and_lists_a_schedule(tmp_path, capsys):
+    arguments = ["train", str(tmp_path / "r"), "--dry-run", "--growth", "examples/schedule.toml"]
+    assert main(arguments) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 100
+    assert "final.limits.drift_critical" in out
+    assert "wide-conv" in out
+    assert "kept for the backward pass" in out
+
+
+def test_checkpointing_on_a_host_that_cannot_is_refused_by_name(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "r"), "--checkpointing"]) == ExitCode.INCOMPATIBLE
+    assert "dsconv" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "near"),
     [

@@ -220,7 +220,7 @@ SLOT: tuple[Feature, ...] = (
         unit="ln ratio",
         low=-20,
         high=20,
-        definition="ln of the seed's gradient norm over the host's, as applied (clipped), in the last step that had one",
+        definition="ln of the seed's gradient norm over the host's, as applied (clipped), in the last step with one",
         growing="where seed and host have had a gradient",
     ),
     Feature(

@@ -53,7 +53,9 @@ def load_log(folder: Path) -> Log:
     for path in lines:
         if path.is_file():
             return Log(file=path, entries=read_entries(path))
-    raise InputError(f"no audit log in {folder}", hint=f"a run has a {RECORD}, one that is not finished a {NAME}")
+    if not folder.is_dir():
+        raise InputError(f"run not found: {folder}", hint="give the folder of a run, as in runs/digits")
+    raise InputError(f"no audit log in {folder}", hint=f"a run has {RECORD}, one that is not finished {NAME}")
 
 
 def lives(entries: Iterable[Entry]) -> dict[str, list[Moment]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tamiyo_runtime.contracts.errors import InputError, UnknownNameError, UsageError
+from tamiyo_runtime.contracts.errors import InputError, SchemaError, UnknownNameError, UsageError
 from tamiyo_runtime.contracts.observation import check_layout
 from tamiyo_train.config import TrainConfig
 from tamiyo_train.data import task_of
@@ -92,12 +92,20 @@ def _check_schedule(config: TrainConfig, host: Host) -> None:
                 problem = "the network would exceed its budget"
             if problem is not None:
                 obstacles[slot, blueprint.name] = problem
-    check_schedule(
-        config.schedule,
-        windows=config.final.decisions,
-        window_steps=config.final.window,
-        places=host.slots,
-        nested=config.final.nested_slots,
-        offered=[blueprint.name for blueprint in offered(host)],
-        obstacles=obstacles,
-    )
+    try:
+        check_schedule(
+            config.schedule,
+            windows=config.final.decisions,
+            window_steps=config.final.window,
+            places=host.slots,
+            nested=config.final.nested_slots,
+            offered=[blueprint.name for blueprint in offered(host)],
+            obstacles=obstacles,
+        )
+    except SchemaError as exc:
+        raise SchemaError(
+            exc.path,
+            exc.message.removeprefix(f"{exc.path}: "),
+            hint=f"here: task '{config.task}', host '{config.host}', {config.final.decisions} windows of "
+            f"{config.final.window} steps; change the schedule, or --task, --host, --steps",
+        ) from exc

@@ -102,8 +102,14 @@ def show_results(record: RunRecord) -> None:
     table(
         ["network", "test accuracy", "parameters", "MACs", "training GMACs"],
         [
-            [title, f"{r.test_accuracy:.1%}", r.params, r.macs, f"{r.training_macs * 1e-9:.1f}"]
+            [title, f"{r.test_accuracy:.1%}", r.params, r.macs, _giga(r.training_macs)]
             for name, title in names.items()
             for r in [record.results[name]]
         ],
     )
+
+
+def _giga(count: float) -> str:
+    """``count`` in 10^9: one decimal, and below 1 two digits, so that small networks do not seem to train for free."""
+    figure = count * 1e-9
+    return f"{figure:.1f}" if figure >= 1 or figure == 0 else f"{figure:.2g}"

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """A table name -> item of one ``kind``.
+    """A table name -> item of one ``kind``; ``noun`` is what a user calls one, the kind's singular if not given.
 
     >>> links: Registry[type] = Registry("link")
     >>> @links.register("perfect")
@@ -26,8 +26,9 @@ class Registry(Generic[T]):
     True
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, noun: str | None = None) -> None:
         self.kind = kind
+        self.noun = noun or kind.removesuffix("s")
         self._items: dict[str, T] = {}
         self._discovered = False
 
@@ -51,7 +52,7 @@ class Registry(Generic[T]):
         try:
             return self._items[name]
         except KeyError:
-            raise UnknownNameError(self.kind.removesuffix("s"), name, self._items) from None
+            raise UnknownNameError(self.noun, name, self._items) from None
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""

@@ -70,7 +70,7 @@ class Task:
         return digest.hexdigest()
 
 
-stages: Registry[Callable[[], Task]] = Registry("stages")
+stages: Registry[Callable[[], Task]] = Registry("stages", noun="task")
 
 
 def check_samples(x: NDArray[np.generic], y: NDArray[np.generic], *, spec: InputSpec, classes: int) -> None:

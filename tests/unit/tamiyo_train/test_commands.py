@@ -94,6 +94,30 @@ def test_a_misspelt_name_gets_the_near_one_and_exit_2(tmp_path, capsys, argument
     assert "Traceback" not in err
 
 
+def test_an_unknown_task_is_called_a_task(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "r"), "--task", "spirls"]) == ExitCode.USAGE
+    assert "unknown task 'spirls'" in capsys.readouterr().err
+
+
+def test_the_training_work_of_a_small_network_is_not_shown_as_nought(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "r"), "--task", "moons", "--growth", "none", "--smoke", "--workers", "1"]) == 0
+    ungrown = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("same host"))
+    assert float(ungrown.split()[-1]) > 0
+
+
+def test_the_audit_log_of_a_folder_that_is_not_there_is_not_called_missing(tmp_path, capsys):
+    assert main(["audit", "verify", str(tmp_path / "none")]) == ExitCode.USAGE
+    assert "run not found" in capsys.readouterr().err
+
+
+def test_a_schedule_for_another_host_says_what_it_was_checked_against(tmp_path, capsys):
+    arguments = ["train", str(tmp_path / "r"), "--task", "spirals", "--growth", "examples/schedule.toml"]
+    assert main(arguments) == ExitCode.USAGE
+    error, hint = capsys.readouterr().err.splitlines()
+    assert "decision[0]: there is no slot 3" in error
+    assert "mlp-skip" in hint and "16 windows of 64 steps" in hint
+
+
 def test_a_missing_run_is_one_line_and_a_hint(tmp_path, capsys):
     assert main(["evaluate", str(tmp_path / "none")]) == ExitCode.USAGE
     assert len(capsys.readouterr().err.splitlines()) == 2

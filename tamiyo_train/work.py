@@ -97,7 +97,8 @@ class Work:
         kept = settings_of(self.folder.parent)
         wanted = dict(_flat({"schema": SCHEMA, **settings}))
         found = dict(_flat(kept))
-        for name in sorted(wanted.keys() | found.keys()):
+        # In the order they are declared: another --steps is told as steps, not as a setting that follows from it.
+        for name in (*wanted, *sorted(found.keys() - wanted.keys())):
             if wanted.get(name) != found.get(name):
                 raise UsageError(
                     f"the unfinished work was begun with {name} = {_shown(found.get(name))}, "

@@ -23,7 +23,8 @@ def faults(
 
     Examples:  tamiyo train faults      tamiyo train faults --kinds nan-weights,killed-mid-swap --faults 150
     """
-    from tamiyo_runtime.cli.render import emit_json, progress, say, table
+    from tamiyo_runtime.cli.render import emit_json, say, table
+    from tamiyo_runtime.cli.train_report import reported
     from tamiyo_train.pool import prepare
 
     if workers > 1:
@@ -31,14 +32,14 @@ def faults(
     from tamiyo_train.faults.campaign import run_campaign
 
     names = [name.strip() for name in chosen.split(",") if name.strip()]
-    with progress("faults", count) as bar:
+    with reported() as on_progress:
         report = run_campaign(
             faults=count,
             seed=seed,
             task=task,
             chosen=names,
             processes=workers,
-            on_progress=lambda done, total: bar.advance(done - bar.done),
+            on_progress=lambda done, total: on_progress("faults", done, total, ""),
         )
     if as_json:
         emit_json(report.to_json())

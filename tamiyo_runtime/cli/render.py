@@ -126,6 +126,9 @@ def progress(label: str, total: int | None = None, *, done: int = 0) -> Iterator
     try:
         yield bar
         outcome = "ok"
+    except KeyboardInterrupt:
+        outcome = "stopped"
+        raise
     finally:
         bar.finish(outcome)
 

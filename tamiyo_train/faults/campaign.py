@@ -99,7 +99,9 @@ class Report:
             raise BudgetError(
                 f"{self.rolled_back} of {len(self.trials)} faults were rolled back: the lower bound {self.bound:.4f} "
                 f"is below {FLOOR}",
-                hint="faults that were missed are listed; 149 faults without a miss are the fewest that can show .98",
+                hint="the faults that were missed are listed"
+                if self.missed
+                else "none was missed; 149 faults are the fewest that can show .98",
             )
 
 
@@ -120,6 +122,8 @@ def run_campaign(
     plan = [(index, names[index % len(names)]) for index in range(faults)]
     chunks = [plan[start : start + _CHUNK] for start in range(0, faults, _CHUNK)]
     trials: list[Trial] = []
+    if on_progress is not None:
+        on_progress(0, faults)
     with workers(processes) as executor:
         futures = [executor.submit(do_trials, task, seed, chunk) for chunk in chunks]
         for future in as_completed(futures):

@@ -251,3 +251,17 @@ def test_a_missing_tensorboard_is_named_before_any_work(tmp_path, capsys, monkey
     assert main(["train", str(tmp_path / "r"), "--tensorboard"]) == ExitCode.MISSING
     assert "pip install 'tamiyo-edge[tensorboard]'" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_an_unknown_kind_of_fault_is_refused_before_anything_is_counted(capsys):
+    assert main(["train", "faults", "--kinds", "nan-weight", "--workers", "1"]) == ExitCode.USAGE
+    assert capsys.readouterr().err.splitlines() == [
+        "error: unknown fault kind 'nan-weight'",
+        "hint: did you mean nan-weights or inf-weights?",
+    ]
+
+
+def test_a_campaign_too_small_to_prove_the_rate_says_that_nothing_was_missed(capsys):
+    arguments = ["train", "faults", "--kinds", "budget-breach", "--faults", "2", "--task", "moons", "--workers", "1"]
+    assert main(arguments) == ExitCode.BUDGET
+    assert "none was missed; 149 faults" in capsys.readouterr().err

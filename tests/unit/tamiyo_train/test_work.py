@@ -16,7 +16,7 @@ from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SchemaEr
 from tamiyo_runtime.contracts.observation import Operation
 from tamiyo_train import tensorfile, work
 from tamiyo_train.codec import decode, encode
-from tamiyo_train.config import TrainConfig
+from tamiyo_train.config import TrainConfig, adapted
 from tamiyo_train.work import Work, config_of, keep, settings_for
 
 
@@ -133,6 +133,7 @@ def test_the_configuration_of_unfinished_work_comes_back_whole(begun):
         ({"seed": 4}, "seed"),
         ({"profile": "coral-usb"}, "profile"),
         ({"final": replace(CONFIG.final, batch=8)}, "final"),
+        ({"final": adapted(CONFIG, steps=CONFIG.final.steps * 2).final}, r"final\.steps"),
     ],
 )
 def test_work_begun_with_another_setting_is_not_gone_on_with(begun, change, name):

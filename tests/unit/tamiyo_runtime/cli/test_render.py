@@ -49,6 +49,9 @@ def test_progress_off_a_terminal_is_one_line_a_phase(capsys: pytest.CaptureFixtu
     with pytest.raises(RuntimeError), progress("phase"):
         raise RuntimeError
     assert "phase  failed" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt), progress("phase"):
+        raise KeyboardInterrupt
+    assert "phase  stopped" in capsys.readouterr().err
 
 
 class Terminal(io.StringIO):

@@ -11,7 +11,8 @@ import typer
 if TYPE_CHECKING:
     from tamiyo_train.audit import Entry
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+_HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, context_settings=_HELP)
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run, finished or killed")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 

@@ -36,7 +36,7 @@ _CHECK_SEED = 5
 
 
 def blueprints(
-    names: Annotated[list[str] | None, typer.Argument(help="show these alone", metavar="[NAME]...")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="show these alone", metavar="NAME")] = None,
     *,
     domain: Annotated[str | None, typer.Option(help="in a slot of this domain: vector, sequence, image, joint")] = None,
     channels: Annotated[int, typer.Option(help="channels of the slot", min=1)] = 16,
@@ -60,7 +60,7 @@ def blueprints(
     if as_json:
         emit_json({"blueprints": records, "actions": [{"name": k, "summary": v} for k, v in ACTIONS.items()]})
     else:
-        _show(records, checked=check)
+        _show(records, checked=check, domain=domain)
         if not names:
             say("\n" + "\n".join(f"{name}: {summary}" for name, summary in ACTIONS.items()))
         shown = found[-1].blueprint.name
@@ -161,27 +161,25 @@ def _record(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _show(records: list[dict[str, Any]], *, checked: bool) -> None:
-    from tamiyo_runtime.cli.render import table
+def _show(records: list[dict[str, Any]], *, checked: bool, domain: str | None) -> None:
+    from tamiyo_runtime.cli.render import say, table
 
-    headers = ["blueprint", "domains", "preset", "slot", "params", "MACs", "activation bytes", "edge-tpu"]
-    rows = [
-        [
-            record["name"],
-            " ".join(record["domains"]),
-            _config(record["config"]) or None,
-            _shape(record["slot"]),
-            record["params"],
-            record["macs"],
-            record["activation_bytes"],
-            _placement(record, "edge-tpu"),
-        ]
-        for record in records
-    ]
+    columns: dict[str, list[object]] = {
+        "blueprint": [record["name"] for record in records],
+        "domains": [" ".join(record["domains"]) for record in records],
+        "preset": [_config(record["config"]) or None for record in records],
+        "slot": [_shape(record["slot"]) for record in records],
+        "params": [record["params"] for record in records],
+        "MACs": [record["macs"] for record in records],
+        "activation bytes": [record["activation_bytes"] for record in records],
+        "edge-tpu": [_placement(record, "edge-tpu") for record in records],
+    }
+    if domain is not None:
+        del columns["domains"]
     if checked:
-        headers.append("check")
-        rows = [[*row, _verdict_text(record["check"])] for row, record in zip(rows, records, strict=True)]
-    table(headers, rows)
+        columns["check"] = [_verdict_text(record["check"]) for record in records]
+    table(list(columns), list(zip(*columns.values(), strict=True)))
+    say("\ncosts: closed forms (analytic) for one sample in the slot stated; edge-tpu: what is left to its host's CPU")
 
 
 def _check(found: Iterable[Entry], records: list[dict[str, Any]]) -> list[str]:

@@ -187,6 +187,7 @@ def _say_head(plan: Plan, *, quiet: bool) -> None:
 
 
 def _say_plan(plan: Plan, request: ExportRequest, *, as_json: bool) -> None:
+    from tamiyo_runtime.cli.inspect_cmd import budget_text
     from tamiyo_runtime.cli.render import emit_json, say
     from tamiyo_runtime.contracts.document import dump
 
@@ -205,10 +206,8 @@ def _say_plan(plan: Plan, request: ExportRequest, *, as_json: bool) -> None:
     if as_json:
         emit_json({"dry_run": True, **record})
         return
-    for name, value in record.items():
+    for name, value in {**record, "budget": budget_text(plan.budget)}.items():
         text = ", ".join(value) if isinstance(value, list) else value
-        if isinstance(value, dict):
-            text = ", ".join(f"{key} {number:g}" for key, number in value.items())
         say(f"{name.replace('_', ' '):<20} {'default: 2 points below torch' if text is None else text}")
     say("dry run: nothing was written")
 

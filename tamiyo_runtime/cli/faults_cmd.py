@@ -18,10 +18,14 @@ def faults(
 ) -> None:
     """Inject seeded faults into a growing network and measure how surely the governor takes them back.
 
-    A fault counts as rolled back when it was detected within a decision window, what was restored is bit-equal to what
+    A fault counts as rolled back when it was detected within 10 steps, what was restored is bit-equal to what
     was there, and the accuracy is within .1 point. Exit 3 when the rate's 95 % lower bound is below .98.
 
-    Examples:  tamiyo train faults      tamiyo train faults --kinds nan-weights,killed-mid-swap --faults 150
+    Examples:
+
+      tamiyo train faults
+
+      tamiyo train faults --kinds nan-weights,killed-mid-swap --faults 150
     """
     from tamiyo_runtime.cli.render import emit_json, say, table
     from tamiyo_runtime.cli.train_report import reported

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from tamiyo_runtime.bundle import Bundle
+    from tamiyo_runtime.contracts.budget import Budget
     from tamiyo_runtime.contracts.cost import Estimate
     from tamiyo_runtime.contracts.manifest import Manifest
     from tamiyo_runtime.contracts.plan import Variant
@@ -46,12 +47,23 @@ def inspect(
 
 def _show_head(opened: Bundle) -> None:
     from tamiyo_runtime.cli.render import say
-    from tamiyo_runtime.contracts.units import microjoules, milliseconds, size
+    from tamiyo_runtime.contracts.units import size
 
-    m, budget = opened.manifest, opened.manifest.budget
+    m = opened.manifest
     say(f"{m.name}  for {m.target}, task {m.task}, {len(m.classes)} classes, {size(opened.size_bytes)}")
     say(f"signed by   {opened.signer.short_id}, manifest {opened.digest[:16]}")
     say(f"profile     {m.profile.id} r{m.profile.revision} (sha256 {m.profile.sha256[:8]}...)")
+    say(f"budget      {budget_text(m.budget)}")
+    shape = "x".join(map(str, m.input.shape))
+    say(f"input       {shape} {m.input.layout}, raw {m.input.raw_low:g} to {m.input.raw_high:g}")
+    policy = f"{', '.join(sorted(m.policy.graphs))}; {m.policy.observation}" if m.policy else "none"
+    say(f"policy      {policy}")
+
+
+def budget_text(budget: Budget) -> str:
+    """The limits of a budget for a reader; ``none`` when it has none."""
+    from tamiyo_runtime.contracts.units import microjoules, milliseconds, size
+
     limits = []
     if budget.latency_ms is not None:
         limits.append(f"{milliseconds(budget.latency_ms)} an inference")
@@ -63,11 +75,7 @@ def _show_head(opened: Bundle) -> None:
         limits.append(f"{budget.airtime_s_per_hour:g} s of airtime an hour")
     if budget.link_bytes_per_day is not None:
         limits.append(f"{size(budget.link_bytes_per_day)} a day over the link")
-    say(f"budget      {'; '.join(limits) or 'none'}")
-    shape = "x".join(map(str, m.input.shape))
-    say(f"input       {shape} {m.input.layout}, raw {m.input.raw_low:g} to {m.input.raw_high:g}")
-    policy = f"{', '.join(sorted(m.policy.graphs))}; {m.policy.observation}" if m.policy else "none"
-    say(f"policy      {policy}")
+    return "; ".join(limits) or "none"
 
 
 def _show_segments(manifest: Manifest) -> None:

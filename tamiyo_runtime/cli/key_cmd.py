@@ -21,7 +21,7 @@ _AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 @key.command()
 def new(
     path: Annotated[
-        Path | None, typer.Argument(help="where to write it; default: this user's development key", metavar="[PATH]")
+        Path | None, typer.Argument(help="where to write it; default: this user's development key", metavar="PATH")
     ] = None,
     *,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing key")] = False,

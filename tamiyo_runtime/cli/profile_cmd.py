@@ -25,7 +25,7 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def show(
     profile: Annotated[
-        str | None, typer.Argument(help="Id of a profile, or a .toml file; without one, all ids.", metavar="[ID]")
+        str | None, typer.Argument(help="Id of a profile, or a .toml file; without one, all ids.", metavar="ID")
     ] = None,
     as_json: _AsJson = False,
 ) -> None:

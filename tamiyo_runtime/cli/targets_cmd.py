@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def targets(
-    name: Annotated[str | None, typer.Argument(help="show this target in full", metavar="[TARGET]")] = None,
+    name: Annotated[str | None, typer.Argument(help="show this target in full", metavar="TARGET")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:

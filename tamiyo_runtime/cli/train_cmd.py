@@ -17,16 +17,21 @@ if TYPE_CHECKING:
     from tamiyo_train.run import ConfigurationRecord
 
 __all__ = ["evaluate", "reported", "train"]
+# What comes with tamiyo, so that help needs no torch; a test holds both to the registries.
+TASKS = "checkerboard, clusters, complex-moons, digits, mnist1d, moons, spheres, spirals, xor"
+HOSTS = "attention1d, conv1d, dsconv, mlp, mlp-skip"
 _TERMINATED = 143  # 128 + SIGTERM, as shells have it
 
 
 def train(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="folder the run is written to; runs/TASK when left out")
+        Path | None, typer.Argument(metavar="RUN", help="folder the run is written to; runs/TASK when left out")
     ] = None,
     *,
-    task: Annotated[str | None, typer.Option(help="what to learn; digits when left out")] = None,
-    host: Annotated[str | None, typer.Option(help="network to start from; the task's own when left out")] = None,
+    task: Annotated[str | None, typer.Option(help=f"what to learn: {TASKS}; digits when left out")] = None,
+    host: Annotated[
+        str | None, typer.Option(help=f"network to start from: {HOSTS}; the task's own when left out")
+    ] = None,
     width: Annotated[int | None, typer.Option(min=1, help="channels of the host")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="everything random follows from it; 0 when left out")] = None,
     growth: Annotated[
@@ -55,8 +60,15 @@ def train(
 ) -> None:
     """Teach a policy, let it grow a network on a task, and compare with the network ungrown and with its static twin.
 
-    Examples:  tamiyo train      tamiyo train runs/b --task spirals --seed 1 --growth kasmina      tamiyo train runs/b
-    --resume
+    Fault injection is a command of its own: tamiyo train faults --help
+
+    Examples:
+
+      tamiyo train
+
+      tamiyo train runs/b --task spirals --seed 1 --growth kasmina
+
+      tamiyo train runs/b --resume
     """
     from tamiyo_runtime.cli.render import emit_json, note, say
     from tamiyo_train.pool import prepare
@@ -117,7 +129,7 @@ def train(
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="[RUN]", help="folder of a run")] = Path("runs/digits"),
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")] = Path("runs/digits"),
     *,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:

@@ -62,6 +62,8 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tamiyo: Run, tmp_path: Path
     assert plan["variants"] == ["tflite-int8 (segments)", "tflite-float (segments)", "onnx-float (gated)"]
     assert plan["seeds"] == ["slot 0: adapter", "slot 2: squeeze-excite"]
     assert {path.name for path in tmp_path.iterdir()} == {"quadrants"}
+    _, out, _ = tamiyo("export", "quadrants", "--target", "raspberry-pi-4", "--dry-run")
+    assert "64 MiB of memory" in out
 
 
 def test_a_budget_that_cannot_be_met_exits_3_after_the_failed_step(tamiyo: Run, tmp_path: Path) -> None:

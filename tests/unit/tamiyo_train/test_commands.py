@@ -8,9 +8,12 @@ import sys
 import pytest
 
 from tamiyo_runtime.cli.main import main
+from tamiyo_runtime.cli.train_cmd import HOSTS, TASKS
 from tamiyo_runtime.contracts.errors import ExitCode
 from tamiyo_train.config import TrainConfig, smoke
+from tamiyo_train.hosts import hosts
 from tamiyo_train.plan import Plan
+from tamiyo_train.tasks import stages
 from tamiyo_train.work import FOLDER, Work, is_unfinished
 
 
@@ -265,3 +268,13 @@ def test_a_campaign_too_small_to_prove_the_rate_says_that_nothing_was_missed(cap
     arguments = ["train", "faults", "--kinds", "budget-breach", "--faults", "2", "--task", "moons", "--workers", "1"]
     assert main(arguments) == ExitCode.BUDGET
     assert "none was missed; 149 faults" in capsys.readouterr().err
+
+
+def test_help_names_the_tasks_and_hosts_there_are_and_shows_optional_arguments_once_in_brackets(capsys):
+    assert ", ".join(stages.names()) == TASKS
+    assert ", ".join(hosts.names()) == HOSTS
+    assert main(["train", "--help"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert "[OPTIONS] [RUN]" in out
+    assert "mnist1d" in out
+    assert main(["audit", "-h"]) == ExitCode.OK

@@ -24,6 +24,12 @@ def test_the_list_names_every_blueprint_and_the_action(tamiyo: Any) -> None:
     assert "pruning:" in first_words
 
 
+def test_the_list_says_where_its_costs_come_from_and_leaves_out_the_domains_of_one_domain(tamiyo: Any) -> None:
+    every, one = tamiyo("blueprints", "glu").out, tamiyo("blueprints", "glu", "--domain", "image").out
+    assert "vector sequence image" in every and "vector" not in one
+    assert "(analytic)" in every and "(analytic)" in one
+
+
 def test_a_domain_and_a_width_state_the_slot_the_costs_are_for(tamiyo: Any) -> None:
     outcome = tamiyo("blueprints", "--domain", "sequence", "--channels", "8", "--json")
     records = {item["name"]: item for item in json.loads(outcome.out)["blueprints"]}

@@ -20,13 +20,10 @@ SHARED = {"run_folder": "bundles", "bundles": "bundles", "trained": "domains"}
 """Fixtures that are dear to make, and the group of tests that need them: a group runs in one process."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests that share what is dear."""
-    for item in items:
-        groups = {SHARED[name] for name in getattr(item, "fixturenames", ()) if name in SHARED}
-        for group in groups:
-            item.add_marker(pytest.mark.xdist_group(group))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Group the tests that share what is dear; earlier than pytest-xdist looks for groups."""
+    for group in {SHARED[name] for name in getattr(item, "fixturenames", ()) if name in SHARED}:
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,10 @@ from torch import nn
 from tamiyo_train import footprint
 from tamiyo_train.blueprints.attention import SINGLE
 from tamiyo_train.footprint import Kind, Layer
-from tamiyo_train.hosts.base import Host, hosts
+from tamiyo_train.hosts.base import Host, check_samples_fit, hosts
 from tamiyo_train.hosts.conv1d import STEM_KERNEL, Head, Stem, head_layers
 from tamiyo_train.hosts.piece import Piece
-from tamiyo_train.slots import Slot, sequence
+from tamiyo_train.slots import Domain, Slot, sequence
 
 FEED_FACTOR = 2
 
@@ -72,6 +72,7 @@ class Feed(Piece):
 @hosts.register("attention1d")
 def attention1d(*, shape: tuple[int, int], classes: int, width: int = 8) -> Host:
     """Build the host for samples of ``shape`` (channels, time); weights come from torch's generator."""
+    check_samples_fit("attention1d", Domain.SEQUENCE, shape)
     tokens = sequence(width, -(-shape[1] // 2))
     elements, inner = tokens.elements, (width, tokens.positions)
     embedding = (

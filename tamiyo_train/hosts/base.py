@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from tamiyo_runtime.contracts.errors import UsageError
 from tamiyo_runtime.contracts.registry import Registry
 from tamiyo_train.footprint import Footprint, Layer
 from tamiyo_train.slots import Domain, Slot
@@ -41,3 +42,15 @@ class Host:
 
 hosts: Registry[Callable[..., Host]] = Registry("hosts")
 """Functions of ``shape`` (of one sample), ``classes`` and ``width``; weights come from torch's generator."""
+
+_AXES = {Domain.SEQUENCE: ("sequences (C, T)", 2), Domain.IMAGE: ("images (C, H, W)", 3)}
+
+
+def check_samples_fit(host: str, domain: Domain, shape: tuple[int, ...]) -> None:
+    """Raise UsageError when samples of ``shape`` are not what a host of sequences or images takes."""
+    what, axes = _AXES[domain]
+    if len(shape) != axes:
+        raise UsageError(
+            f"host '{host}' takes {what}; samples of the task have shape {shape}",
+            hint="leave the host out for the task's own; mlp and mlp-skip take any shape",
+        )

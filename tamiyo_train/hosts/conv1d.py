@@ -16,9 +16,9 @@ from torch import nn
 
 from tamiyo_train import footprint
 from tamiyo_train.footprint import Kind, Layer
-from tamiyo_train.hosts.base import Host, hosts
+from tamiyo_train.hosts.base import Host, check_samples_fit, hosts
 from tamiyo_train.hosts.piece import Piece
-from tamiyo_train.slots import sequence
+from tamiyo_train.slots import Domain, sequence
 
 STEM_KERNEL = 5
 
@@ -72,6 +72,7 @@ class Head(Piece):
 @hosts.register("conv1d")
 def conv1d(*, shape: tuple[int, int], classes: int, width: int = 6) -> Host:
     """Build the host for samples of ``shape`` (channels, time); weights come from torch's generator."""
+    check_samples_fit("conv1d", Domain.SEQUENCE, shape)
     channels, wide = width, 2 * width
     half = (channels, -(-shape[1] // 2))
     quarter = (wide, -(-half[1] // 2))

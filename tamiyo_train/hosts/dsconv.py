@@ -17,8 +17,8 @@ from torch import nn
 
 from tamiyo_train import footprint
 from tamiyo_train.footprint import Kind, Layer
-from tamiyo_train.hosts.base import Host, hosts
-from tamiyo_train.slots import image
+from tamiyo_train.hosts.base import Host, check_samples_fit, hosts
+from tamiyo_train.slots import Domain, image
 
 
 class Stem(nn.Module):
@@ -70,6 +70,7 @@ class Head(nn.Module):
 @hosts.register("dsconv")
 def dsconv(*, shape: tuple[int, int, int], classes: int, width: int = 4) -> Host:
     """Build the host for samples of ``shape``; weights come from torch's generator, see `seeding.initialising`."""
+    check_samples_fit("dsconv", Domain.IMAGE, shape)
     channels, wide = width, 2 * width
     full = (channels, shape[1], shape[2])
     half = (wide, -(-shape[1] // 2), -(-shape[2] // 2))

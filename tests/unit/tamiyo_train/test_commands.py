@@ -270,6 +270,18 @@ def test_a_campaign_too_small_to_prove_the_rate_says_that_nothing_was_missed(cap
     assert "none was missed; 149 faults" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("task", "host", "takes"),
+    [("spirals", "conv1d", "sequences"), ("digits", "attention1d", "sequences"), ("moons", "dsconv", "images")],
+)
+def test_a_host_for_other_samples_is_refused_by_name_before_any_work(tmp_path, capsys, task, host, takes):
+    assert main(["train", str(tmp_path / "r"), "--task", task, "--host", host, "--workers", "1"]) == ExitCode.USAGE
+    error, hint = capsys.readouterr().err.splitlines()
+    assert f"host '{host}' takes {takes}" in error
+    assert "mlp" in hint
+    assert not (tmp_path / "r").exists()
+
+
 def test_help_names_the_tasks_and_hosts_there_are_and_shows_optional_arguments_once_in_brackets(capsys):
     assert ", ".join(stages.names()) == TASKS
     assert ", ".join(hosts.names()) == HOSTS

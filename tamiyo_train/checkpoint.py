@@ -68,7 +68,9 @@ def load_run(folder: Path) -> Run:
     """
     path = folder / RECORD
     if not path.is_file():
-        raise InputError(f"no run in {folder}: {RECORD} is missing", hint=f"make one: tamiyo train {folder}")
+        unfinished = (folder / ".work").is_dir()
+        hint = f"finish it: tamiyo train {folder} --resume" if unfinished else f"make one: tamiyo train {folder}"
+        raise InputError(f"no run in {folder}: {RECORD} is missing", hint=hint)
     try:
         document = parse_json(path.read_bytes(), path=RECORD, limit_bytes=64 << 20)
     except SchemaError as exc:

@@ -83,6 +83,8 @@ def show_run(folder: Path, record: RunRecord) -> None:
                 for s in (*record.seeds, *record.inner_seeds)
             ],
         )
+        say("(on the validation split, at the end; the gates judged an earlier network, by the probability it gave")
+        say("to the right class)")
         say()
     show_results(record)
     if record.methods:

@@ -235,3 +235,10 @@ def test_command_line_values_land_in_the_configuration():
     assert config.final.consolidation_steps == round(112 * 288 / 448)
     assert adapted(TrainConfig()) == TrainConfig()
     assert "workers" not in plain(TrainConfig())
+
+
+def test_an_unfinished_run_is_named_with_the_way_to_finish_it(tmp_path):
+    (tmp_path / ".work").mkdir()
+    with pytest.raises(InputError) as caught:
+        load_run(tmp_path)
+    assert "--resume" in caught.value.hint

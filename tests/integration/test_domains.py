@@ -19,7 +19,8 @@ INPUTS = {"spirals": [2], "mnist1d": [1, 40]}
 def trained(request: pytest.FixtureRequest, tamiyo: Tamiyo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run on a task of another domain, grown by the heuristic."""
     folder: Path = tmp_path_factory.mktemp("domains") / request.param
-    result = tamiyo("train", folder, "--task", request.param, "--growth", "kasmina", "--steps", STEPS[request.param])
+    options = ("--growth", "kasmina", "--smoke", "--steps", STEPS[request.param], "--workers", 1)
+    result = tamiyo("train", folder, "--task", request.param, *options)
     assert result.returncode == 0, result.stderr
     return folder
 
@@ -45,6 +46,7 @@ def test_a_bundle_is_as_accurate_on_the_device_as_its_manifest_says(
         assert data["accuracy"] == pytest.approx(expected)
 
 
+@pytest.mark.long
 def test_the_policy_of_such_a_run_drives_a_simulated_board(tamiyo: Tamiyo, trained: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "pi.tamiyo"
     made = tamiyo("export", trained, "--target", "raspberry-pi-4", "--out", bundle, "--accuracy-floor", 0, "--smoke")

@@ -171,13 +171,16 @@ def measure(case: Case, runs: int) -> Figures:
 def main() -> None:
     """Measure every case, print, record; exit 3 when a case that is held misses the target."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.runs < 2:
         parser.error("--runs: at least 2, for the spread")
     with one_thread():
-        cases = {case.name: measure(case, arguments.runs) for case in CASES}
+        cases = {}
+        for case in CASES:
+            print(f"measuring {case.name} ...", file=sys.stderr, flush=True)
+            cases[case.name] = measure(case, arguments.runs)
     missed = [name for name, figures in cases.items() if figures.missed]
     plain = {"target": TARGET, "cases": {name: asdict(figures) for name, figures in cases.items()}}
     path = append("telemetry", plain, ["torch", "numpy"])

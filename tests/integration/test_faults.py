@@ -41,6 +41,7 @@ def test_a_fault_counts_only_when_all_of_it_was_rolled_back() -> None:
         assert not Trial(**{**sound, **change}).rolled_back
 
 
+@pytest.mark.long
 def test_a_campaign_below_the_floor_is_exit_3_and_a_misspelt_kind_exit_2(tamiyo: Tamiyo) -> None:
     few = tamiyo("train", "faults", "--faults", 3, "--kinds", "nan-weights", "--workers", 1, "--json")
     assert few.returncode == 3, few.stderr

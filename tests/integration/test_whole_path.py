@@ -94,6 +94,7 @@ def test_both_interpreters_run_the_same_network(
     assert json.loads(result.stdout)["interpreter"] == interpreter
 
 
+@pytest.mark.long  # the exporters hold the same for two processes and two folders
 def test_export_is_byte_identical_from_the_same_run(
     tamiyo: Tamiyo, run_folder: Path, bundles: dict[str, Path], tmp_path: Path
 ) -> None:

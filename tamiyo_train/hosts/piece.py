@@ -6,6 +6,7 @@ not be seen from outside, so batch norms are then in the mode they were in and l
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -15,16 +16,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-class Piece(nn.Module):
+class Piece(nn.Module, ABC):
     """Subclasses define ``compute``; ``recomputes`` is off unless `recompute` switched it on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.recomputes = False
 
+    @abstractmethod
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """What the piece does to a batch."""
-        raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``compute``, by way of a checkpoint if it is switched on and there will be a backward pass."""

@@ -24,10 +24,10 @@ demo: $(INSTALLED) ## the whole path: train, export, run two simulated boards, c
 	$(BIN)/tamiyo demo --out demo-out --overwrite
 
 test: $(INSTALLED) ## all tests, with branch coverage
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not long" --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses 2 -m "not long" --cov --cov-report=term
 
 test-slow: $(INSTALLED) ## what takes minutes more: every preset through every format, every target, 320 faults
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m long
+	$(BIN)/python -m pytest --numprocesses 2 -m long
 	$(BIN)/tamiyo train faults
 
 check: $(INSTALLED) ## lint, format, types, layers

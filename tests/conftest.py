@@ -16,16 +16,6 @@ settings.register_profile("tamiyo", derandomize=True, deadline=None, suppress_he
 settings.load_profile("tamiyo")
 
 
-SHARED = {"run_folder": "bundles", "bundles": "bundles", "trained": "domains"}
-"""Fixtures that are dear to make, and the group of tests that need them: a group runs in one process."""
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Group the tests that share what is dear; earlier than pytest-xdist looks for groups."""
-    for group in {SHARED[name] for name in getattr(item, "fixturenames", ()) if name in SHARED}:
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True)
 def tamiyo_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keys and trust of a test never touch the user's own."""

@@ -30,6 +30,9 @@ class Op:
 
     ``on_accelerator`` matters on profiles that have one: False places the operator on the host's CPU. ``params`` counts
     the weights; None counts them from the bytes, which takes an int32 bias of an int8 graph for four parameters.
+    ``code`` is the operator's name in its graph, for reports. ``gemm`` is the matrix product (M, K, N) it amounts to,
+    groups times over, for arrays whose utilisation depends on it: M output positions, K products a sum, N channels.
+    ``live_bytes`` are all activations that exist while it runs; None stands for its own inputs and outputs.
     """
 
     kind: OpKind
@@ -39,6 +42,10 @@ class Op:
     output_bytes: int
     on_accelerator: bool = True
     params: int | None = None
+    code: str = ""
+    gemm: tuple[int, int, int] | None = None
+    groups: int = 1
+    live_bytes: int | None = None
 
     def __post_init__(self) -> None:
         least = min(self.macs, self.weight_bytes, self.input_bytes, self.output_bytes, self.params or 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from device_profiles.figures import Figure
 from device_profiles.ops import OpKind
@@ -22,6 +22,37 @@ class Accelerator:
     us_per_mac: float
     cache_bytes: float
     us_per_byte: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportHints:
+    """How networks are compiled for the device, by names that the exporters know.
+
+    ``variants``: compiled forms, the preferred one first (``tflite-int8``). ``layout``: ``segments``, ``whole`` or
+    ``auto``. ``operator_table`` and ``compiler``: those of an accelerator; ``options`` go to the compiler.
+    """
+
+    variants: tuple[str, ...]
+    layout: str = "auto"
+    operator_table: str | None = None
+    compiler: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What the cost model was checked against on this device, and how far off it was.
+
+    Errors are shares of the published or measured figure. ``held_out``: the rows were not used to fit the profile.
+    """
+
+    against: str
+    figure: str  # latency or energy
+    rows: int
+    mean_error: float
+    worst_error: float
+    held_out: bool
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +76,8 @@ class Profile:
     sha256: str
     figures: Mapping[str, Figure]
     rates: Mapping[Precision, Rates]
+    export: ExportHints
+    validation: tuple[Validation, ...] = ()
 
     def value(self, name: str) -> float:
         """Value of a figure that every profile has; raises SchemaError when this one does not have it."""

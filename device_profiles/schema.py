@@ -5,6 +5,8 @@
     [compute] [work.int8] [work.float32] [memory] [power] [model] [simulation] [budget]
     [accelerator] [thermal]                 where the device has one, where it is known
         key = { value = 3000, low = 2700, high = 4000, unit = "mW", source = "NAME" }
+    [export]         variants, layout, operator_table, compiler, options    how networks are compiled for it
+    [[validation]]   against, figure, rows, mean_error, worst_error, held_out, note    how far off the model was found
 
 Every key is known here or refused with the nearest legal name, every figure has a unit, an interval and a source, and
 what is physically implausible is refused: it is nearly always a wrong unit.
@@ -19,6 +21,7 @@ from typing import Any
 from device_profiles.figures import Basis, Citation, Figure, Rule, check_keys, read_figure, require_key, rule, text
 from device_profiles.ops import MAC_KINDS, OpKind
 from device_profiles.profile import Accelerator, Profile, Rates
+from device_profiles.recipe import read_export, read_validation
 from tamiyo_runtime.contracts.document import check_schema
 from tamiyo_runtime.contracts.errors import SchemaError
 from tamiyo_runtime.contracts.plan import Precision
@@ -85,7 +88,7 @@ def parse_profile(document: Mapping[str, Any], *, sha256: str, path: str) -> Pro
     """A parsed TOML document as a profile; ``path`` names the file in errors. Raises SchemaError."""
     check_schema(text(document, "schema", path=path), SCHEMA, path=f"{path}: schema")
     tops = {section.partition(".")[0] for section in SECTIONS}
-    check_keys(document, {*_TEXTS, "revision", "sources", *tops}, path=path)
+    check_keys(document, {*_TEXTS, "revision", "sources", "export", "validation", *tops}, path=path)
     identity = text(document, "id", path=path)
     if not _ID.fullmatch(identity):
         raise SchemaError(f"{path}: id", f"'{identity}' is not lower-case words joined by '-'")
@@ -102,6 +105,8 @@ def parse_profile(document: Mapping[str, Any], *, sha256: str, path: str) -> Pro
         sha256=sha256,
         figures=figures,
         rates={precision: _rates(figures, precision) for precision in Precision},
+        export=read_export(require_key(document, "export", path=path), path=f"{path}: export"),
+        validation=read_validation(document.get("validation", []), path=f"{path}: validation"),
     )
 
 

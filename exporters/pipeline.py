@@ -25,7 +25,7 @@ from exporters.steps.budget import Budgeted
 from exporters.steps.capture import Captured
 from exporters.steps.int8 import Quantised
 from exporters.steps.outcome import Outcome
-from exporters.targets import Target, targets
+from exporters.targets import Target, find_target
 from exporters.validate import check_request
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import BudgetError, InputError
@@ -70,7 +70,7 @@ class Plan:
 
 def plan(target: str, out: Path, *, budget: Budget | None, overwrite: bool) -> Plan:
     """Resolve a target and check the output; raises UnknownNameError or InputError before any work is done."""
-    recipe = targets.get(target)
+    recipe = find_target(target)
     profile = load_profile(recipe.profile)
     if out.is_dir():
         raise InputError(f"{out} is a folder", hint="--out names the bundle's file, such as net.tamiyo")

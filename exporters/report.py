@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from exporters.ops.table import Placement
-from tamiyo_runtime.contracts.cost import Cost
+from tamiyo_runtime.contracts.cost import Cost, Estimate
 from tamiyo_runtime.contracts.document import canonical_json
 from tamiyo_runtime.contracts.plan import Format, Layout, Precision
 
@@ -81,6 +81,55 @@ class PartReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReport:
+    """An operator of a compiled graph: what it costs by itself, where it runs and what int8 does to its answer.
+
+    ``module`` is the part of the network it came from. ``sqnr_db`` is the signal of the float graph's tensor over its
+    difference from the int8 graph's, both fed alike; None in float and where there is no such tensor.
+    """
+
+    variant: str
+    graph: str
+    index: int
+    operator: str
+    macs: int
+    weight_bytes: int
+    live_bytes: int
+    latency_ms: Estimate
+    energy_uj: Estimate
+    on_accelerator: bool
+    reason: str | None = None
+    module: str | None = None
+    sqnr_db: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensitivityReport:
+    """What is lost when a part alone computes in int8, and whether it was left in float for that."""
+
+    part: str
+    accuracy: float
+    accuracy_lost: float
+    sqnr_db: float | None
+    kept_float: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelReport:
+    """An int8 graph on other kernels than those it was measured on: the largest difference, in quantisation steps.
+
+    ``worst_lsb`` is None where the kernels do not take the graph; ``problem`` says why.
+    """
+
+    variant: str
+    configuration: str
+    kernels: str
+    samples: int
+    worst_lsb: int | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VendorReport:
     """The vendor's compiler: the command, whether it ran, and the operators it says it mapped, by graph."""
 
@@ -108,6 +157,11 @@ class ExportReport:
     variants: tuple[VariantReport, ...]
     placement: tuple[Placement, ...] = ()
     vendor: VendorReport | None = None
+    layers: tuple[LayerReport, ...] = ()
+    sensitivity: tuple[SensitivityReport, ...] = ()
+    kernels: tuple[KernelReport, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()  # slots whose seeds switch together
+    cost_checks: tuple[str, ...] = ()  # what the cost model was checked against on this profile, and its error
     bundle_bytes: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 

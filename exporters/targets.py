@@ -1,12 +1,17 @@
-"""Targets: a device profile plus the recipe of what to compile for it.
+"""Targets: what to compile for a device, as its profile says in ``[export]``.
 
+Every profile is a target under its own id, and so is a profile file of the user's own; adding a board takes no code.
 A variant is one compiled form; the order is the order a runtime should prefer them in.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+from device_profiles.loader import SUFFIX, load_profile, profile_ids
+from device_profiles.profile import Profile
+from tamiyo_runtime.contracts.errors import SchemaError
 from tamiyo_runtime.contracts.plan import Format, Layout, Precision
 from tamiyo_runtime.contracts.registry import Registry
 
@@ -39,8 +44,9 @@ class VendorCompiler:
 class Target:
     """What to compile for a device, and what is known of how it runs there.
 
-    ``max_whole``: most whole configurations, for layouts in which a boundary is dear. ``gating``: how seeds are
-    switched. ``operator_table`` names the rules by which operators are placed on an accelerator.
+    ``profile`` is an id or the path of a file. ``layout`` is the profile's word on how seeds are switched: ``auto``
+    leaves it to what a boundary costs. ``max_whole``: most whole configurations. ``operator_table`` names the rules by
+    which operators are placed on an accelerator; ``options`` go to its compiler.
     """
 
     name: str
@@ -48,8 +54,10 @@ class Target:
     profile: str
     variants: tuple[VariantRecipe, ...]
     gating: str
+    layout: str = "auto"
     operator_table: str | None = None
     compiler: VendorCompiler | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
     max_whole: int = 4
 
 
@@ -60,48 +68,69 @@ FLOAT_SEGMENTS = VariantRecipe(
 )
 INT8_SEGMENTS = VariantRecipe(id="tflite-int8", format=Format.TFLITE, precision=Precision.INT8, layout=Layout.SEGMENTS)
 FLOAT_GATED = VariantRecipe(id="onnx-float", format=Format.ONNX, precision=Precision.FLOAT32, layout=Layout.GATED)
-INT8_WHOLE = VariantRecipe(
-    id="tflite-int8", format=Format.TFLITE, precision=Precision.INT8, layout=Layout.WHOLE, per_tensor_dense=True
-)
 
+RECIPES: Mapping[str, VariantRecipe] = {item.id: item for item in (FLOAT_SEGMENTS, INT8_SEGMENTS, FLOAT_GATED)}
+COMPILERS: Mapping[str, VendorCompiler] = {
+    "edgetpu": VendorCompiler(
+        program="edgetpu_compiler",
+        flags=("--show_operations",),
+        where="https://coral.ai/docs/edgetpu/compiler (Debian package edgetpu-compiler, x86-64)",
+    )
+}
+_OLD_DENSE = frozenset({"edge-tpu"})  # operator tables whose compilers know one scale a fully connected layer only
 _SEGMENTS = (
     "TFLite: one graph a segment, seeds are left out of the chain; int8 passes the seams raw. "
     "ONNX: one graph with an If a seed."
 )
+_WHOLE = (
+    "every boundary is a trip over the bus, so whole configurations: the bare host, the full network and the "
+    "best between them by accuracy and cost"
+)
 
-targets.register("x86-64")(
-    Target(
-        name="x86-64",
-        title="a 64-bit x86 CPU, LiteRT or ONNX Runtime, one thread",
-        profile="x86-64",
-        variants=(FLOAT_SEGMENTS, INT8_SEGMENTS, FLOAT_GATED),
-        gating=_SEGMENTS,
+
+def find_target(name: str) -> Target:
+    """The target of that name, or of the profile in the file of that path when it ends in ``.toml``.
+
+    Raises UnknownNameError with near names, and what `load_profile` raises for a file.
+    """
+    return target_of(load_profile(name), name=name) if name.endswith(SUFFIX) else targets.get(name)
+
+
+def target_of(profile: Profile, *, name: str | None = None) -> Target:
+    """The target that a profile describes; raises SchemaError when its ``[export]`` names what is not known here."""
+    hints = profile.export
+    whole = hints.layout == "whole"
+    variants = []
+    for item in hints.variants:
+        recipe = RECIPES[_known(profile, "variants", item, RECIPES)]
+        variants.append(
+            replace(
+                recipe,
+                layout=Layout.WHOLE if whole else recipe.layout,
+                per_tensor_dense=hints.operator_table in _OLD_DENSE,
+            )
+        )
+    compiler = hints.compiler and COMPILERS[_known(profile, "compiler", hints.compiler, COMPILERS)]
+    return Target(
+        name=profile.id if name is None or name.endswith(SUFFIX) else name,
+        title=profile.title,
+        profile=profile.id if name is None or not name.endswith(SUFFIX) else name,
+        variants=tuple(variants),
+        gating=_WHOLE if whole else _SEGMENTS,
+        layout=hints.layout,
+        operator_table=hints.operator_table,
+        compiler=compiler or None,
+        options=hints.options,
     )
-)
-targets.register("raspberry-pi-4")(
-    Target(
-        name="raspberry-pi-4",
-        title="Raspberry Pi 4, 64-bit, LiteRT on the CPU, one thread",
-        profile="raspberry-pi-4",
-        variants=(INT8_SEGMENTS, FLOAT_SEGMENTS, FLOAT_GATED),
-        gating=_SEGMENTS,
-    )
-)
-targets.register("edge-tpu")(
-    Target(
-        name="edge-tpu",
-        title="Coral USB Accelerator (Edge TPU) behind a Raspberry-Pi-class host",
-        profile="coral-usb",
-        variants=(INT8_WHOLE,),
-        gating=(
-            "every boundary is a trip over the bus, so whole configurations: the bare host, the full network and the "
-            "best between them by accuracy and cost"
-        ),
-        operator_table="edge-tpu",
-        compiler=VendorCompiler(
-            program="edgetpu_compiler",
-            flags=("--show_operations",),
-            where="https://coral.ai/docs/edgetpu/compiler (Debian package edgetpu-compiler, x86-64)",
-        ),
-    )
-)
+
+
+def _known(profile: Profile, key: str, name: str, legal: Mapping[str, object]) -> str:
+    if name not in legal:
+        raise SchemaError(f"{profile.id}: export.{key}", f"'{name}' is not one of {', '.join(sorted(legal))}")
+    return name
+
+
+for _id in profile_ids():
+    targets.register(_id)(target_of(load_profile(_id)))
+# The name people know the device by.
+targets.register("edge-tpu")(replace(target_of(load_profile("coral-usb")), name="edge-tpu"))

@@ -15,6 +15,7 @@ class Source(StrEnum):
 
     MEASURED = "measured"
     CALIBRATED = "calibrated"
+    VELA = "vela"  # cycles counted by the vendor's compiler for Ethos-U
     ANALYTIC = "analytic"
     SIMULATED = "simulated"
     PUBLISHED = "published"

@@ -9,7 +9,7 @@ import pytest
 from exporters.compiled import Artefact, Compiled
 from exporters.report import Status
 from exporters.steps import vendor
-from exporters.targets import INT8_WHOLE, targets
+from exporters.targets import targets
 from tamiyo_runtime.contracts.errors import MissingToolError
 from tamiyo_runtime.contracts.plan import Graph
 
@@ -42,7 +42,7 @@ def compiled() -> tuple[Compiled, ...]:
         for name in ("c00", "c11")
     }
     chains = MappingProxyType({name: (name,) for name in artefacts})
-    return (Compiled(recipe=INT8_WHOLE, artefacts=artefacts, chains=chains, work={}),)
+    return (Compiled(recipe=targets.get("edge-tpu").variants[0], artefacts=artefacts, chains=chains, work={}),)
 
 
 @pytest.fixture

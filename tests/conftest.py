@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
+
+WHOLE_PATH = ("test_bad_input.py", "test_faults.py", "test_torch_free.py", "test_whole_path.py")
+"""Files of integration tests that use one trained run and its bundles."""
 
 # One thread a process, set before torch or a BLAS is imported: tests run beside brokers and child processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,3 +26,21 @@ def tamiyo_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     home = tmp_path_factory.mktemp("tamiyo-home")
     monkeypatch.setenv("TAMIYO_HOME", str(home))
     return home
+
+
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
+    """A file is run by one process, in the order of collection, so that what its tests share is made once.
+
+    The integration tests share a trained run and its bundles, minutes of work: those files stay together, and first.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "the whole path" if file.rpartition("/")[2] in WHOLE_PATH else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Used by `pytest --numprocesses`; alone, the tests run one after the other as ever."""
+    config.option.loadscopereorder = False
+    return _ByFile(config, log)

@@ -18,8 +18,8 @@ from exporters.backends import onnx, quantiser, tflite
 from exporters.backends.flatbuffer import INPUT, OUTPUT, Model, read_model
 from exporters.backends.ranges import settle
 from exporters.backends.toolchain import quiet
-from exporters.ops import edge_tpu  # noqa: F401  files its table in the registry
-from exporters.ops.table import place, tables
+from exporters.ops.shipped import tables
+from exporters.ops.table import place
 from exporters.targets import Target, targets
 from tamiyo_runtime.contracts.errors import MissingDependencyError, TamiyoError
 from tamiyo_runtime.contracts.plan import Format, Graph, Precision, TensorSpec

@@ -75,7 +75,8 @@ COMPILERS: Mapping[str, VendorCompiler] = {
         program="edgetpu_compiler",
         flags=("--show_operations",),
         where="https://coral.ai/docs/edgetpu/compiler (Debian package edgetpu-compiler, x86-64)",
-    )
+    ),
+    "vela": VendorCompiler(program="vela", flags=(), where="pip install 'tamiyo-edge[ethos]'"),
 }
 _OLD_DENSE = frozenset({"edge-tpu"})  # operator tables whose compilers know one scale a fully connected layer only
 _SEGMENTS = (

@@ -19,6 +19,7 @@ class OperatorTable:
     ``rules`` by operator: an operator without an entry is not supported. ``general`` rules hold for all of them.
     ``one_partition``: the compiler hands over only what comes before the first operator that it does not take.
     ``source`` says where the rules come from, ``verified`` whether the vendor's compiler has confirmed them.
+    ``host`` is what runs the operators that it does not take; None where nothing does, so that none may be left.
     """
 
     id: str
@@ -28,6 +29,7 @@ class OperatorTable:
     rules: dict[str, tuple[Rule, ...]]
     general: tuple[Rule, ...]
     one_partition: bool
+    host: str | None = "CPU"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

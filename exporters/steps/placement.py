@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from exporters.backends.flatbuffer import read_model
 from exporters.compiled import Artefact, Compiled
-from exporters.ops import edge_tpu  # noqa: F401  files its table in the registry
 from exporters.ops.counting import count
-from exporters.ops.table import OperatorTable, Placement, place, tables
+from exporters.ops.shipped import tables
+from exporters.ops.table import OperatorTable, Placement, place
 from exporters.steps.outcome import Outcome, ok, skip, warn
 from exporters.targets import Target
 from tamiyo_runtime.contracts.errors import IncompatibleError

@@ -90,8 +90,7 @@ def _compiler(record: dict[str, Any]) -> str | None:
 
 
 def _show(record: dict[str, Any]) -> None:
-    from exporters.ops import edge_tpu  # noqa: F401  files its table in the registry
-    from exporters.ops.table import tables
+    from exporters.ops.shipped import tables
     from tamiyo_runtime.cli.render import say, table
 
     profile = record["profile"]

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from device_profiles.loader import load_profile
-from exporters.ops import edge_tpu  # noqa: F401  files its table in the registry
-from exporters.ops.table import tables
+from exporters.ops.shipped import tables
 from exporters.targets import Target, targets
 from tamiyo_runtime.contracts.errors import UnknownNameError
 from tamiyo_runtime.contracts.plan import Layout, Precision

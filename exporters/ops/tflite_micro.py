@@ -1,6 +1,6 @@
 """The operators that TFLite Micro registers: what runs on a microcontroller at all, since there is no other side.
 
-Found by asking the interpreter of the `tflite-micro` package for each builtin operator of the format; a test asks again.
+Found by asking the interpreter of the `tflite-micro` package for each builtin operator of the format, as a test does.
 """
 
 from __future__ import annotations

@@ -1,43 +1,70 @@
-"""The analytic cost model: what a chain of graphs takes on a profile.
+"""The analytic cost model: what a chain of graphs takes on a profile, operator by operator and in all.
 
 On a CPU a graph invocation takes the dispatch floor, and each operator a fixed time, plus its MACs (convolutions and
 fully connected layers) or the bytes it reads and writes (everything else) at the rate of its class and precision:
 
     t = sum over graphs (t_dispatch + sum over operators (t_operator + work * t_kind))
 
-Traffic of convolutions is inside their time a MAC, which was fitted on whole networks. With an accelerator (int8 only)
-the operators placed on it cost its floor once a graph, their MACs at its rate, and once a chain the streaming of
-the weights that its cache cannot hold; the operators beside it cost host time, and a graph with none on it never
-leaves the host. Energy is the board's active power times the time: constant power is what published boards show.
+Traffic of convolutions is inside their time a MAC, which was fitted on whole networks. A GPU is priced so as well: its
+fixed time is a kernel's launch. Operators on an accelerator (int8 only) or a systolic array are charged by
+`device_profiles.accelerator` and `device_profiles.systolic`, and its floor once a graph; operators beside it cost host
+time, and a graph with none on it never leaves the host. Weights that its memory cannot hold are streamed once a chain.
 
-Intervals: latency by the profile's ``relative_error``; energy by that times the interval of the active power.
+Energy is the board's active power times the time: constant power is what published boards show. A systolic array's is
+counted from its MACs and bytes instead.
+
+Memory is what lives at once: all weights, plus the largest set of live activations. Where a profile keeps weights in
+flash the two are compared with two memories, so they are two figures of a `Cost`.
+
+Intervals are factors: a ``relative_error`` of e says that the truth lies between v / (1 + e) and v * (1 + e) in 90 % of
+cases. Errors of rates are ratios (half as fast is as likely as twice as fast), so an interval of differences would
+reach below nothing for a device that is known within a factor of three. Energy widens it by the interval of the power,
+or of the energies a MAC and a byte.
+
+`estimate` is the inner loop of growth; `explain` is the same sum with its terms kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from device_profiles.ops import MAC_KINDS, Op, OpKind
 from device_profiles.profile import Profile, Rates
-from tamiyo_runtime.contracts.cost import Cost, Estimate, Source
+from device_profiles.systolic import Systolic
+from tamiyo_runtime.contracts.cost import Cost, Estimate
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.plan import Precision
 
-__all__ = ["Op", "OpKind", "estimate", "latency_us"]
+__all__ = ["Op", "OpCost", "OpKind", "estimate", "explain", "latency_us"]
 
-_ITEM_BYTES: Mapping[Precision, int] = {Precision.INT8: 1, Precision.FLOAT32: 4}
+_ITEM_BYTES = {Precision.INT8: 1, Precision.FLOAT32: 4}
+Graphs = Sequence[Sequence[Op]]
 
 
-def estimate(profile: Profile, graphs: Sequence[Sequence[Op]], *, precision: Precision) -> Cost:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpCost:
+    """What one operator adds to the cost of a chain. ``op`` None is the invocation of graph number ``graph`` itself.
+
+    ``live_bytes`` are the activations that exist while it runs, ``peak_memory_bytes`` those and all weights of the
+    chain. Latencies in us and energies in uJ add up to those of `estimate`; the peak is the largest of the peaks.
+    """
+
+    graph: int
+    op: Op | None
+    latency_us: Estimate
+    energy_uj: Estimate
+    live_bytes: int
+    peak_memory_bytes: int
+
+
+def estimate(profile: Profile, graphs: Graphs, *, precision: Precision) -> Cost:
     """Cost of one inference that invokes ``graphs`` one after the other; an inner sequence is one graph invocation.
 
-    Peak memory is all weights plus the largest input and output of one operator. Raises SchemaError without a graph.
+    Raises SchemaError without a graph.
     """
     require(bool(graphs), "graphs", "an inference invokes at least one graph")
-    latency_ms = latency_us(profile.rates[precision], graphs) * 1e-3
-    error = profile.figures["model.relative_error"].value
-    active = profile.figures["power.active_mw"]
-    low, high = latency_ms * (1 - error), latency_ms * (1 + error)
+    rates = profile.rates[precision]
     item_bytes = _ITEM_BYTES[precision]
     macs = weight_bytes = params = activations = 0
     for graph in graphs:
@@ -45,42 +72,133 @@ def estimate(profile: Profile, graphs: Sequence[Sequence[Op]], *, precision: Pre
             macs += op.macs
             weight_bytes += op.weight_bytes
             params += op.weight_bytes // item_bytes if op.params is None else op.params
-            activations = max(activations, op.input_bytes + op.output_bytes)
+            live = op.input_bytes + op.output_bytes if op.live_bytes is None else op.live_bytes
+            activations = max(activations, live)
+    terms = _terms(rates, graphs)
+    latency_ms = sum(term[2] for term in terms) * 1e-3
+    spread = 1 + profile.figures["model.relative_error"].value
+    source = profile.source
+    if rates.systolic is None:
+        active = profile.figures["power.active_mw"]
+        energy = Estimate(  # mW * ms = uJ
+            value=latency_ms * active.value,
+            low=latency_ms / spread * active.low,
+            high=latency_ms * spread * active.high,
+            source=source,
+        )
+    else:
+        value, low, high = (sum(ends) for ends in zip(*(_energies_uj(profile, rates, *t) for t in terms), strict=True))
+        energy = Estimate(value=value, low=low, high=high, source=source)
     return Cost(
-        latency_ms=Estimate(value=latency_ms, low=low, high=high, source=Source.ANALYTIC),
-        energy_uj=Estimate(  # mW * ms = uJ
-            value=latency_ms * active.value, low=low * active.low, high=high * active.high, source=Source.ANALYTIC
-        ),
+        latency_ms=Estimate(value=latency_ms, low=latency_ms / spread, high=latency_ms * spread, source=source),
+        energy_uj=energy,
         peak_memory_bytes=weight_bytes + activations,
+        weight_bytes=weight_bytes,
+        activation_bytes=activations,
         params=params,
         macs=macs,
     )
 
 
-def latency_us(rates: Rates, graphs: Sequence[Sequence[Op]]) -> float:
-    """Time of the chain; the inner loop of growth, so it makes no objects."""
-    accelerator = rates.accelerator
-    if accelerator is None:
-        return sum(rates.dispatch_us + _cpu_us(rates, graph) for graph in graphs)
-    total = 0.0
-    weight_bytes = 0
+def explain(profile: Profile, graphs: Graphs, *, precision: Precision) -> tuple[OpCost, ...]:
+    """What each operator adds to `estimate`, in running order, every graph's own invocation before its operators.
+
+    Raises SchemaError without a graph.
+    """
+    require(bool(graphs), "graphs", "an inference invokes at least one graph")
+    rates = profile.rates[precision]
+    spread, source = 1 + profile.value("model.relative_error"), profile.source
+    weight_bytes = sum(op.weight_bytes for graph in graphs for op in graph)
+    found = []
+    number = -1
+    for op, streamed, us in _terms(rates, graphs):
+        number += op is None
+        value, low, high = _energies_uj(profile, rates, op, streamed, us)
+        live = 0
+        if op is not None:
+            live = op.input_bytes + op.output_bytes if op.live_bytes is None else op.live_bytes
+        found.append(
+            OpCost(
+                graph=number,
+                op=op,
+                latency_us=Estimate(value=us, low=us / spread, high=us * spread, source=source),
+                energy_uj=Estimate(value=value, low=low, high=high, source=source),
+                live_bytes=live,
+                peak_memory_bytes=weight_bytes + live,
+            )
+        )
+    return tuple(found)
+
+
+def latency_us(rates: Rates, graphs: Graphs) -> float:
+    """Time of the chain, us."""
+    return sum(term[2] for term in _terms(rates, graphs))
+
+
+_Term = tuple[Op | None, float, float]
+"""An operator, the bytes of its weights that are streamed in for it, and its time in us; None: the invocation."""
+
+
+def _terms(rates: Rates, graphs: Graphs) -> list[_Term]:
+    """All terms of the chain's time, each graph's invocation before its operators. Lists of tuples: this runs often."""
+    engine = rates.systolic or rates.accelerator
+    terms: list[_Term] = []
+    if engine is None:
+        for graph in graphs:
+            terms.append((None, 0.0, rates.dispatch_us))
+            terms.extend((op, 0.0, _host_us(rates, op)) for op in graph)
+        return terms
+    cache = _room_for_weights(engine, graphs) if isinstance(engine, Systolic) else engine.cache_bytes
     for graph in graphs:
-        host = [op for op in graph if not op.on_accelerator]
-        if len(host) == len(graph):
-            total += rates.dispatch_us + _cpu_us(rates, graph)
-            continue
-        total += accelerator.floor_us + _cpu_us(rates, host)
+        placed = [op for op in graph if op.on_accelerator]
+        if not placed:
+            terms.append((None, 0.0, rates.dispatch_us))
+        elif isinstance(engine, Systolic):
+            terms.append((None, 0.0, engine.floor_us))
+        else:
+            crossing = placed[0].input_bytes + placed[-1].output_bytes
+            terms.append((None, 0.0, engine.floor_us + crossing * engine.us_per_io_byte))
         for op in graph:
-            if op.on_accelerator:
-                total += op.macs * accelerator.us_per_mac
-                weight_bytes += op.weight_bytes
-    return total + max(0.0, weight_bytes - accelerator.cache_bytes) * accelerator.us_per_byte
+            if not op.on_accelerator:
+                terms.append((op, 0.0, _host_us(rates, op)))
+                continue
+            kept = min(cache, op.weight_bytes)
+            cache -= kept
+            streamed = op.weight_bytes - kept
+            terms.append((op, streamed, engine.op_us(op, streamed)))
+    return terms
 
 
-def _cpu_us(rates: Rates, ops: Sequence[Op]) -> float:
-    work_us = rates.work_us
-    total = len(ops) * rates.operator_us
-    for op in ops:
-        work = op.macs if op.kind in MAC_KINDS else op.input_bytes + op.output_bytes
-        total += work * work_us[op.kind]
-    return total
+def _host_us(rates: Rates, op: Op) -> float:
+    work = op.macs if op.kind in MAC_KINDS else op.input_bytes + op.output_bytes
+    return rates.operator_us + work * rates.work_us[op.kind]
+
+
+def _room_for_weights(array: Systolic, graphs: Graphs) -> float:
+    """What the on-chip buffer has left beside the largest activations; weights in it stay from run to run."""
+    moved = max((op.input_bytes + op.output_bytes for graph in graphs for op in graph), default=0)
+    return max(0.0, array.sram_bytes - moved)
+
+
+def _energies_uj(
+    profile: Profile, rates: Rates, op: Op | None, streamed: float, us: float
+) -> tuple[float, float, float]:
+    """Energy of one term, uJ: value, low and high."""
+    array = rates.systolic
+    spread = 1 + profile.figures["model.relative_error"].value
+    if array is None or (op is not None and not op.on_accelerator):
+        active = profile.figures["power.active_mw"]
+        ms = us * 1e-3
+        return ms * active.value, ms / spread * active.low, ms * spread * active.high
+    if op is None:
+        ms = us * 1e-3
+        return (
+            ms * array.energy.static_mw,
+            ms / spread * array.low.static_mw,
+            ms * spread * array.high.static_mw,
+        )
+    return (
+        array.op_uj(op, streamed, array.energy, us),
+        array.op_uj(op, streamed, array.low, us / spread),
+        array.op_uj(op, streamed, array.high, us * spread),
+    )

@@ -23,6 +23,7 @@ class Basis(StrEnum):
 
     PUBLISHED = "published"  # printed by somebody who measured it
     FITTED = "fitted"  # least misfit to published measurements
+    CALIBRATED = "calibrated"  # least misfit to runs of this very device
     ESTIMATE = "estimate"  # an engineer's judgement; the interval says how wide
     CHOICE = "choice"  # not a property of the device but a default somebody picked
 
@@ -48,15 +49,20 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What a figure must be: ``units`` maps each legal unit to its plausible range."""
+    """What a figure must be: ``units`` maps each legal unit to its plausible range.
+
+    ``needed``: a section without it is refused. ``whole``: a count, so no fractions.
+    """
 
     meaning: str
     units: Mapping[str, tuple[float, float]]
+    needed: bool = True
+    whole: bool = False
 
 
-def rule(meaning: str, unit: str, low: float, high: float) -> Rule:
+def rule(meaning: str, unit: str, low: float, high: float, *, needed: bool = True, whole: bool = False) -> Rule:
     """A rule with one legal unit."""
-    return Rule(meaning=meaning, units={unit: (low, high)})
+    return Rule(meaning=meaning, units={unit: (low, high)}, needed=needed, whole=whole)
 
 
 def read_figure(data: Any, figure_rule: Rule, citations: Mapping[str, Citation], *, path: str) -> Figure:
@@ -84,6 +90,8 @@ def read_figure(data: Any, figure_rule: Rule, citations: Mapping[str, Citation],
                 f"{item:g} {unit} is not plausible for this: {figure_rule.meaning}",
                 hint=f"plausible is {least:g} to {most:g} {unit}; was the figure taken in another unit?",
             )
+        if figure_rule.whole and item != int(item):
+            raise SchemaError(f"{path}.{name}", f"must be a whole number, got {item:g}")
     return Figure(value=value, low=low, high=high, unit=unit, citation=citation)
 
 

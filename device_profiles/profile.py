@@ -6,22 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from device_profiles.figures import Figure
+from device_profiles.accelerator import Accelerator
+from device_profiles.figures import Basis, Figure
 from device_profiles.ops import OpKind
+from device_profiles.systolic import Systolic
 from tamiyo_runtime.contracts.budget import Budget
+from tamiyo_runtime.contracts.cost import Source
 from tamiyo_runtime.contracts.errors import SchemaError
 from tamiyo_runtime.contracts.plan import Precision
 from tamiyo_runtime.contracts.profile import ProfileSnapshot
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accelerator:
-    """A co-processor behind a bus. It computes int8 only; its floor is paid once a graph invocation."""
-
-    floor_us: float
-    us_per_mac: float
-    cache_bytes: float
-    us_per_byte: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +50,16 @@ class Validation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What the cost model's inner loop reads for one precision: us for each MAC, or each byte read or written."""
+    """What the cost model's inner loop reads for one precision: us for each MAC, or each byte read or written.
+
+    ``accelerator`` and ``systolic`` are None where there is none, or none that computes in this precision.
+    """
 
     dispatch_us: float
     operator_us: float
     work_us: Mapping[OpKind, float]
     accelerator: Accelerator | None
+    systolic: Systolic | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +81,12 @@ class Profile:
         if name not in self.figures:
             raise SchemaError(self.id, f"has no figure '{name}'", hint=f"figures: {', '.join(sorted(self.figures))}")
         return self.figures[name].value
+
+    @property
+    def source(self) -> Source:
+        """What its estimates are: calibrated when their error was found on runs of the device itself, else analytic."""
+        basis = self.figures["model.relative_error"].citation.basis
+        return Source.CALIBRATED if basis is Basis.CALIBRATED else Source.ANALYTIC
 
     def budget(self) -> Budget:
         """The default budget: what a network of 100 to 400 kMAC should be held to on this device."""
@@ -122,11 +125,14 @@ class Profile:
     def _us_per_mac(self) -> float:
         """Rated speed: int8 convolution, on the accelerator where there is one."""
         rates = self.rates[Precision.INT8]
-        return rates.accelerator.us_per_mac if rates.accelerator else rates.work_us[OpKind.CONV2D]
+        if rates.systolic is not None:
+            return rates.systolic.us_per_mac
+        return rates.accelerator.us_per_mac[OpKind.CONV2D] if rates.accelerator else rates.work_us[OpKind.CONV2D]
 
     def _dispatch_us(self) -> float:
         rates = self.rates[Precision.INT8]
-        return rates.accelerator.floor_us if rates.accelerator else rates.dispatch_us
+        engine = rates.systolic or rates.accelerator
+        return engine.floor_us if engine else rates.dispatch_us
 
     def _section(self, name: str) -> dict[str, float]:
         prefix = f"{name}."

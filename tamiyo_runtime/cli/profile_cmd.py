@@ -8,7 +8,7 @@ import typer
 
 from device_profiles.loader import load_profile, profile_ids
 from device_profiles.profile import Profile
-from device_profiles.schema import SECTIONS
+from device_profiles.sections import SECTIONS
 from tamiyo_runtime.cli.render import emit_json, say, table
 from tamiyo_runtime.contracts.document import dump
 

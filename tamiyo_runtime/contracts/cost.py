@@ -57,7 +57,8 @@ class Estimate:
 class Cost:
     """Cost of one inference of a graph or a chain of graphs.
 
-    ``peak_memory_bytes`` is weights plus the largest set of live activations; ``macs`` counts multiply-accumulates.
+    ``peak_memory_bytes`` is weights plus the largest set of live activations; ``weight_bytes`` and ``activation_bytes``
+    are the two by themselves, 0 in documents from before they were told apart. ``macs`` counts multiply-accumulates.
     """
 
     latency_ms: Estimate
@@ -65,8 +66,10 @@ class Cost:
     peak_memory_bytes: int
     params: int
     macs: int
+    weight_bytes: int = 0
+    activation_bytes: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("peak_memory_bytes", "params", "macs"):
+        for name in ("peak_memory_bytes", "params", "macs", "weight_bytes", "activation_bytes"):
             require(getattr(self, name) >= 0, name, "must not be negative")

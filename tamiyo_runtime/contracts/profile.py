@@ -18,8 +18,9 @@ from tamiyo_runtime.contracts.document import require, require_finite
 class ProfileSnapshot:
     """A device as the runtime sees it.
 
-    ``active_mw`` is board power while computing, ``idle_mw`` while waiting; ``relative_error`` is the half-width of the
-    cost model's 90 % interval, as a share of the estimate; ``sha256`` is that of the profile file.
+    ``active_mw`` is board power while computing, ``idle_mw`` while waiting; ``relative_error`` says how
+    far off the cost model is: the truth lies within a factor of 1 + relative_error of the estimate in 90 % of cases.
+    ``sha256`` is that of the profile file.
     """
 
     id: str
@@ -43,4 +44,4 @@ class ProfileSnapshot:
             f"must be in [0, {self.active_mw}], got {self.idle_mw}",
         )
         require(self.memory_bytes > 0, "memory_bytes", "must be above 0")
-        require(0 <= self.relative_error < 1, "relative_error", f"must be in [0, 1), got {self.relative_error}")
+        require(self.relative_error >= 0, "relative_error", f"must not be negative, got {self.relative_error}")

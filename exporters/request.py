@@ -42,6 +42,7 @@ class ExportRequest:
     (batch, channels, height, width) or (batch, features) float32, already scaled.
     ``calibration`` and ``test_inputs`` are raw samples as `InputSpec` describes them, (N, *input.shape);
     labels are (N,).
+    ``quantise``: what may be done to keep the accuracy in int8, ``auto``, ``ptq``, ``mixed`` or ``qat``.
     ``provenance`` goes into the manifest as it stands.
     """
 
@@ -57,6 +58,7 @@ class ExportRequest:
     policy: PolicyModule | None = None
     budget: Budget | None = None
     accuracy_floor: float | None = None
+    quantise: str = "auto"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -6,7 +6,8 @@ clips the tails: on our test networks that cost 10 to 20 dB.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from exporters.backends.flatbuffer import INPUT, OUTPUT, read_model
 from exporters.backends.ranges import Ranges
 from exporters.backends.toolchain import converting, tool
+from tamiyo_runtime.contracts.errors import IncompatibleError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,21 +40,78 @@ def measure(float_model: bytes, samples: NDArray[np.float32], *, name: str) -> R
     return {tensor: (float(np.min(v["min"])), float(np.max(v["max"]))) for tensor, v in found.items()}
 
 
-def quantise(float_model: bytes, ranges: Ranges, *, per_tensor_dense: bool, name: str) -> bytes:
+def quantise(
+    float_model: bytes, ranges: Ranges, *, per_tensor_dense: bool, name: str, floating: Collection[str] = ()
+) -> bytes:
     """The int8 graph. ``per_tensor_dense``: one scale for a fully connected layer's weights, as older compilers want.
 
-    Raises IncompatibleError when an operator of the part has no int8 form.
+    ``floating``: output tensors of operators that stay in float, between a DEQUANTIZE and a QUANTIZE; the graph takes
+    and gives int8 all the same. Raises IncompatibleError when an operator of the part has no int8 form.
     """
-    quantizer, recipe = tool("ai_edge_quantizer.quantizer"), tool("ai_edge_quantizer.recipe")
-    qtyping = tool("ai_edge_quantizer.qtyping")
-    with converting(f"part '{name}'", "the int8 quantiser"):
-        worker = quantizer.Quantizer(float_model)
+    recipe, qtyping = tool("ai_edge_quantizer.recipe"), tool("ai_edge_quantizer.qtyping")
+    kinds = qtyping.TFLOperationName
+
+    def rules(worker: Any) -> None:
         worker.load_quantization_recipe(recipe.static_wi8_ai8())
         if per_tensor_dense:
-            dense = qtyping.TFLOperationName.FULLY_CONNECTED
-            worker.add_static_config(".*", dense, 8, 8, qtyping.QuantGranularity.TENSORWISE)
+            _dense_per_tensor(worker, ".*")
+        for tensor in floating:
+            worker.update_quantization_recipe(
+                _scope(tensor),
+                kinds.ALL_SUPPORTED,
+                algorithm_key=tool("ai_edge_quantizer.algorithm_manager").AlgorithmName.NO_QUANTIZE,
+            )
+        if floating:
+            for end in (kinds.INPUT, kinds.OUTPUT):
+                worker.add_static_config(".*", end, 8, 8)
+
+    return _quantised(float_model, ranges, rules, name=name)
+
+
+def quantise_alone(
+    float_model: bytes, ranges: Ranges, tensor: str, *, per_tensor_dense: bool, name: str
+) -> bytes | None:
+    """The float graph with the one operator that writes ``tensor`` in int8; it takes and gives float32.
+
+    None when that operator has no int8 form of its own.
+    """
+    kinds = tool("ai_edge_quantizer.qtyping").TFLOperationName
+
+    def rules(worker: Any) -> None:
+        worker.add_static_config(_scope(tensor), kinds.ALL_SUPPORTED, 8, 8)
+        if per_tensor_dense:
+            _dense_per_tensor(worker, _scope(tensor))
+        for end in (kinds.INPUT, kinds.OUTPUT):
+            worker.update_quantization_recipe(
+                ".*",
+                end,
+                algorithm_key=tool("ai_edge_quantizer.algorithm_manager").AlgorithmName.NO_QUANTIZE,
+            )
+
+    try:
+        return _quantised(float_model, ranges, rules, name=name)
+    except IncompatibleError:
+        return None
+
+
+def _quantised(float_model: bytes, ranges: Ranges, rules: Callable[[Any], None], *, name: str) -> bytes:
+    quantizer = tool("ai_edge_quantizer.quantizer")
+    with converting(f"part '{name}'", "the int8 quantiser"):
+        worker = quantizer.Quantizer(float_model)
+        rules(worker)
         result = worker.quantize({tensor: _qsv(low, high) for tensor, (low, high) in ranges.items()})
         return bytes(result.quantized_model)
+
+
+def _dense_per_tensor(worker: Any, scope: str) -> None:
+    qtyping = tool("ai_edge_quantizer.qtyping")
+    dense = qtyping.TFLOperationName.FULLY_CONNECTED
+    worker.add_static_config(scope, dense, 8, 8, qtyping.QuantGranularity.TENSORWISE)
+
+
+def _scope(tensor: str) -> str:
+    """The quantiser finds operators by a pattern on their output tensors, joined by semicolons."""
+    return f"^{re.escape(tensor)}(;|$)"
 
 
 def seam_mismatch(models: Mapping[str, bytes], seam: Sequence[tuple[str, str]]) -> str | None:

@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from exporters.backends import quantiser
-from exporters.backends.flatbuffer import INPUT, OUTPUT, read_model
-from exporters.backends.ranges import settle
-from exporters.backends.tflite import channels_last_array
 from exporters.compiled import Compiled
-from exporters.evaluate import Comparison, compare, logits_of
-from exporters.network import Network, scaled
+from exporters.evaluate import Comparison, compare
+from exporters.network import scaled
+from exporters.quantise import ptq
+from exporters.quantise.finetune import OnProgress
+from exporters.quantise.goal import Goal
+from exporters.quantise.variant import Int8Variant, Method, quantise_variant
+from exporters.report import SensitivityReport
 from exporters.steps.capture import Captured
-from exporters.steps.floats import Floats, chained, whole
+from exporters.steps.floats import Floats
 from exporters.steps.outcome import Outcome, ok, skip, warn
-from exporters.targets import Target, VariantRecipe
-from tamiyo_runtime.contracts.errors import AccuracyFloorError, TamiyoError
-from tamiyo_runtime.contracts.plan import Layout, Precision, Seam, SegmentKind
+from exporters.targets import Target
+from tamiyo_runtime.contracts.errors import AccuracyFloorError
+from tamiyo_runtime.contracts.plan import Layout, Precision, Seam
 from tamiyo_runtime.contracts.units import percent
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-GATE_SEED = 20260101  # of the random gates during calibration: the same bundle from the same request
 MAX_SAMPLES = 512
 FLOOR_MARGIN = 0.02  # the default floor lies this far below the network's accuracy in torch
 _POOR_SQNR_DB = 15.0
+_SHOWN_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantised:
-    """All variants in the target's order, their answers on the test set, how these compare, and the seams' ranges."""
+    """All variants in the target's order, their answers on the test set, how these compare, and the seams' ranges.
+
+    ``noise``: dB of each operator's output by variant, graph and index of the operator, int8 TFLite only.
+    ``sensitivity``: what the parts of the first int8 variant lose. ``methods``: how each int8 variant came about, as
+    the manifest and the report keep it.
+    """
 
     compiled: tuple[Compiled, ...]
     logits: Mapping[str, Mapping[str, NDArray[np.float32]]]
@@ -43,133 +48,104 @@ class Quantised:
     seams: tuple[Seam, ...]
     floor: float
     calibration: Mapping[str, object]
+    noise: Mapping[str, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
+    sensitivity: tuple[SensitivityReport, ...] = ()
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def run(captured: Captured, target: Target, floats: Floats) -> tuple[Quantised, Outcome]:
+def run(
+    captured: Captured, target: Target, floats: Floats, *, on_progress: OnProgress | None = None
+) -> tuple[Quantised, Outcome]:
     """Quantise what the target wants in int8 and measure every configuration of every variant.
 
     Raises AccuracyFloorError when the full network of a variant falls below the floor.
     """
     request, network = captured.request, captured.network
+    full = network.full.id
     samples = request.calibration[:MAX_SAMPLES]
     real = scaled(request, samples)
-    seams = _seams(network, network.traffic(real, seed=GATE_SEED))
+    floor = request.accuracy_floor
+    floor = max(0.0, captured.accuracy[full] - FLOOR_MARGIN) if floor is None else floor
+    seams = ptq.torch_seams(network, real)
     compiled: list[Compiled] = []
     logits = dict(floats.logits)
+    made: dict[str, Int8Variant] = {}
     for recipe in target.variants:
         if recipe.precision is Precision.FLOAT32:
             compiled.append(next(item for item in floats.compiled if item.recipe.id == recipe.id))
             continue
-        if recipe.layout is Layout.SEGMENTS:
-            variant, seams = _segments(captured, recipe, floats.segments, real)
-        else:
-            variant = _wholes(recipe, floats.wholes, real)
-        compiled.append(variant)
-        logits[recipe.id] = logits_of(variant, request.test_inputs, request.input, captured.gates, network.seeded)
-    comparisons = {
-        variant: {name: compare(found, captured.wanted[name], request.test_labels) for name, found in answers.items()}
-        for variant, answers in logits.items()
-    }
-    full = network.full.id
-    floor = request.accuracy_floor
-    floor = max(0.0, captured.accuracy[full] - FLOOR_MARGIN) if floor is None else floor
+        variant = quantise_variant(
+            captured,
+            target,
+            recipe,
+            floats.segments if recipe.layout is Layout.SEGMENTS else floats.wholes,
+            real=real,
+            goal=Goal(full=full, floor=floor),
+            method=Method(request.quantise),
+            on_progress=on_progress,
+        )
+        made[recipe.id] = variant
+        seams = variant.chosen.calibrated.seams or seams
+        compiled.append(variant.chosen.compiled)
+        logits[recipe.id] = variant.chosen.logits
+    first = next(iter(made.values()), None)
     quantised = Quantised(
         compiled=tuple(compiled),
         logits=logits,
-        comparisons=comparisons,
+        comparisons={
+            variant: {
+                name: compare(found, captured.wanted[name], request.test_labels) for name, found in answers.items()
+            }
+            for variant, answers in logits.items()
+        },
         seams=seams,
         floor=floor,
         calibration={"samples": len(samples), "sha256": hashlib.sha256(samples.tobytes()).hexdigest()},
+        noise={name: variant.noise for name, variant in made.items()},
+        sensitivity=() if first is None else first.sensitivity,
+        methods={name: _method(variant) for name, variant in made.items()},
     )
     _check_floor(quantised, full)
-    return quantised, _outcome(quantised, full, len(samples))
+    return quantised, _outcome(quantised, made, full, len(samples))
 
 
-def _segments(
-    captured: Captured, recipe: VariantRecipe, files: Mapping[str, bytes], real: NDArray[np.float32]
-) -> tuple[Compiled, tuple[Seam, ...]]:
-    """One int8 graph a piece; every tensor at a seam is given one range, and that is checked afterwards."""
-    network = captured.network
-    entering = network.traffic(real, seed=GATE_SEED)
-    ranges = {
-        piece.name: quantiser.measure(files[piece.name], channels_last_array(entering[piece.name]), name=piece.name)
-        for piece in network.pieces
+def _method(variant: Int8Variant) -> dict[str, Any]:
+    """How a variant was quantised, for people and programs that get the bundle."""
+    chosen = variant.chosen
+    record: dict[str, Any] = {
+        "method": chosen.method.value,
+        "tried": [candidate.method.value for candidate in variant.tried],
     }
-    ends = _seam_ends(network)
-    models = {name: read_model(data) for name, data in files.items()}
-    shared = settle(models, ranges, ends.values())
-    int8 = {
-        name: quantiser.quantise(data, shared[name], per_tensor_dense=recipe.per_tensor_dense, name=name)
-        for name, data in files.items()
-    }
-    for slot, seam in ends.items():
-        _check_equal(int8, seam, f"slot {slot}")
-    seams = []
-    for piece in network.seeds:
-        assert piece.slot is not None
-        low, high = shared[piece.name][INPUT]
-        seams.append(Seam(slot=piece.slot, shape=piece.shape, low=low, high=high))
-    return chained(captured, recipe, int8), tuple(seams)
-
-
-def _seam_ends(network: Network) -> dict[int, tuple[tuple[str, str], ...]]:
-    """The graph tensors at each seeded slot: a seed stands between the trunk pieces before and after it."""
-    found = {}
-    for before, seed, after in zip(network.pieces, network.pieces[1:], network.pieces[2:], strict=False):
-        if seed.kind is SegmentKind.SEED:
-            assert seed.slot is not None
-            found[seed.slot] = quantiser.seam_tensors(before.name, seed.name, after.name)
-    return found
-
-
-def _wholes(recipe: VariantRecipe, files: Mapping[str, bytes], real: NDArray[np.float32]) -> Compiled:
-    """One int8 graph a configuration; all take and answer in one quantisation, so that a runtime can switch freely."""
-    ranges = {name: quantiser.measure(data, channels_last_array(real), name=name) for name, data in files.items()}
-    models = {name: read_model(data) for name, data in files.items()}
-    ends = [[(name, end) for name in files] for end in (INPUT, OUTPUT)]
-    shared = settle(models, ranges, ends)
-    int8 = {
-        name: quantiser.quantise(data, shared[name], per_tensor_dense=recipe.per_tensor_dense, name=name)
-        for name, data in files.items()
-    }
-    for end in ends:
-        _check_equal(int8, end, "the ends of the configurations")
-    return whole(recipe, int8)
-
-
-def _check_equal(int8: Mapping[str, bytes], tensors: Sequence[tuple[str, str]], where: str) -> None:
-    problem = quantiser.seam_mismatch(int8, tensors)
-    if problem is not None:
-        raise TamiyoError(f"the quantisation differs at {where}: {problem}", hint="please report this")
-
-
-def _seams(network: Network, entering: Mapping[str, NDArray[np.float32]]) -> tuple[Seam, ...]:
-    """Ranges at the slots as torch computes them; what a whole-network int8 graph sees, though not forced there."""
-    following = {piece.name: after.name for piece, after in zip(network.pieces, network.pieces[1:], strict=False)}
-    seams = []
-    for piece in network.seeds:
-        assert piece.slot is not None
-        values = (entering[piece.name], entering[following[piece.name]])
-        low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
-        seams.append(Seam(slot=piece.slot, shape=piece.shape, low=low, high=high))
-    return tuple(seams)
+    if chosen.floating:
+        record["float_operators"] = {graph: len(tensors) for graph, tensors in sorted(chosen.floating.items())}
+    if chosen.tuned is not None:
+        tuned = chosen.tuned
+        record["fine_tuned"] = {
+            "steps": tuned.steps,
+            "kept_step": tuned.kept_step,
+            "agreement_before": round(tuned.agreement_before, 6),
+            "agreement": round(tuned.agreement, 6),
+            "stopped_by_time": tuned.stopped,
+        }
+    return record
 
 
 def _check_floor(quantised: Quantised, full: str) -> None:
     for variant, found in quantised.comparisons.items():
         if found[full].accuracy < quantised.floor:
+            tried = quantised.methods.get(variant, {}).get("tried", [])
             raise AccuracyFloorError(
                 f"{variant}: {percent(found[full].accuracy)} on the test set with all seeds, below the floor of "
-                f"{percent(quantised.floor)}; torch has {percent(found[full].torch_accuracy)}",
+                f"{percent(quantised.floor)}; torch has {percent(found[full].torch_accuracy)}"
+                + (f"; tried: {', '.join(tried)}" if tried else ""),
                 hint="calibrate on more samples, train with the quant-adapter, or lower --accuracy-floor",
             )
 
 
-def _outcome(quantised: Quantised, full: str, samples: int) -> Outcome:
-    int8 = [item.recipe.id for item in quantised.compiled if item.recipe.precision is Precision.INT8]
-    if not int8:
+def _outcome(quantised: Quantised, made: Mapping[str, Int8Variant], full: str, samples: int) -> Outcome:
+    if not made:
         return skip("the target has no int8 variant")
-    found = quantised.comparisons[int8[0]]
+    found = quantised.comparisons[next(iter(made))]
     whole_net = found[full]
     text = (
         f"{samples} samples, accuracy {percent(whole_net.torch_accuracy)} -> {percent(whole_net.accuracy)} "
@@ -178,14 +154,43 @@ def _outcome(quantised: Quantised, full: str, samples: int) -> Outcome:
     noisy = [item.sqnr_db for item in found.values() if item.sqnr_db is not None]
     if noisy:
         text += f", SQNR {min(noisy):.1f} dB or better"
+    remedies = [line for name, variant in made.items() for line in _remedy(name, variant)]
+    text += "".join(f"; {line}" for line in remedies)
     lines = [
-        f"{name}: {percent(item.torch_accuracy)} -> {percent(item.accuracy)}, agreement {percent(item.agreement)}"
-        + (f", SQNR {item.sqnr_db:.1f} dB" if item.sqnr_db is not None else "")
-        for name, item in found.items()
+        *(
+            f"{name}: {percent(item.torch_accuracy)} -> {percent(item.accuracy)}, agreement {percent(item.agreement)}"
+            + (f", SQNR {item.sqnr_db:.1f} dB" if item.sqnr_db is not None else "")
+            for name, item in found.items()
+        ),
+        *_parts(quantised.sensitivity),
     ]
     worse = [name for name, item in found.items() if item.accuracy < item.torch_accuracy - FLOOR_MARGIN]
     if worse:
         return warn(f"{text}; more than 2 points lost by {', '.join(worse)}", *lines)
+    if any(variant.chosen.tuned is not None and variant.chosen.tuned.stopped for variant in made.values()):
+        return warn(f"{text}; fine-tuning ran out of time, so another export may differ", *lines)
     if noisy and min(noisy) < _POOR_SQNR_DB:
         return warn(f"{text}; that is noisy", *lines)
     return ok(text, *lines)
+
+
+def _remedy(name: str, variant: Int8Variant) -> list[str]:
+    """What was done beyond post-training int8, in words."""
+    chosen = variant.chosen
+    if chosen.floating:
+        count = sum(map(len, chosen.floating.values()))
+        return [f"{name}: {count} operator{'s' * (count != 1)} left in float"]
+    if chosen.tuned is not None:
+        return [f"{name}: weights fine-tuned for int8, {chosen.tuned.kept_step} steps, by the float network's answers"]
+    return []
+
+
+def _parts(rows: tuple[SensitivityReport, ...]) -> list[str]:
+    shown = [row for row in rows if row.sqnr_db is not None][:_SHOWN_PARTS]
+    lines = [
+        f"{row.part} alone in int8: SQNR {row.sqnr_db:.1f} dB, {100 * row.accuracy_lost:+.1f} points lost"
+        + (", kept in float" if row.kept_float else "")
+        for row in shown
+    ]
+    rest = len(rows) - len(shown)
+    return [*lines, *([f"{rest} more parts in report.json"] if rest and shown else [])]

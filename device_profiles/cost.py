@@ -5,7 +5,8 @@ fully connected layers) or the bytes it reads and writes (everything else) at th
 
     t = sum over graphs (t_dispatch + sum over operators (t_operator + work * t_kind))
 
-Traffic of convolutions is inside their time a MAC, which was fitted on whole networks. A GPU is priced so as well: its
+Traffic of convolutions is inside their time a MAC, which was fitted on whole networks. Where a profile was calibrated
+on the device more is known of what an operator takes there: `device_profiles.kernels`. A GPU is priced so as well: its
 fixed time is a kernel's launch. Operators on an accelerator (int8 only) or a systolic array are charged by
 `device_profiles.accelerator` and `device_profiles.systolic`, and its floor once a graph; operators beside it cost host
 time, and a graph with none on it never leaves the host. Weights that its memory cannot hold are streamed once a chain.
@@ -170,6 +171,8 @@ def _terms(rates: Rates, graphs: Graphs) -> list[_Term]:
 
 
 def _host_us(rates: Rates, op: Op) -> float:
+    if rates.kernels is not None:
+        return rates.operator_us + rates.kernels.work_us(op, rates.work_us)
     work = op.macs if op.kind in MAC_KINDS else op.input_bytes + op.output_bytes
     return rates.operator_us + work * rates.work_us[op.kind]
 

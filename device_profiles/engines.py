@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 from device_profiles.accelerator import Accelerator
 from device_profiles.figures import Figure
-from device_profiles.ops import OpKind
+from device_profiles.kernels import CODES, Kernels
+from device_profiles.ops import MAC_KINDS, OpKind
 from device_profiles.profile import Rates
 from device_profiles.systolic import Energies, Systolic
 from tamiyo_runtime.contracts.plan import Precision
@@ -24,6 +25,7 @@ def rates_of(figures: Figures, precision: Precision) -> Rates:
         work_us={kind: work_us(figures[f"work.{precision}.{kind}"], figures) for kind in OpKind},
         accelerator=_accelerator(figures) if precision is Precision.INT8 else None,
         systolic=_systolic(figures, precision),
+        kernels=_kernels(figures, precision),
     )
 
 
@@ -32,6 +34,21 @@ def work_us(figure: Figure, figures: Figures) -> float:
     if figure.unit.startswith("cycle/"):
         return figure.value / figures["compute.clock_mhz"].value
     return figure.value * 1e-3
+
+
+def _kernels(figures: Figures, precision: Precision) -> Kernels | None:
+    prefix = f"kernels.{precision}."
+    known = {key.removeprefix(prefix): figure for key, figure in figures.items() if key.startswith(prefix)}
+    if not known:
+        return None
+    outputs = {kind: f"output_{kind}" for kind in MAC_KINDS}
+    return Kernels(
+        depth=int(known["depth"].value) if "depth" in known else 1,
+        width=int(known["width"].value) if "width" in known else 1,
+        window_us=known["window"].value * 1e-3 if "window" in known else 0.0,
+        output_us={kind: work_us(known[key], figures) for kind, key in outputs.items() if key in known},
+        code_us={code: work_us(known[code.lower()], figures) for code in CODES if code.lower() in known},
+    )
 
 
 def _accelerator(figures: Figures) -> Accelerator | None:

@@ -32,6 +32,7 @@ class Op:
     the weights; None counts them from the bytes, which takes an int32 bias of an int8 graph for four parameters.
     ``code`` is the operator's name in its graph, for reports. ``gemm`` is the matrix product (M, K, N) it amounts to,
     groups times over, for arrays whose utilisation depends on it: M output positions, K products a sum, N channels.
+    ``window`` counts the positions of a convolution's window: K is that many times the channels of one position.
     ``live_bytes`` are all activations that exist while it runs; None stands for its own inputs and outputs.
     """
 
@@ -46,6 +47,7 @@ class Op:
     gemm: tuple[int, int, int] | None = None
     groups: int = 1
     live_bytes: int | None = None
+    window: int = 1
 
     def __post_init__(self) -> None:
         least = min(self.macs, self.weight_bytes, self.input_bytes, self.output_bytes, self.params or 0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from device_profiles.accelerator import Accelerator
 from device_profiles.figures import Basis, Figure
+from device_profiles.kernels import Kernels
 from device_profiles.ops import OpKind
 from device_profiles.systolic import Systolic
 from tamiyo_runtime.contracts.budget import Budget
@@ -52,7 +53,8 @@ class Validation:
 class Rates:
     """What the cost model's inner loop reads for one precision: us for each MAC, or each byte read or written.
 
-    ``accelerator`` and ``systolic`` are None where there is none, or none that computes in this precision.
+    ``accelerator`` and ``systolic`` are None where there is none, or none that computes in this precision; ``kernels``
+    where nothing but the time a MAC and a byte is known.
     """
 
     dispatch_us: float
@@ -60,6 +62,7 @@ class Rates:
     work_us: Mapping[OpKind, float]
     accelerator: Accelerator | None
     systolic: Systolic | None = None
+    kernels: Kernels | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
     schema, id, revision, title, notes      what it is
     [sources.NAME]   basis, text            cited by figures
     [compute] [work.int8] [work.float32] [memory] [power] [model] [simulation] [budget]
-    [accelerator] [systolic] [thermal]      where the device has one, where it is known
+    [kernels.int8] [kernels.float32] [accelerator] [systolic] [thermal]    where the device has one, where it is known
         key = { value = 3000, low = 2700, high = 4000, unit = "mW", source = "NAME" }
     [export]         variants, layout, operator_table, compiler, options    how networks are compiled for it
     [[validation]]   against, figure, rows, mean_error, worst_error, held_out, note    how far off the model was found
@@ -80,9 +80,13 @@ def _citations(document: Mapping[str, Any], path: str) -> dict[str, Citation]:
 
 def _figures(document: Mapping[str, Any], citations: Mapping[str, Citation], path: str) -> dict[str, Figure]:
     result = {}
-    check_keys(_table(document, "work", path), tuple(Precision), path=f"{path}: work")
+    for split in ("work", "kernels"):
+        if split == "work" or split in document:
+            check_keys(_table(document, split, path), tuple(Precision), path=f"{path}: {split}")
     for section, rules in SECTIONS.items():
         parent, _, child = section.rpartition(".")
+        if parent in OPTIONAL and parent not in document:
+            continue
         holder = _table(document, parent, path) if parent else document
         if (child not in holder) and section in OPTIONAL:
             continue

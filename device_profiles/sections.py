@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from device_profiles.figures import Rule, rule
+from device_profiles.kernels import CODES
 from device_profiles.ops import MAC_KINDS, OpKind
 from tamiyo_runtime.contracts.plan import Precision
 
@@ -16,11 +17,25 @@ _PER_BYTE = Rule(
     meaning="CPU time a byte read or written, one thread",
     units={"cycle/B": (0.005, 500.0), "ns/B": (1e-4, 10_000.0)},
 )
+
+
+def _more(meaning: str, low: float) -> Rule:
+    """A rate that need not be known."""
+    return Rule(meaning=meaning, units={"cycle/B": (low, 500.0), "ns/B": (low, 10_000.0)}, needed=False)
+
+
 _WORK = {str(kind): _PER_MAC if kind in MAC_KINDS else _PER_BYTE for kind in OpKind}
 _COMPUTE = {
     "clock_mhz": rule("clock that cycles are counted at", "MHz", 8, 6000),
     "dispatch_us": rule("least time of one graph invocation, copies included", "us", 0.2, 10_000),
     "operator_us": rule("time an operator takes beside its work", "us", 0.01, 500),
+}
+_KERNELS = {
+    "depth": rule("channels that kernels sum at a time", "1", 1, 256, needed=False, whole=True),
+    "width": rule("output channels that kernels compute at a time", "1", 1, 256, needed=False, whole=True),
+    "window": rule("time to look up a position of a window, an output position", "ns", 0, 1e5, needed=False),
+    **{f"output_{kind}": _more(f"CPU time an output byte of {kind}", 0.0) for kind in OpKind if kind in MAC_KINDS},
+    **{code.lower(): _more(f"CPU time a byte read or written by {code}", 1e-4) for code in CODES},
 }
 _MEMORY = {
     "total_bytes": rule("memory a model can live in", "B", 16e3, 1e13),
@@ -64,6 +79,7 @@ _SYSTOLIC = {
 SECTIONS: Mapping[str, Mapping[str, Rule]] = {
     "compute": _COMPUTE,
     **{f"work.{precision}": _WORK for precision in Precision},
+    **{f"kernels.{precision}": _KERNELS for precision in Precision},
     "memory": _MEMORY,
     "power": {
         "active_mw": rule("power of the whole board while one core computes", "mW", 5, 2e6),
@@ -92,4 +108,6 @@ SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         "airtime_s_per_hour": rule("time on air telemetry may use", "s/h", 0, 3600),
     },
 }
-OPTIONAL = frozenset({"accelerator", "systolic", "thermal"})
+OPTIONAL = frozenset(
+    {"accelerator", "systolic", "thermal", "kernels", *(f"kernels.{precision}" for precision in Precision)}
+)

@@ -50,6 +50,21 @@ def macs_of(operator: Operator) -> int:
     return 0
 
 
+def _product(operator: Operator) -> tuple[tuple[int, int, int] | None, int, int]:
+    """The matrix product (M, K, N) that an operator amounts to, how many of it, and the positions of its window."""
+    out = operator.outputs[0].size
+    if operator.code == "CONV_2D":
+        channels, height, width, depth = operator.inputs[1].shape
+        return (out // channels, height * width * depth, channels), 1, height * width
+    if operator.code == "DEPTHWISE_CONV_2D":
+        _, height, width, channels = operator.inputs[1].shape
+        return (out // channels, height * width, 1), channels, height * width
+    if operator.code == "FULLY_CONNECTED":
+        features, depth = operator.inputs[1].shape
+        return (out // features, depth, features), 1, 1
+    return None, 1, 1
+
+
 def count(operators: Sequence[Operator], *, on_host: Collection[int] = ()) -> tuple[Op, ...]:
     """The operators of a graph for the cost model; those whose index is in ``on_host`` run beside the accelerator."""
     ops = []
@@ -58,6 +73,7 @@ def count(operators: Sequence[Operator], *, on_host: Collection[int] = ()) -> tu
         weights = [t for t in operator.inputs if t.constant and (kind is not OpKind.DATA_MOVEMENT and t.size > 1)]
         if kind is OpKind.POOL:
             weights = []  # the axes to reduce are no weights
+        gemm, groups, window = _product(operator)
         ops.append(
             Op(
                 kind=kind,
@@ -67,6 +83,10 @@ def count(operators: Sequence[Operator], *, on_host: Collection[int] = ()) -> tu
                 output_bytes=sum(tensor.size_bytes for tensor in operator.outputs),
                 on_accelerator=operator.index not in on_host,
                 params=sum(tensor.size for tensor in weights),
+                code=operator.code,
+                gemm=gemm,
+                groups=groups,
+                window=window,
             )
         )
     return tuple(ops)

@@ -1,7 +1,8 @@
 """A bundle: one signed file that holds everything a device needs, opened as if it came from an enemy.
 
 Order of opening, each step before anything of the next is interpreted: size limit; archive structure; the signature
-over the manifest; the manifest; the SHA-256 and size of every file. Only then can a graph reach an interpreter.
+over the manifest; the manifest; the SHA-256 and size of every file; what the graphs are made of. Only then can a graph
+reach an interpreter.
 """
 
 from __future__ import annotations
@@ -12,9 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from tamiyo_runtime.archive import MAX_TOTAL_BYTES, pack, unpack
-from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SignatureError
+from tamiyo_runtime.contracts.errors import (
+    InputError,
+    IntegrityError,
+    SchemaError,
+    SchemaVersionError,
+    SignatureError,
+)
 from tamiyo_runtime.contracts.manifest import FileEntry, Manifest
 from tamiyo_runtime.files import read_bytes, write_atomic
+from tamiyo_runtime.screening import screen
 from tamiyo_runtime.signing import PublicKey, SigningKey, Trust
 
 MANIFEST = "manifest.json"
@@ -45,7 +53,7 @@ class Bundle:
         """Read and verify a bundle; ``trusted`` None stands for this user's trusted keys.
 
         Raises InputError when there is no such file, SignatureError or IntegrityError when it is not what it claims to
-        be, SchemaError when its manifest breaks the contract.
+        be or breaks the contract, SchemaVersionError when a later tamiyo wrote it.
         """
         data = read_bytes(path, limit_bytes=MAX_TOTAL_BYTES + _HEADERS_BYTES, what="bundle")
         return cls.parse(data, name=path.name, trusted=Trust.default() if trusted is None else trusted)
@@ -63,8 +71,9 @@ class Bundle:
         raw, signer = trusted.verify(envelope)
         if raw != stated:
             raise IntegrityError(f"{name}: {MANIFEST} is not the one that was signed", hint=_HINT)
-        manifest = Manifest.from_json(raw)
+        manifest = _read_manifest(raw, name)
         _check_files(name, manifest.files, files)
+        screen(files, source=name)
         return cls(
             name=name,
             size_bytes=len(data),
@@ -99,6 +108,7 @@ def write_bundle(
     """
     complete = replace(manifest, files={name: entry_of(data) for name, data in files.items()})
     raw = complete.to_json()
+    Manifest.from_json(raw)  # what would not be opened is not written
     data = pack({**files, MANIFEST: raw, ENVELOPE: key.sign(raw)})
     write_atomic(path, data, overwrite=overwrite)
     return complete
@@ -107,6 +117,15 @@ def write_bundle(
 def entry_of(data: bytes) -> FileEntry:
     """The manifest's entry for a file with these contents."""
     return FileEntry(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+
+
+def _read_manifest(raw: bytes, bundle: str) -> Manifest:
+    try:
+        return Manifest.from_json(raw)
+    except SchemaVersionError:
+        raise
+    except SchemaError as exc:
+        raise IntegrityError(f"{bundle}: {exc.message}", hint=_HINT) from exc
 
 
 def _check_files(bundle: str, listed: Mapping[str, FileEntry], found: Mapping[str, bytes]) -> None:

@@ -13,6 +13,7 @@ import enum
 import functools
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ from tamiyo_runtime.contracts.errors import SchemaError, SchemaVersionError
 
 C = TypeVar("C")
 EXTRA = "extra"
+MAX_DEPTH = 32
+# C0 and C1 controls but tab and newline, DEL, bidirectional overrides, lone surrogates.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def dump(contract: Any) -> dict[str, Any]:
@@ -92,6 +96,29 @@ def parse_json(raw: bytes, *, path: str = "document", limit_bytes: int = 4 << 20
         raise SchemaError(path, exc.message.removeprefix(f"{exc.path}: ")) from exc
     except (ValueError, RecursionError) as exc:
         raise SchemaError(path, f"not valid JSON: {exc}") from exc
+
+
+def check_tame(data: Any, *, path: str = "document") -> None:
+    """Raise SchemaError for what `parse_json` lets through and only an attacker writes.
+
+    That is: nesting beyond MAX_DEPTH, numbers that overflow to infinity, and text that a terminal would obey or that
+    cannot be written as UTF-8.
+    """
+    waiting: list[tuple[Any, int]] = [(data, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise SchemaError(path, f"nested more than {MAX_DEPTH} deep")
+        if isinstance(value, dict):
+            waiting += [(key, depth) for key in value]
+            waiting += [(item, depth + 1) for item in value.values()]
+        elif isinstance(value, list):
+            waiting += [(item, depth + 1) for item in value]
+        elif isinstance(value, str):
+            if not value.isprintable() and _UNPRINTABLE.search(value):
+                raise SchemaError(path, f"{value[:40]!a} holds a control character")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise SchemaError(path, f"a number is {value}")
 
 
 def check_schema(found: str, supported: str, *, path: str = "schema") -> None:

@@ -9,18 +9,19 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tamiyo_runtime.contracts.budget import Budget
-from tamiyo_runtime.contracts.document import canonical_json, check_schema, load, parse_json, require
-from tamiyo_runtime.contracts.plan import Configuration, Format, Graph, SegmentPlan, Variant
+from tamiyo_runtime.contracts.document import canonical_json, check_schema, check_tame, load, parse_json, require
+from tamiyo_runtime.contracts.plan import Configuration, Format, Graph, SegmentPlan, Variant, require_shape
 from tamiyo_runtime.contracts.profile import ProfileSnapshot
 
 SCHEMA = "tamiyo.manifest/1"
+MAX_VERSION = 2**31 - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check_member_name(name: str) -> None:
     """Refuse a bundle path that is absolute, climbs out, or is not plain POSIX; raises SchemaError."""
     path = PurePosixPath(name)
-    plain = bool(name) and not path.is_absolute() and "\\" not in name and str(path) == name
+    plain = bool(name) and not path.is_absolute() and "\\" not in name and str(path) == name and name.isprintable()
     require(plain and ".." not in path.parts and len(name) <= 200, "files", f"unsafe member name {name!r}")
 
 
@@ -51,6 +52,7 @@ class InputSpec:
     raw_high: float
 
     def __post_init__(self) -> None:
+        require_shape(self.shape)
         require(
             len(self.layout) == len(self.shape),
             "layout",
@@ -80,6 +82,7 @@ class Manifest:
 
     ``files`` lists every other file of the bundle; ``variants`` come in the order a runtime should prefer them;
     ``provenance`` records what the bundle was made from (checkpoint hash, tool versions, data hash), never a path.
+    ``version`` counts releases of a name by one signer: a device refuses a lower one than it ran before.
     """
 
     schema: str
@@ -96,10 +99,12 @@ class Manifest:
     budget: Budget
     files: Mapping[str, FileEntry]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_schema(self.schema, SCHEMA)
+        require(0 < self.version <= MAX_VERSION, "version", f"must be in [1, {MAX_VERSION}], got {self.version}")
         for name in self.files:
             check_member_name(name)
         require(bool(self.variants), "variants", "must not be empty")
@@ -118,9 +123,14 @@ class Manifest:
                     f"no configuration '{runnable.configuration}'",
                 )
             for graph in variant.graphs.values():
-                require(graph.file in self.files, "variants", f"file '{graph.file}' is not listed in files")
-        for graph in self.policy.graphs.values() if self.policy else ():
-            require(graph.file in self.files, "policy", f"file '{graph.file}' is not listed in files")
+                self._check_graph("variants", graph, variant.format)
+        for form, graph in self.policy.graphs.items() if self.policy else ():
+            self._check_graph("policy", graph, form)
+
+    def _check_graph(self, path: str, graph: Graph, form: Format) -> None:
+        """A graph's file is listed, and is called what it is: the suffix decides who looks into it and who runs it."""
+        require(graph.file in self.files, path, f"file '{graph.file}' is not listed in files")
+        require(graph.file.endswith(f".{form}"), path, f"file '{graph.file}' is not called .{form}")
 
     def to_json(self) -> bytes:
         """The canonical bytes: what is signed."""
@@ -130,6 +140,7 @@ class Manifest:
     def from_json(cls, raw: bytes) -> Manifest:
         """Parse and validate; raises SchemaError or SchemaVersionError."""
         data = parse_json(raw, path="manifest")
+        check_tame(data, path="manifest")
         if isinstance(data, Mapping) and isinstance(data.get("schema"), str):
             check_schema(data["schema"], SCHEMA, path="manifest.schema")  # before anything a later version may change
         return load(cls, data, path="manifest")

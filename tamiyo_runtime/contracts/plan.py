@@ -15,6 +15,7 @@ A *variant* is one compiled form of the whole network (ONNX float, TFLite int8 .
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,6 +23,17 @@ from typing import Any
 
 from tamiyo_runtime.contracts.cost import Cost
 from tamiyo_runtime.contracts.document import require, require_finite
+
+MAX_ELEMENTS = 1 << 24
+"""Elements of the largest tensor at an end of a graph; a manifest that states more would have memory filled with it."""
+_MAX_RANK = 8
+
+
+def require_shape(shape: tuple[int, ...]) -> None:
+    """Raise SchemaError unless this is the shape of a tensor that fits a device."""
+    require(len(shape) <= _MAX_RANK, "shape", f"has {len(shape)} dimensions, the limit is {_MAX_RANK}")
+    require(all(n > 0 for n in shape), "shape", f"dimensions must be above 0, got {shape}")
+    require(math.prod(shape) <= MAX_ELEMENTS, "shape", f"{shape} has over {MAX_ELEMENTS} elements")
 
 
 class SegmentKind(StrEnum):
@@ -77,7 +89,7 @@ class TensorSpec:
     quantisation: Quantisation | None = None
 
     def __post_init__(self) -> None:
-        require(all(n > 0 for n in self.shape), "shape", f"dimensions must be above 0, got {self.shape}")
+        require_shape(self.shape)
         require(self.dtype in {"float32", "int8", "uint8", "bool"}, "dtype", f"unsupported {self.dtype!r}")
 
 
@@ -111,6 +123,7 @@ class Seam:
     high: float
 
     def __post_init__(self) -> None:
+        require_shape(self.shape)
         require_finite(low=self.low, high=self.high)
         require(self.low <= self.high, "low", f"{self.low} is above {self.high}")
 

@@ -121,7 +121,7 @@ def test_the_signature_is_checked_before_the_manifest_is_read(tiny_path: Path, k
     with pytest.raises(SignatureError, match="not trusted"):
         Bundle.parse(forged, name="b", trusted=Trust.of(key.public))
     signed = _repacked(tiny_path, **{MANIFEST: rubbish, ENVELOPE: key.sign(rubbish)})
-    with pytest.raises(SchemaError, match="not valid JSON"):
+    with pytest.raises(IntegrityError, match="not valid JSON"):
         Bundle.parse(signed, name="b", trusted=Trust.of(key.public))
 
 

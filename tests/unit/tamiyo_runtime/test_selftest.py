@@ -36,13 +36,10 @@ def test_every_configuration_and_the_policy_are_replayed(tiny_bundle: Bundle) ->
     assert all(check.ok and check.vectors for check in checks)
 
 
-@pytest.mark.parametrize("size", [0.01, np.nan, np.inf])
-def test_a_float_graph_that_differs_by_more_than_rounding_fails(
-    tiny_bundle: Bundle, recorded: Vectors, size: float
-) -> None:
+def test_a_float_graph_that_differs_by_more_than_rounding_fails(tiny_bundle: Bundle, recorded: Vectors) -> None:
     logits = dict(recorded.logits)
     key = ("float", "c01")
-    logits[key] = logits[key] + np.float32(size * np.abs(logits[key]).max())
+    logits[key] = logits[key] + np.float32(0.01 * np.abs(logits[key]).max())
     failed = [check for check in replay(_with(tiny_bundle, replace(recorded, logits=logits))) if not check.ok]
     assert [check.name for check in failed] == ["float/c01"]
 

@@ -19,6 +19,7 @@ from tamiyo_runtime.cli.render import hushed
 from tamiyo_runtime.contracts.errors import UnknownNameError
 from tamiyo_runtime.contracts.records import Mode
 from tamiyo_runtime.executor import Executor
+from tamiyo_runtime.installed import check_version, record_version
 from tamiyo_runtime.link import Link, links
 from tamiyo_runtime.meters import Board, VirtualClock
 from tamiyo_runtime.policy import Policy
@@ -44,6 +45,7 @@ class FieldRequest:
     """What to run and where.
 
     ``throttle``: (start_s, slowdown) for simulated boards. ``state_dir``: where spool and store live.
+    ``allow_downgrade``: on this machine, run an older version of a bundle than ran before.
     """
 
     device: str = "host"
@@ -58,6 +60,7 @@ class FieldRequest:
     variant: str | None = None
     use_policy: bool = True
     seed: int = 0
+    allow_downgrade: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,8 @@ class FieldRun:
         self.bundle, self.request = bundle, request
         check_broker(request.broker)
         self.board: Board = _board(bundle, request)
+        if self.on_device and not request.allow_downgrade:
+            check_version(bundle)  # before anything of an old bundle is loaded
         self.link: Link = open_link(request.link)
         self.source: Source = open_source(request.source, bundle)
         with hushed():
@@ -98,7 +103,9 @@ class FieldRun:
         self.broker = NO_BROKER
 
     def __enter__(self) -> FieldRun:
-        """Start broker and collector, if they are ours, and telemetry."""
+        """Start broker and collector, if they are ours, and telemetry; on a device, write down the version."""
+        if self.on_device:
+            record_version(self.bundle)
         with contextlib.ExitStack() as stack:
             if self.request.broker != NO_BROKER:
                 self._connect(stack)
@@ -133,6 +140,11 @@ class FieldRun:
         )
 
     @property
+    def on_device(self) -> bool:
+        """Whether this machine is the board, and not a simulation of one."""
+        return not isinstance(self.board.clock, VirtualClock)
+
+    @property
     def _spool_path(self) -> Path:
         return self.request.state_dir / f"{self.request.device_id}.spool"
 
@@ -156,7 +168,6 @@ class FieldRun:
             self._collector = Collector(url, self._store_path, request.fleet)
             stack.callback(self._collector.stop)
             self._collector.start(timeout_s=_FLUSH_S)
-        virtual = isinstance(self.board.clock, VirtualClock)
         self._telemetry = open_telemetry(
             spool=self._spool_path,
             url=url,
@@ -167,7 +178,7 @@ class FieldRun:
             clock=self.board.clock,
             about={"board": self.board.label, "link": self.link.label, "interpreter": self.executor.interpreter},
             budget=self.request.plan.budget or self.bundle.manifest.budget,
-            pace=Pace(settle_s=_SETTLE_S) if virtual else None,
+            pace=Pace(settle_s=_SETTLE_S) if not self.on_device else None,
         )
         stack.callback(self._telemetry.close)
 

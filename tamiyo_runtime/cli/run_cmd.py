@@ -45,6 +45,9 @@ def run(
     trace: Annotated[Path | None, typer.Option(help="write one row a sample to this .csv or .npz")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the trace file")] = False,
     key: Annotated[list[Path] | None, typer.Option(help="trust this public key, and no other")] = None,
+    allow_downgrade: Annotated[
+        bool, typer.Option("--allow-downgrade", help="run an older version than ran on this device before, this once")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, run nothing")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
@@ -90,6 +93,7 @@ def run(
         variant=variant,
         use_policy=policy,
         seed=seed,
+        allow_downgrade=allow_downgrade,
     )
     field = FieldRun(opened, request)
     if dry_run:

@@ -14,6 +14,7 @@
      |   +- MissingToolError            a program that is not on PATH
      +- IntegrityError         exit 6   a file is not what it claims to be
          +- SignatureError              not signed, wrong key, or unknown signer
+         +- DowngradeError              an older version than ran here before
 
 A message says what happened, with the values; the hint says what to do about it.
 """
@@ -130,3 +131,7 @@ class IntegrityError(TamiyoError):
 
 class SignatureError(IntegrityError):
     """A signature is missing, wrong, or by a key that is not trusted."""
+
+
+class DowngradeError(IntegrityError):
+    """A bundle of a lower version than one that ran on this device before."""

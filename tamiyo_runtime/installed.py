@@ -1,0 +1,108 @@
+"""The highest version of each bundle that ran on this device, so that an old one cannot be slipped back in.
+
+A signature says who made a bundle, not that it is the latest: whoever can replace a file can replace it with an older,
+signed one whose faults are known. ``installed.json`` under ``home()`` holds a version a name and signer, and only ever
+rises. Version 1 is not written down, since nothing is below it. Someone who can write ``home()`` is not stopped: the
+trusted keys are there too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime.contracts.document import canonical_json, check_schema, check_tame, load, parse_json, require
+from tamiyo_runtime.contracts.errors import DowngradeError, InputError, IntegrityError, SchemaError, SchemaVersionError
+from tamiyo_runtime.contracts.manifest import MAX_VERSION
+from tamiyo_runtime.files import read_bytes, write_atomic
+from tamiyo_runtime.signing import home
+
+SCHEMA = "tamiyo.installed/1"
+FILE = "installed.json"
+_LIMIT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """Highest versions by signer's fingerprint, then by the bundle's name."""
+
+    schema: str
+    versions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_schema(self.schema, SCHEMA)
+        for names in self.versions.values():
+            for name, version in names.items():
+                require(0 < version <= MAX_VERSION, "versions", f"'{name}' is said to have version {version}")
+
+    def highest(self, bundle: Bundle) -> int:
+        """The highest version of this bundle that ran here; 1 when none is known."""
+        return self.versions.get(bundle.signer.id, {}).get(bundle.manifest.name, 1)
+
+
+def check_version(bundle: Bundle, *, folder: Path | None = None) -> None:
+    """Raise DowngradeError when a higher version of the bundle, by the same signer, ran on this device before.
+
+    ``folder`` None stands for ``home()``. Raises IntegrityError when what is written there cannot be read.
+    """
+    highest = _read(folder or home()).highest(bundle)
+    if bundle.manifest.version < highest:
+        raise DowngradeError(
+            f"{bundle.name} is version {bundle.manifest.version} of '{bundle.manifest.name}'; "
+            f"version {highest} by the same signer ran on this device before",
+            hint="run the later one; if the older one is meant, pass --allow-downgrade",
+        )
+
+
+def record_version(bundle: Bundle, *, folder: Path | None = None) -> None:
+    """Write down that this version runs here; a lower one than is known changes nothing.
+
+    Raises InputError when the folder cannot be written, IntegrityError when what is written there cannot be read.
+    """
+    folder = folder or home()
+    version, name, signer = bundle.manifest.version, bundle.manifest.name, bundle.signer.id
+    if version <= _read(folder).highest(bundle):
+        return
+    with _locked(folder):
+        known = _read(folder)  # again: another process may have written meanwhile
+        if version > known.highest(bundle):
+            of_signer = {**known.versions.get(signer, {}), name: version}
+            later = replace(known, versions={**known.versions, signer: of_signer})
+            write_atomic(folder / FILE, canonical_json(later) + b"\n", overwrite=True)
+
+
+def _read(folder: Path) -> Installed:
+    path = folder / FILE
+    if not path.exists():
+        return Installed(schema=SCHEMA)
+    try:
+        document = parse_json(read_bytes(path, limit_bytes=_LIMIT_BYTES, what="record of versions"), path=FILE)
+        check_tame(document, path=FILE)
+        return load(Installed, document, path=FILE)
+    except SchemaVersionError:
+        raise
+    except SchemaError as exc:
+        raise IntegrityError(
+            f"cannot tell which versions ran on this device: {path} is damaged ({exc.message})",
+            hint="mend it, or delete it: the versions that ran here are then forgotten",
+        ) from exc
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f".{FILE}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as exc:
+        raise InputError(
+            f"cannot write down the version in {folder}: {exc.strerror}",
+            hint="make the folder writable, or set TAMIYO_HOME to one that is",
+        ) from exc

@@ -116,9 +116,10 @@ class SensitivityReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelReport:
-    """An int8 graph on other kernels than those it was measured on: the largest difference, in quantisation steps.
+    """An int8 configuration on other kernels than those it was measured on: largest differences, quantisation steps.
 
-    ``worst_lsb`` is None where the kernels do not take the graph; ``problem`` says why.
+    ``worst_lsb`` of a logit, the chain run from end to end; None where the kernels do not take a graph: ``problem`` says
+    why. ``operator_lsb``: of any one operator's answer, fed alike.
     """
 
     variant: str
@@ -126,6 +127,7 @@ class KernelReport:
     kernels: str
     samples: int
     worst_lsb: int | None
+    operator_lsb: int | None = None
     problem: str | None = None
 
 

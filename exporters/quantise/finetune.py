@@ -126,8 +126,10 @@ class _Student:
         self._train, self._held = self._everything[~held], self._everything[held]
         self._patterns = [item.gates for item in network.configurations]
         self._judged = _some(self._patterns, _MOST_PATTERNS)
-        self._modules = [copy.deepcopy(piece.module).eval().requires_grad_(True) for piece in network.pieces]
-        self.weights = [weight for module in self._modules for weight in module.parameters()]
+        self._modules = copy.deepcopy([piece.module for piece in network.pieces])  # together: pieces may share parts
+        for module in self._modules:
+            module.eval().requires_grad_(True)
+        self.weights = list({id(w): w for module in self._modules for w in module.parameters()}.values())
         with torch.no_grad():
             self._teacher = {g: torch.from_numpy(network.logits(self._train.numpy(), g)) for g in self._patterns}
             self._wanted = {g: torch.from_numpy(network.logits(self._held.numpy(), g)) for g in self._judged}

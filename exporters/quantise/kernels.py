@@ -1,20 +1,22 @@
 """The same int8 graphs on other kernels: LiteRT's plain and reference ones, and TFLite Micro's.
 
-int8 kernels round differently; the format does not say which way is right. What is measured with one is told of
-another only when the answers lie within two quantisation steps of each other.
+int8 kernels round differently; the format does not say which way is right. An operator fed alike may differ by two
+quantisation steps. Through a chain such differences are amplified as any other noise is, so a chain has another
+tolerance: what int8 itself adds. Beyond that, figures measured with one kind of kernels say nothing of another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporters.backends.flatbuffer import Model, read_model
+from exporters.backends.cutting import cut
+from exporters.backends.flatbuffer import Operator, read_model
 from exporters.backends.toolchain import quiet, tool
 from exporters.compiled import Compiled
+from exporters.quantise.openers import DEFAULT, MICRO, OPENERS, PLAIN, REFERENCE, Call, Opener, micro_installed
 from exporters.report import KernelReport
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_runtime.contracts.plan import Format, Precision
@@ -23,20 +25,20 @@ from tamiyo_runtime.executor import encoder
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAMPLES = 32
-TOLERANCE_LSB = 2
-OPTIMISED, PLAIN, REFERENCE, MICRO = "litert", "litert without xnnpack", "litert reference", "tflite-micro"
-KERNELS = (PLAIN, REFERENCE, MICRO)
-_ARENA_BYTES = 1 << 18  # for bookkeeping, on top of the activations
+    Raw = NDArray[Any]
 
-Call = Callable[["NDArray[np.int8]"], "NDArray[np.int8]"]
-Opener = Callable[[bytes], Call]
+SAMPLES = 32
+OPERATOR_SAMPLES = 8
+OPERATOR_TOLERANCE_LSB = 2
+KERNELS = (PLAIN, REFERENCE, MICRO)
+NOT_INSTALLED = "tflite_micro is not installed: not checked"
 
 
 def check_kernels(compiled: Compiled, raw: NDArray[Any], spec: InputSpec) -> tuple[KernelReport, ...]:
     """Every configuration of an int8 TFLite variant on other kernels than LiteRT's default, on at most 32 samples.
 
-    The figure is the largest difference of a logit in quantisation steps, the chain run from end to end on each.
+    Differences are in quantisation steps: of a logit, the chain run from end to end on each; and of any operator's
+    answer, fed alike.
     """
     if compiled.recipe.precision is not Precision.INT8 or compiled.recipe.format is not Format.TFLITE:
         return ()
@@ -44,107 +46,135 @@ def check_kernels(compiled: Compiled, raw: NDArray[Any], spec: InputSpec) -> tup
     first = {chain[0] for chain in compiled.chains.values()}
     encode = {name: encoder(spec, compiled.artefacts[name].graph.inputs[0]) for name in first}
     samples = {name: [call(row).copy() for row in raw[rows]] for name, call in encode.items()}
-    wanted, _ = _answers(compiled, samples, OPENERS[OPTIMISED])
+    usual = _Run(compiled, samples, OPENERS[DEFAULT])
+    graphs = {
+        name: _Operators(artefact.data, usual.entered[name][:OPERATOR_SAMPLES])
+        for name, artefact in compiled.artefacts.items()
+        if name in usual.entered
+    }
     reports = []
     for kernels in KERNELS:
-        problem = "tflite_micro is not installed: not checked" if kernels == MICRO and not micro_installed() else None
-        found: Mapping[str, NDArray[np.int64]] = {}
-        problems: Mapping[str, str] = {}
-        if problem is None:
-            found, problems = _answers(compiled, samples, OPENERS[kernels])
-        for configuration in compiled.chains:
+        if kernels == MICRO and not micro_installed():
+            reports += [_unchecked(compiled, name, kernels, NOT_INSTALLED) for name in compiled.chains]
+            continue
+        run = _Run(compiled, samples, OPENERS[kernels])
+        worst = {name: operators.worst_lsb(OPENERS[kernels]) for name, operators in graphs.items()}
+        for name, chain in compiled.chains.items():
+            if name in run.problems:
+                reports.append(_unchecked(compiled, name, kernels, run.problems[name]))
+                continue
             reports.append(
                 KernelReport(
                     variant=compiled.recipe.id,
-                    configuration=configuration,
+                    configuration=name,
                     kernels=kernels,
-                    samples=len(rows) if configuration in found else 0,
-                    worst_lsb=int(np.abs(found[configuration] - wanted[configuration]).max())
-                    if configuration in found
-                    else None,
-                    problem=problem or problems.get(configuration),
+                    samples=len(rows),
+                    worst_lsb=int(np.abs(run.answers[name] - usual.answers[name]).max()),
+                    operator_lsb=max(worst[graph] for graph in chain),
                 )
             )
     return tuple(reports)
 
 
-def micro_installed() -> bool:
-    """Whether TFLite Micro's Python package is there; it has wheels for x86-64 only."""
-    return find_spec("tflite_micro") is not None
+def _unchecked(compiled: Compiled, configuration: str, kernels: str, problem: str) -> KernelReport:
+    return KernelReport(
+        variant=compiled.recipe.id,
+        configuration=configuration,
+        kernels=kernels,
+        samples=0,
+        worst_lsb=None,
+        problem=problem,
+    )
 
 
-def _answers(
-    compiled: Compiled, samples: Mapping[str, Sequence[NDArray[np.int8]]], opener: Opener
-) -> tuple[dict[str, NDArray[np.int64]], dict[str, str]]:
-    """Raw logits by configuration, (N, classes), and why the others have none. Common beginnings run once."""
+class _Run:
+    """All chains of a variant on one kind of kernels; the common beginnings of chains run once.
+
+    ``answers``: raw logits by configuration, (N, classes); ``problems``: why others have none; ``entered``: raw inputs
+    that a graph got in one of its chains.
+    """
+
+    def __init__(self, compiled: Compiled, samples: Mapping[str, Sequence[Raw]], opener: Opener) -> None:
+        self.answers: dict[str, NDArray[np.int64]] = {}
+        self.problems: dict[str, str] = {}
+        self.entered: dict[str, Sequence[Raw]] = {}
+        calls, refused = _opened({name: artefact.data for name, artefact in compiled.artefacts.items()}, opener)
+        passed: dict[tuple[str, ...], Sequence[Raw]] = {}
+        for configuration, chain in compiled.chains.items():
+            stuck = next((name for name in chain if name in refused), None)
+            if stuck is not None:
+                self.problems[configuration] = f"{stuck}: {refused[stuck]}"
+                continue
+            for length, name in enumerate(chain, start=1):
+                if chain[:length] not in passed:
+                    self.entered[name] = samples[name] if length == 1 else passed[chain[: length - 1]]
+                    passed[chain[:length]] = [calls[name](value) for value in self.entered[name]]
+            self.answers[configuration] = np.stack([value.ravel() for value in passed[chain]]).astype(np.int64)
+
+
+def _opened(files: Mapping[str, bytes], opener: Opener) -> tuple[dict[str, Call], dict[str, str]]:
+    """Graphs ready to run, and why the others are not."""
     calls: dict[str, Call] = {}
     refused: dict[str, str] = {}
-    for name, artefact in compiled.artefacts.items():
-        try:
-            with quiet():
-                calls[name] = opener(artefact.data)
-        except (RuntimeError, ValueError) as exc:
-            refused[name] = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-    passed: dict[tuple[str, ...], list[NDArray[np.int8]]] = {}
-    answers: dict[str, NDArray[np.int64]] = {}
-    problems: dict[str, str] = {}
-    for configuration, chain in compiled.chains.items():
-        stuck = next((name for name in chain if name in refused), None)
-        if stuck is not None:
-            problems[configuration] = f"{stuck}: {refused[stuck]}"
-            continue
-        for length, name in enumerate(chain, start=1):
-            if chain[:length] not in passed:
-                entering = samples[name] if length == 1 else passed[chain[: length - 1]]
-                passed[chain[:length]] = [calls[name](value) for value in entering]
-        answers[configuration] = np.stack([value.ravel() for value in passed[chain]]).astype(np.int64)
-    return answers, problems
+    with quiet():
+        for name, data in files.items():
+            try:
+                calls[name] = opener(data)
+            except (RuntimeError, ValueError) as exc:
+                refused[name] = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+    return calls, refused
 
 
-def _litert(resolver: str) -> Opener:
-    def open_(data: bytes) -> Call:
-        library = tool("ai_edge_litert.interpreter")
+class _Operators:
+    """The int8 operators of a graph one by one, each with the inputs it has in the graph and the usual answers."""
+
+    def __init__(self, data: bytes, feed: Sequence[Raw]) -> None:
+        self._cases: list[tuple[bytes, list[tuple[Raw, ...]], list[Raw]]] = []
+        tensors = _activations(data, feed)
+        for operator in read_model(data).operators:
+            if operator.outputs[0].dtype != "int8":
+                continue
+            alone = cut(data, operator.index)
+            inputs = _moving(operator)
+            feeds = [tuple(tensors[name][i] for name in inputs) for i in range(len(feed))]
+            calls, _ = _opened({"": alone}, OPENERS[DEFAULT])
+            if calls:
+                self._cases.append((alone, feeds, [calls[""](*values) for values in feeds]))
+
+    def worst_lsb(self, opener: Opener) -> int:
+        """Largest difference of an answer from the usual one; 0 when no operator can be run by itself."""
+        worst = 0
+        for data, feeds, wanted in self._cases:
+            calls, _ = _opened({"": data}, opener)
+            if calls:
+                found = [calls[""](*values) for values in feeds]
+                pairs = zip(found, wanted, strict=True)
+                worst = max(worst, *(int(np.abs(a.astype(np.int64) - b).max()) for a, b in pairs))
+        return worst
+
+
+def _moving(operator: Operator) -> list[str]:
+    return list(dict.fromkeys(tensor.name for tensor in operator.inputs if not tensor.constant))
+
+
+def _activations(data: bytes, feed: Sequence[Raw]) -> dict[str, list[Raw]]:
+    """Raw values of all activations of a graph, sample by sample, by the reference kernels."""
+    library = tool("ai_edge_litert.interpreter")
+    with quiet():
         interpreter = library.Interpreter(
             model_content=data,
             num_threads=1,
-            experimental_op_resolver_type=getattr(library.OpResolverType, resolver),
+            experimental_op_resolver_type=library.OpResolverType.BUILTIN_REF,
+            experimental_preserve_all_tensors=True,
         )
         interpreter.allocate_tensors()
-        taken, given = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-
-        def call(value: NDArray[np.int8]) -> NDArray[np.int8]:
-            interpreter.set_tensor(taken, value)
-            interpreter.invoke()
-            answer: NDArray[np.int8] = interpreter.get_tensor(given)
-            return answer
-
-        return call
-
-    return open_
-
-
-def _micro(data: bytes) -> Call:
-    runtime = tool("tflite_micro").runtime
-    interpreter = runtime.Interpreter.from_bytes(data, arena_size=_arena_bytes(read_model(data)))
-
-    def call(value: NDArray[np.int8]) -> NDArray[np.int8]:
-        interpreter.set_input(value, 0)
+    model = read_model(data)
+    wanted = {name for operator in model.operators for name in _moving(operator)}
+    index = {item["name"]: item["index"] for item in interpreter.get_tensor_details() if item["name"] in wanted}
+    found: dict[str, list[Raw]] = {name: [] for name in wanted}
+    for value in feed:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], value)
         interpreter.invoke()
-        answer: NDArray[np.int8] = interpreter.get_output(0).copy()
-        return answer
-
-    return call
-
-
-def _arena_bytes(model: Model) -> int:
-    """Enough for every activation at once; it is a desktop that allocates it."""
-    tensors = {t.name: t.size_bytes for o in model.operators for t in (*o.inputs, *o.outputs) if not t.constant}
-    return _ARENA_BYTES + 2 * sum(tensors.values())
-
-
-OPENERS: Mapping[str, Opener] = {
-    OPTIMISED: _litert("AUTO"),
-    PLAIN: _litert("BUILTIN_WITHOUT_DEFAULT_DELEGATES"),
-    REFERENCE: _litert("BUILTIN_REF"),
-    MICRO: _micro,
-}
+        for name, rows in found.items():
+            rows.append(interpreter.get_tensor(index[name]))
+    return found

@@ -35,6 +35,7 @@ _COMPUTING = frozenset(
         *("scaled_dot_product_attention", "multi_head_attention_forward", "cat", "cumsum", "norm", "normalize"),
     }
 )
+_BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 _LOOKING = frozenset({"__get__", "dim", "size", "numel", "is_floating_point", "stride", "element_size"})
 
 
@@ -65,15 +66,13 @@ def run(
     ``observing``: compute in float and widen ``ranges``; otherwise round to them.
     """
     mode = _mode(ranges, observing=observing, per_tensor_dense=per_tensor_dense)
+    slots = {name: joint.slot for joint in network.joints for name, end in joint.ends if end == OUTPUT}
     value = mode.round(value, ("input", 0))
-    leaving = {name: joint.slot for joint in network.joints for name, end in joint.ends if end == OUTPUT}
     for piece, module in zip(network.pieces, modules, strict=True):
-        if not piece.runs(gates):
-            continue
-        with mode.piece(piece.name):
-            value = module(value)
-        slot = leaving.get(piece.name)
-        value = mode.round(value, (piece.name, -1) if slot is None else ("slot", slot))
+        if piece.runs(gates):
+            with mode.piece(piece.name):
+                value = module(value)
+            value = mode.round(value, ("slot", slots[piece.name]) if piece.name in slots else (piece.name, -1))
     return value
 
 
@@ -144,7 +143,9 @@ def _mode(ranges: Ranges, *, observing: bool, per_tensor_dense: bool) -> Any:
             if name == "batch_norm" and id(args[0]) in self._waiting:
                 folding = self._waiting[id(args[0])][1]
                 if folding is not None:
-                    return self._wait(folding(*args[1:5], eps=kwargs.get("eps", args[7] if len(args) > 7 else 1e-5)))
+                    given = {**dict(zip(_BATCH_NORM, args, strict=False)), **kwargs}
+                    values = [given.get(key) for key in _BATCH_NORM[1:5]]
+                    return self._wait(folding(*values, eps=given.get("eps", 1e-5)))
             args = tuple(
                 self.settled(item) if not isinstance(item, list | tuple) else self._each(item) for item in args
             )

@@ -14,22 +14,18 @@ from typing import TypeVar
 
 from device_profiles.loader import load_profile
 from device_profiles.profile import Profile
-from exporters import pareto
 from exporters.compiled import Compiled
 from exporters.ops.table import Placement
 from exporters.report import SCHEMA, ExportReport, RunnableReport, StepReport, VariantReport
 from exporters.request import ExportRequest
 from exporters.steps import budget as budget_step
 from exporters.steps import capture, floats, int8, package, placement, vendor
-from exporters.steps.budget import Budgeted
-from exporters.steps.capture import Captured
 from exporters.steps.int8 import Quantised
 from exporters.steps.outcome import Outcome
 from exporters.targets import Target, find_target
 from exporters.validate import check_request
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import BudgetError, InputError
-from tamiyo_runtime.contracts.plan import Layout
 from tamiyo_runtime.signing import SigningKey
 
 STEPS = (
@@ -102,9 +98,9 @@ def export(
     recipe, profile, limits = resolved.target, resolved.profile, resolved.budget
 
     captured = log.step(lambda: capture.run(request))
-    budgeted = log.step(lambda: budget_step.run(captured, profile, limits, recipe.variants[0]))
-    wholes = _choose_wholes(captured, budgeted, recipe)
-    float_graphs = log.step(lambda: floats.run(captured, recipe, budgeted, wholes))
+    budgeted = log.step(lambda: budget_step.run(captured, profile, limits, recipe))
+    captured, recipe = budgeted.captured, budgeted.target
+    float_graphs = log.step(lambda: floats.run(captured, recipe, budgeted, budgeted.choice.wholes))
     quantised = log.step(lambda: int8.run(captured, recipe, float_graphs))
 
     def place() -> tuple[tuple[tuple[Compiled, ...], tuple[Placement, ...]], Outcome]:
@@ -135,6 +131,7 @@ def export(
         variants=tuple(_variant_report(variant, quantised, profile) for variant in compiled),
         placement=placements,
         vendor=vendor_files.report,
+        groups=captured.network.groups,
     )
     ready = package.contents(
         captured,
@@ -149,22 +146,6 @@ def export(
     )
     written = log.step(lambda: package.run(ready, report.stored(), out, key=key, overwrite=overwrite))
     return replace(report, steps=tuple(log.reports), bundle_bytes=written)
-
-
-def _choose_wholes(captured: Captured, budgeted: Budgeted, recipe: Target) -> tuple[str, ...]:
-    """The configurations of a whole layout: the bare host, the full network and the best of the front between.
-
-    Accuracy here is torch's on the test set, the only labelled data there is: the reported accuracy of those between is
-    that of the best of a few, a little flattering. Host and full are never chosen by it.
-    """
-    if all(variant.layout is not Layout.WHOLE for variant in recipe.variants):
-        return ()
-    return pareto.choose(
-        {name: cost.latency_ms.value for name, cost in budgeted.costs.items()},
-        captured.accuracy,
-        always=(captured.network.host.id, captured.network.full.id),
-        most=recipe.max_whole,
-    )
 
 
 def _variant_report(compiled: Compiled, quantised: Quantised, profile: Profile) -> VariantReport:

@@ -58,7 +58,14 @@ class Target:
     operator_table: str | None = None
     compiler: VendorCompiler | None = None
     options: Mapping[str, str] = field(default_factory=dict)
-    max_whole: int = 4
+    max_whole: int = 8
+
+    def laid_out(self, layout: Layout) -> Target:
+        """The target with its TFLite variants in this layout."""
+        variants = tuple(
+            replace(item, layout=layout) if item.format is Format.TFLITE else item for item in self.variants
+        )
+        return replace(self, variants=variants)
 
 
 targets: Registry[Target] = Registry("targets")
@@ -122,6 +129,7 @@ def target_of(profile: Profile, *, name: str | None = None) -> Target:
         operator_table=hints.operator_table,
         compiler=compiler or None,
         options=hints.options,
+        max_whole=8 if hints.operator_table is None else 4,  # each takes room in the accelerator's cache
     )
 
 

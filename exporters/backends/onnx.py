@@ -7,6 +7,7 @@ not an optimisation. Opset 20 keeps GELU one operator and is understood by every
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporters.backends.toolchain import converting, tool
@@ -25,16 +26,27 @@ def convert(module: nn.Module, example: torch.Tensor, *, name: str) -> bytes:
     return _export(module, (example,), [INPUT], name=name)
 
 
-def convert_gated(trunk: Sequence[nn.Module], seeds: Sequence[nn.Module], example: torch.Tensor) -> bytes:
-    """trunk[0] -> seed 0 if its gate is on -> trunk[1] -> ... as one file with an ``If`` a seed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """``on`` where the gates of ``seeds`` seeds are open, else ``off``; None passes the tensor on."""
 
-    Inputs: ``x``, then a scalar boolean a seed, ``gate0``, ``gate1``, ...
+    on: nn.Module
+    off: nn.Module | None
+    seeds: int = 1
+
+
+def convert_gated(stages: Sequence[nn.Module | Switch], example: torch.Tensor) -> bytes:
+    """The stages one after the other as one file, with an ``If`` a switch.
+
+    Inputs: ``x``, then a scalar boolean a seed, ``gate0``, ``gate1``, ...; the seeds of one switch go together, and it
+    is on when all their gates are.
     """
     import torch
 
+    count = sum(stage.seeds for stage in stages if isinstance(stage, Switch))
     # One tensor a gate: a shared one would be exported as one input that switches all the seeds.
-    gates = tuple(torch.tensor(True) for _ in seeds)
-    return _export(_gated(trunk, seeds), (example, *gates), [INPUT, *gate_names(len(seeds))], name="gated network")
+    gates = tuple(torch.tensor(True) for _ in range(count))
+    return _export(_gated(stages), (example, *gates), [INPUT, *gate_names(count)], name="gated network")
 
 
 def gate_names(count: int) -> list[str]:
@@ -52,20 +64,28 @@ def graph(file: str, *, shape: Sequence[int], outputs: int, gates: int = 0) -> G
     )
 
 
-def _gated(trunk: Sequence[nn.Module], seeds: Sequence[nn.Module]) -> nn.Module:
+def _gated(stages: Sequence[nn.Module | Switch]) -> nn.Module:
     import torch
 
     class Gated(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.trunk = torch.nn.ModuleList(trunk)
-            self.seeds = torch.nn.ModuleList(seeds)
+            self.on = torch.nn.ModuleList(stage.on if isinstance(stage, Switch) else stage for stage in stages)
+            self.off = torch.nn.ModuleList(
+                stage.off for stage in stages if isinstance(stage, Switch) and stage.off is not None
+            )
 
         def forward(self, value: torch.Tensor, *gates: torch.Tensor) -> torch.Tensor:
-            for piece, seed, gate in zip(self.trunk, self.seeds, gates, strict=False):
-                value = torch.cond(gate, seed, torch.clone, (piece(value),))
-            result: torch.Tensor = self.trunk[-1](value)
-            return result
+            waiting, without = list(gates), list(self.off)
+            for stage, module in zip(stages, self.on, strict=True):
+                if not isinstance(stage, Switch):
+                    value = module(value)
+                    continue
+                gate = waiting.pop(0)
+                for _ in range(stage.seeds - 1):
+                    gate = torch.logical_and(gate, waiting.pop(0))
+                value = torch.cond(gate, module, without.pop(0) if stage.off is not None else torch.clone, (value,))
+            return value
 
     return Gated().eval()
 

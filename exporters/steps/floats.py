@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from exporters.backends.flatbuffer import read_model
 from exporters.backends.toolchain import quiet
 from exporters.compiled import Artefact, Compiled, graph_file
 from exporters.evaluate import check_parity, logits_of
+from exporters.network import Gates, Network, Stage
 from exporters.request import PolicyModule
 from exporters.steps.budget import Budgeted
 from exporters.steps.capture import Captured
@@ -22,6 +24,9 @@ from tamiyo_runtime.contracts.errors import IncompatibleError
 from tamiyo_runtime.contracts.observation import Heads, observation_size
 from tamiyo_runtime.contracts.plan import Format, Graph, Layout, Precision
 from tamiyo_runtime.interpreters import open_graph
+
+if TYPE_CHECKING:
+    from torch import nn
 
 GATED = "network"
 
@@ -60,17 +65,19 @@ def run(captured: Captured, target: Target, budgeted: Budgeted, wholes: tuple[st
         segments = {p.name: tflite.convert(p.module, p.example, name=p.name) for p in network.pieces}
     whole_files: dict[str, bytes] = {}
     if Layout.WHOLE in layouts:
-        example = network.pieces[0].example
-        whole_files = {name: tflite.convert(network.whole(captured.gates[name]), example, name=name) for name in wholes}
+        whole_files = {name: _convert_whole(network, captured.gates[name], name) for name in wholes}
     compiled: list[Compiled] = []
     logits: dict[str, Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]] = {}
     worst, graphs = 0.0, 0
     for recipe in target.variants:
         if recipe.precision is not Precision.FLOAT32:
             continue
-        variant = (
-            _gated(captured, recipe, budgeted) if recipe.layout is Layout.GATED else chained(captured, recipe, segments)
-        )
+        if recipe.layout is Layout.GATED:
+            variant = _gated(captured, recipe, budgeted)
+        elif recipe.layout is Layout.WHOLE:
+            variant = whole(recipe, whole_files)
+        else:
+            variant = chained(captured, recipe, segments)
         answers, difference = _parity(captured, variant)
         compiled.append(variant)
         logits[recipe.id] = answers
@@ -80,12 +87,22 @@ def run(captured: Captured, target: Target, budgeted: Budgeted, wholes: tuple[st
         _, worst = _parity(captured, base)
         graphs = len(whole_files)
     policy = _policy(captured.request.policy, captured.network.slots) if captured.request.policy else None
-    patterns = len(wholes) if whole_files else len(captured.configurations)
+    patterns = max((len(variant.chains) for variant in compiled), default=len(wholes))
     text = f"{graphs} graphs, parity max|d| = {worst:.1e} over {patterns} configurations"
     if policy is not None:
         text += f"; policy in {' and '.join(sorted(policy.graphs))}"
     floats = Floats(segments=segments, wholes=whole_files, compiled=tuple(compiled), logits=logits, policy=policy)
     return floats, ok(text)
+
+
+def _convert_whole(network: Network, gates: Gates, name: str) -> bytes:
+    """A configuration in one file; where the converter does not take it, the part that it does not take is named."""
+    try:
+        return tflite.convert(network.whole(gates), network.pieces[0].example, name=name)
+    except IncompatibleError:
+        for piece in network.chain(gates):
+            tflite.convert(piece.module, piece.example, name=piece.name)
+        raise
 
 
 def chained(captured: Captured, recipe: VariantRecipe, files: Mapping[str, bytes]) -> Compiled:
@@ -104,33 +121,39 @@ def whole(recipe: VariantRecipe, files: Mapping[str, bytes]) -> Compiled:
 
 
 def _gated(captured: Captured, recipe: VariantRecipe, budgeted: Budgeted) -> Compiled:
-    """One ONNX graph; a configuration costs the operators of its pieces and one more a seed, the ``If``."""
+    """One ONNX graph; a configuration costs the operators of its pieces and one more a switch, the ``If``."""
     network, request = captured.network, captured.request
-    data = onnx.convert_gated(
-        [piece.module for piece in network.trunk],
-        [piece.module for piece in network.seeds],
-        network.pieces[0].example,
-    )
+    data = onnx.convert_gated([_stage(stage) for stage in network.stages], network.pieces[0].example)
     graph = onnx.graph(
         graph_file(recipe, GATED),
         shape=network.pieces[0].example.shape[1:],
         outputs=len(request.classes),
-        gates=len(network.seeds),
+        gates=len(network.seeded),
     )
     ops = budgeted.traced[recipe.precision]
     work = {}
     for item in captured.configurations:
         active = network.chain(item.gates)
-        gates = [_gate(piece.shape, on=piece in active) for piece in network.seeds]
+        gates = [
+            _gate(stage.on.shape, copies=stage.off is None and stage.on not in active)
+            for stage in network.stages
+            if stage.slots
+        ]
         work[item.id] = ((*(op for piece in active for op in ops[piece.name]), *gates),)
     artefact = Artefact(graph=graph, data=data, ops=())
     chains = {item.id: (GATED,) for item in captured.configurations}
     return Compiled(recipe=recipe, artefacts={GATED: artefact}, chains=chains, work=work)
 
 
-def _gate(shape: tuple[int, ...], *, on: bool) -> Op:
-    """An ``If``: one operator's overhead, and a copy of the tensor when the seed is off."""
-    size_bytes = 0 if on else 4 * int(np.prod(shape))
+def _stage(stage: Stage) -> nn.Module | onnx.Switch:
+    if not stage.slots:
+        return stage.on.module
+    return onnx.Switch(on=stage.on.module, off=None if stage.off is None else stage.off.module, seeds=len(stage.slots))
+
+
+def _gate(shape: tuple[int, ...], *, copies: bool) -> Op:
+    """An ``If``: one operator's overhead, and a copy of the tensor when a seed is off and nothing runs instead."""
+    size_bytes = 4 * int(np.prod(shape)) if copies else 0
     return Op(OpKind.DATA_MOVEMENT, macs=0, weight_bytes=0, input_bytes=size_bytes, output_bytes=size_bytes)
 
 

@@ -146,7 +146,7 @@ def _plan(
             macs=sum(op.macs for op in traced[piece.name]),
             extra=_segment_costs(piece.name, profile, compiled),
         )
-        for piece in captured.network.pieces
+        for piece in captured.network.parts
     )
     return SegmentPlan(slots=captured.network.slots, segments=segments, seams=quantised.seams)
 
@@ -160,7 +160,7 @@ def _segment_costs(name: str, profile: Profile, compiled: tuple[Compiled, ...]) 
             profile, [variant.artefacts[name].ops], precision=variant.recipe.precision
         ).latency_ms.value
         for variant in compiled
-        if variant.recipe.layout is Layout.SEGMENTS
+        if variant.recipe.layout is Layout.SEGMENTS and name in variant.artefacts
     }
     return {"latency_ms": found} if found else {}
 

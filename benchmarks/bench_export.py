@@ -130,7 +130,8 @@ def ours(bundle: Path, raw: Answers, labels: Answers) -> list[Contender]:
     found = []
     for name, runnable in (("ours", full), ("ours, smallest", variant.runnables[0])):
         graphs = [variant.graphs[graph] for graph in runnable.chain]
-        encode = encoder(opened.manifest.input, graphs[0].inputs[0])
+        channels_last = variant.format is Format.TFLITE
+        encode = encoder(opened.manifest.input, graphs[0].inputs[0], channels_last=channels_last)
         inputs = [encode(sample).copy() for sample in raw]
         if variant.format is Format.TFLITE:
             step = litert_step(*(opened.read(graph.file) for graph in graphs))

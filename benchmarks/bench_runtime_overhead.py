@@ -53,7 +53,7 @@ def bare_loop(bundle: Bundle, executor: Executor, configuration: str) -> Loop:
     variant = executor.variant
     runnable = executor.runnables[executor.index_of(configuration)]
     first = variant.graphs[runnable.chain[0]]
-    encode = encoder(bundle.manifest.input, first.inputs[0])
+    encode = encoder(bundle.manifest.input, first.inputs[0], channels_last=variant.format is Format.TFLITE)
     inputs = [encode(sample.value).copy() for sample in open_source("bundle", bundle)]
     if variant.format is Format.ONNX:
         return _bare_onnx(bundle, executor, configuration, inputs)

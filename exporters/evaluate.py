@@ -12,7 +12,7 @@ from exporters.compiled import Compiled
 from exporters.network import Gates
 from tamiyo_runtime.contracts.errors import IncompatibleError
 from tamiyo_runtime.contracts.manifest import InputSpec
-from tamiyo_runtime.contracts.plan import Layout
+from tamiyo_runtime.contracts.plan import Format, Layout
 from tamiyo_runtime.executor import encoder
 from tamiyo_runtime.interpreters import open_graph
 
@@ -36,7 +36,8 @@ def logits_of(
             calls = [runners[chain[0]].bind(switches)]
         else:
             calls = [runners[name].bind() for name in chain]
-        encode = encoder(spec, compiled.artefacts[chain[0]].graph.inputs[0])
+        first = compiled.artefacts[chain[0]].graph.inputs[0]
+        encode = encoder(spec, first, channels_last=compiled.recipe.format is Format.TFLITE)
         quantisation = compiled.artefacts[chain[-1]].graph.outputs[0].quantisation
         rows = []
         for sample in raw:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.errors import IntegrityError, MissingExtraError, UnknownNameError
 from tamiyo_runtime.contracts.manifest import InputSpec
-from tamiyo_runtime.contracts.plan import Layout, Runnable, TensorSpec, Variant
+from tamiyo_runtime.contracts.plan import Format, Layout, Runnable, TensorSpec, Variant
 from tamiyo_runtime.interpreters.base import Array, Call, GraphError, GraphRunner, available, choose, open_graph
 
 Encode = Callable[[Array], Array]
@@ -49,7 +49,7 @@ class Executor:
         ]
         first = self.variant.graphs[self.runnables[0].chain[0]].inputs[0]
         last = self.variant.graphs[self.runnables[0].chain[-1]].outputs[0]
-        self._encode = encoder(bundle.manifest.input, first)
+        self._encode = encoder(bundle.manifest.input, first, channels_last=self.variant.format is Format.TFLITE)
         self._output = last
         self._judge = _judge_int8(last) if last.dtype == "int8" else _judge_float
         self._warm_up(np.zeros(bundle.manifest.input.shape, np.float32))
@@ -115,14 +115,15 @@ def choose_variant(variants: Sequence[Variant], variant_id: str | None = None) -
     raise MissingExtraError("ai_edge_litert", "litert")
 
 
-def encoder(spec: InputSpec, tensor: TensorSpec) -> Encode:
+def encoder(spec: InputSpec, tensor: TensorSpec, *, channels_last: bool = True) -> Encode:
     """A function from raw samples, as ``spec`` describes them, to the first graph's input tensor.
 
     real = (raw - offset) * scale and q = rint(real / s) + z are one multiplication and one addition; for samples of
-    type uint8 there are 256 results, which are looked up. The function returns the same buffer at every call. Raises
-    IntegrityError when the tensor is not a permutation of the sample.
+    type uint8 there are 256 results, which are looked up. The function returns the same buffer at every call.
+    ``channels_last`` says what the graph means, as TFLite graphs do, where a sample has as many channels as rows.
+    Raises IntegrityError when the tensor is not a permutation of the sample.
     """
-    order = _axes(spec, tensor)
+    order = _axes(spec, tensor, channels_last=channels_last)
     quantisation = tensor.quantisation
     step, zero_point = (quantisation.scale, quantisation.zero_point) if quantisation else (1.0, 0)
     factor = np.float32(spec.scale / step)
@@ -153,14 +154,12 @@ def encoder(spec: InputSpec, tensor: TensorSpec) -> Encode:
     return encode
 
 
-def _axes(spec: InputSpec, tensor: TensorSpec) -> tuple[int, ...]:
-    """Order of the sample's axes in the tensor, batch left out: the sample's own, or channels moved to the end."""
+def _axes(spec: InputSpec, tensor: TensorSpec, *, channels_last: bool) -> tuple[int, ...]:
+    """Order of the sample's axes in the tensor, batch left out: the sample's own, or the first moved to the end."""
     wanted, rank = tensor.shape[1:], len(spec.shape)
-    orders = [tuple(range(rank))]
-    if "C" in spec.layout:
-        channel = spec.layout.index("C")
-        orders.append((*(axis for axis in range(rank) if axis != channel), channel))
-    for order in orders:
+    own = tuple(range(rank))
+    moved = (*own[1:], *own[:1])
+    for order in (moved, own) if channels_last else (own, moved):
         if tensor.shape[:1] == (1,) and wanted == tuple(spec.shape[axis] for axis in order):
             return order
     raise IntegrityError(

@@ -1,4 +1,4 @@
-"""Operators of a TFLite file as the cost model sees them: multiply-accumulates and bytes."""
+"""Operators of a TFLite file as the cost model sees them: multiply-accumulates, matrix products and bytes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from device_profiles.cost import Op, OpKind
 from exporters.backends.flatbuffer import Operator
+from exporters.ops.liveness import Access, live_bytes
 
 _KINDS: dict[OpKind, frozenset[str]] = {
     OpKind.CONV2D: frozenset({"CONV_2D", "TRANSPOSE_CONV"}),
@@ -53,22 +54,37 @@ def macs_of(operator: Operator) -> int:
 def _product(operator: Operator) -> tuple[tuple[int, int, int] | None, int, int]:
     """The matrix product (M, K, N) that an operator amounts to, how many of it, and the positions of its window."""
     out = operator.outputs[0].size
-    if operator.code == "CONV_2D":
+    if operator.code == "CONV_2D":  # filter (out, height, width, in of a group)
         channels, height, width, depth = operator.inputs[1].shape
-        return (out // channels, height * width * depth, channels), 1, height * width
+        groups = max(1, operator.inputs[0].shape[-1] // depth)
+        return (out // channels, height * width * depth, channels // groups), groups, height * width
     if operator.code == "DEPTHWISE_CONV_2D":
         _, height, width, channels = operator.inputs[1].shape
         return (out // channels, height * width, 1), channels, height * width
     if operator.code == "FULLY_CONNECTED":
         features, depth = operator.inputs[1].shape
         return (out // features, depth, features), 1, 1
+    if operator.code == "TRANSPOSE_CONV":
+        channels, height, width, depth = operator.inputs[1].shape
+        return (operator.inputs[2].size // depth, depth, channels * height * width), 1, 1
+    if operator.code == "BATCH_MATMUL":
+        rows, columns = operator.outputs[0].shape[-2:]
+        return (rows, operator.inputs[0].shape[-1], columns), max(1, out // (rows * columns)), 1
     return None, 1, 1
 
 
 def count(operators: Sequence[Operator], *, on_host: Collection[int] = ()) -> tuple[Op, ...]:
     """The operators of a graph for the cost model; those whose index is in ``on_host`` run beside the accelerator."""
+    accesses = [
+        Access(
+            reads=[id(tensor) for tensor in operator.inputs if not tensor.constant],
+            writes=[id(tensor) for tensor in operator.outputs],
+        )
+        for operator in operators
+    ]
+    sizes = {id(tensor): tensor.size_bytes for item in operators for tensor in (*item.inputs, *item.outputs)}
     ops = []
-    for operator in operators:
+    for operator, live in zip(operators, live_bytes(accesses, sizes), strict=True):
         kind = kind_of(operator.code)
         weights = [t for t in operator.inputs if t.constant and (kind is not OpKind.DATA_MOVEMENT and t.size > 1)]
         if kind is OpKind.POOL:
@@ -87,6 +103,7 @@ def count(operators: Sequence[Operator], *, on_host: Collection[int] = ()) -> tu
                 gemm=gemm,
                 groups=groups,
                 window=window,
+                live_bytes=live,
             )
         )
     return tuple(ops)

@@ -98,3 +98,11 @@ def test_quantisation_rounds_to_the_nearest_step_and_saturates(scale: float) -> 
     assert found.min() >= -128
     assert found.max() <= 127
     np.testing.assert_allclose(found, np.clip(exact, -128, 127), atol=0.501)
+
+
+def test_where_both_orders_fit_the_graph_of_each_format_gets_its_own() -> None:
+    sample = np.arange(9, dtype=np.float32).reshape(3, 3)
+    spec, tensor = _spec(shape=(3, 3), layout="CT"), TensorSpec(name="x", shape=(1, 3, 3), dtype="float32")
+    real = (sample - 2.0) * 0.5
+    np.testing.assert_allclose(encoder(spec, tensor)(sample)[0], real.T)
+    np.testing.assert_allclose(encoder(spec, tensor, channels_last=False)(sample)[0], real)

@@ -56,3 +56,31 @@ CORAL_OUTLIERS = {
     "DenseNet": (2870, 8.0, 20.0),
     "Inception-ResNet v2": (13_200, 55.9, 57.0),
 }
+
+# coral.ai, "Edge TPU performance benchmarks", column of the Cortex-A53 (quad-core, 1.5 GHz, TFLite on the CPU): MACs of
+# convolutions and of depthwise ones, ms. MACs as above; those of the MobileNets counted from their papers' tables.
+A53_MHZ = 1500
+CORAL_A53 = {
+    "MobileNet v1": (551_355_392, 17_385_984, 164.0),
+    "MobileNet v2": (280_059_136, 20_716_416, 122.0),
+    "Inception v1": (1_500_000_000, 0, 392.0),
+    "Inception v4": (12_300_000_000, 0, 3157.0),
+    "SqueezeNet": (860_000_000, 0, 232.0),
+    "ResNet-50 v1, 299": (7_000_000_000, 0, 1763.0),
+    "VGG16": (15_500_000_000, 0, 4595.0),
+    "DenseNet": (2_870_000_000, 0, 1032.0),
+}
+
+# aallan/benchmarking-ml-on-the-edge, README (MIT): SSD MobileNet v2 and v1 (0.75) at 300 x 300 in TFLite, ms. Its
+# program asks for four threads, so only ratios between boards are used.
+SSD_MOBILENET = {
+    "raspberry-pi-3": (379.6, 271.5),
+    "raspberry-pi-4": (112.6, 82.7),
+    "raspberry-pi-5": (23.5, 16.9),
+}
+SSD_MOBILENET_FLOAT = {
+    "raspberry-pi-3": (654.0, 480.3),
+    "raspberry-pi-4": (483.5, 263.9),
+    "raspberry-pi-5": (148.9, 66.2),
+}
+"""The same networks in TensorFlow, float32."""

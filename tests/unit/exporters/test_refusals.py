@@ -68,7 +68,7 @@ def test_a_folder_is_no_bundle(plain: ExportRequest, tmp_path: Path) -> None:
 
 def test_an_unknown_target_is_refused_with_near_names(plain: ExportRequest, tmp_path: Path) -> None:
     error = refused(plain, tmp_path / "x.tamiyo", UnknownNameError, target="rasberry-pi-4")
-    assert error.hint == "did you mean raspberry-pi-4?"
+    assert error.hint.startswith("did you mean raspberry-pi-4")
 
 
 def test_a_budget_that_the_bare_host_exceeds_names_the_costliest_parts(request_: ExportRequest, tmp_path: Path) -> None:

@@ -10,17 +10,23 @@ from device_profiles.profile import Profile
 from exporters.backends.flatbuffer import read_model
 from exporters.ops.counting import count
 from exporters.targets import VariantRecipe
+from exporters.vendors.compiler import VendorCost
+from exporters.vendors.cost import vendor_cost
 from tamiyo_runtime.contracts.cost import Cost
 from tamiyo_runtime.contracts.plan import Graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
-    """A graph: its file's contents, the contract's description of it, and its operators for the cost model."""
+    """A graph: its file's contents, the contract's description of it, and its operators for the cost model.
+
+    ``vendor`` is what the vendor's compiler says it takes on the accelerator; None where none was asked.
+    """
 
     graph: Graph
     data: bytes
     ops: tuple[Op, ...]
+    vendor: VendorCost | None = None
 
     @classmethod
     def of_tflite(cls, data: bytes, *, file: str) -> Artefact:
@@ -47,8 +53,18 @@ class Compiled:
         return cls(recipe=recipe, artefacts=artefacts, chains=chains, work=work)
 
     def cost(self, profile: Profile, configuration: str) -> Cost:
-        """Cost of one inference of a configuration."""
-        return estimate(profile, self.work[configuration], precision=self.recipe.precision)
+        """Cost of one inference of a configuration: by the vendor's figures where every graph of it has them."""
+        return self._cost(profile, self.chains[configuration], self.work[configuration])
+
+    def graph_cost(self, profile: Profile, graph: str) -> Cost:
+        """Cost of one invocation of a graph by itself."""
+        return self._cost(profile, (graph,), (self.artefacts[graph].ops,))
+
+    def _cost(self, profile: Profile, chain: tuple[str, ...], work: tuple[tuple[Op, ...], ...]) -> Cost:
+        timed = [item for name in chain if (item := self.artefacts[name].vendor) is not None]
+        if len(timed) == len(chain):
+            return vendor_cost(profile, work, timed, precision=self.recipe.precision)
+        return estimate(profile, work, precision=self.recipe.precision)
 
     @property
     def size_bytes(self) -> int:

@@ -1,7 +1,8 @@
-"""The export: seven steps in order, each a function from what came before, with a report of each.
+"""The export: its steps in order, each a function from what came before, with a report of each.
 
 ``plan`` says what an export would do without doing it; ``export`` does it. Nothing is written before the last step, and
-nothing is left behind by a failure.
+nothing is left behind by a failure. The vendor's compiler comes before the placement because its word on an operator
+counts for more than a table.
 """
 
 from __future__ import annotations
@@ -17,25 +18,29 @@ from device_profiles.profile import Profile
 from exporters.compiled import Compiled
 from exporters.ops.table import Placement
 from exporters.report import SCHEMA, ExportReport, RunnableReport, StepReport, VariantReport
-from exporters.request import ExportRequest
+from exporters.request import ExportRequest, reduced
 from exporters.steps import budget as budget_step
-from exporters.steps import capture, floats, int8, package, placement, vendor
+from exporters.steps import capture, floats, int8, kernels, package, parity, placement, selftest, vendor
 from exporters.steps.int8 import Quantised
 from exporters.steps.outcome import Outcome
 from exporters.targets import Target, find_target
 from exporters.validate import check_request
 from tamiyo_runtime.contracts.budget import Budget
-from tamiyo_runtime.contracts.errors import BudgetError, InputError
+from tamiyo_runtime.contracts.errors import BudgetError, IncompatibleError, InputError
 from tamiyo_runtime.signing import SigningKey
 
+PLACEMENT = "operator placement"
 STEPS = (
     "capture network",
     "budget check",
     "export float graphs",
+    "float parity",
     "quantise int8 static",
-    "operator placement",
+    "int8 kernels",
     "vendor compile",
-    "package + self-test",
+    PLACEMENT,
+    "package",
+    "self-test",
 )
 
 T = TypeVar("T")
@@ -64,14 +69,21 @@ class Plan:
     out: Path
 
 
-def plan(target: str, out: Path, *, budget: Budget | None, overwrite: bool) -> Plan:
-    """Resolve a target and check the output; raises UnknownNameError or InputError before any work is done."""
+def plan(target: str, out: Path, *, budget: Budget | None, overwrite: bool, strict: bool = False) -> Plan:
+    """Resolve a target and check the output before any work is done.
+
+    Raises UnknownNameError, InputError, and MissingDependencyError when the vendor's compiler is not installed and the
+    device can't do without it, or ``strict``.
+    """
     recipe = find_target(target)
     profile = load_profile(recipe.profile)
     if out.is_dir():
         raise InputError(f"{out} is a folder", hint="--out names the bundle's file, such as net.tamiyo")
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists already", hint="pass --overwrite to replace it")
+    compiler = recipe.compiler
+    if compiler is not None and (compiler.needed or strict) and compiler.version() is None:
+        raise compiler.missing()
     return Plan(target=recipe, profile=profile, budget=profile.budget() if budget is None else budget, out=out)
 
 
@@ -83,16 +95,20 @@ def export(
     key: SigningKey,
     overwrite: bool = False,
     strict: bool = False,
+    smoke: bool = False,
     on_step: OnStep | None = None,
 ) -> ExportReport:
     """Compile ``request`` for ``target`` into the signed bundle ``out``.
 
+    ``smoke``: the whole path on a few samples, which the bundle and the report say of themselves.
     Raises InputError or UnknownNameError for what the caller can mend, BudgetError or AccuracyFloorError when limits
     are not met (or ``strict`` and a step warned), IncompatibleError when the network cannot be converted or, if
     ``strict``, would not run on the accelerator alone, MissingExtraError, MissingToolError, and IntegrityError when the
     self-test fails. On any of these ``out`` is as it was.
     """
-    resolved = plan(target, out, budget=request.budget, overwrite=overwrite)
+    resolved = plan(target, out, budget=request.budget, overwrite=overwrite, strict=strict)
+    if smoke:
+        request = reduced(request)
     check_request(request)
     log = _Log(on_step)
     recipe, profile, limits = resolved.target, resolved.profile, resolved.budget
@@ -100,23 +116,27 @@ def export(
     captured = log.step(lambda: capture.run(request))
     budgeted = log.step(lambda: budget_step.run(captured, profile, limits, recipe))
     captured, recipe = budgeted.captured, budgeted.target
-    float_graphs = log.step(lambda: floats.run(captured, recipe, budgeted, budgeted.choice.wholes))
+    converted = log.step(lambda: floats.run(captured, recipe, budgeted, budgeted.choice.wholes))
+    float_graphs = log.step(lambda: parity.run(captured, converted))
     quantised = log.step(lambda: int8.run(captured, recipe, float_graphs))
+    checked = log.step(lambda: kernels.run(captured, quantised))
+
+    def compile_for_vendor() -> tuple[tuple[tuple[Compiled, ...], vendor.VendorFiles], Outcome]:
+        variants, files, outcome = vendor.run(quantised.compiled, recipe)
+        return (variants, files), outcome
+
+    timed, vendor_files = log.step(compile_for_vendor)
 
     def place() -> tuple[tuple[tuple[Compiled, ...], tuple[Placement, ...]], Outcome]:
-        variants, placed, outcome = placement.run(quantised.compiled, recipe, strict=strict)
+        variants, placed, outcome = placement.run(timed, recipe, vendor_files)
         host = captured.network.host.id
         for variant in variants[:1]:  # the estimate of step 2, made again of the files that ship
             budget_step.check_host(variant.cost(profile, host), limits, profile, budgeted.parts)
         return (variants, placed), outcome
 
     compiled, placements = log.step(place)
-    vendor_files = log.step(lambda: vendor.run(compiled, recipe, strict=strict))
-    if strict and log.warnings:
-        raise BudgetError(
-            f"--strict: {'; '.join(f'{step.name}: {step.message}' for step in log.warnings)}",
-            hint="mend what the warnings say, or leave --strict out",
-        )
+    if strict:
+        log.refuse_warnings()
     report = ExportReport(
         schema=SCHEMA,
         name=request.name,
@@ -131,7 +151,11 @@ def export(
         variants=tuple(_variant_report(variant, quantised, profile) for variant in compiled),
         placement=placements,
         vendor=vendor_files.report,
+        sensitivity=quantised.sensitivity,
+        kernels=checked,
         groups=captured.network.groups,
+        smoke=smoke,
+        extra={"quantisation": dict(quantised.methods)},
     )
     ready = package.contents(
         captured,
@@ -143,8 +167,10 @@ def export(
         quantised=quantised,
         compiled=compiled,
         vendor=vendor_files,
+        smoke=smoke,
     )
-    written = log.step(lambda: package.run(ready, report.stored(), out, key=key, overwrite=overwrite))
+    data = log.step(lambda: package.run(ready, report.stored(), out.name, key=key))
+    written = log.step(lambda: selftest.run(data, out, key=key, overwrite=overwrite))
     return replace(report, steps=tuple(log.reports), bundle_bytes=written)
 
 
@@ -180,9 +206,16 @@ class _Log:
         self.reports: list[StepReport] = []
         self._on_step = on_step
 
-    @property
-    def warnings(self) -> list[StepReport]:
-        return [report for report in self.reports if report.status is report.status.WARN]
+    def refuse_warnings(self) -> None:
+        """Raise for all steps that warned, in one error: of the placement's class if it is among them."""
+        warned = [report for report in self.reports if report.status is report.status.WARN]
+        if not warned:
+            return
+        kind = IncompatibleError if any(report.name == PLACEMENT for report in warned) else BudgetError
+        raise kind(
+            f"--strict: {'; '.join(f'{step.name}: {step.message}' for step in warned)}",
+            hint="mend what the warnings say, or leave --strict out",
+        )
 
     def step(self, work: Callable[[], tuple[T, Outcome]]) -> T:
         number = len(self.reports) + 1

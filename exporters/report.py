@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from exporters.ops.table import Placement
+from exporters.vendors.compiler import VendorCost
 from tamiyo_runtime.contracts.cost import Cost, Estimate
 from tamiyo_runtime.contracts.document import canonical_json
 from tamiyo_runtime.contracts.plan import Format, Layout, Precision
@@ -133,18 +134,23 @@ class KernelReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorReport:
-    """The vendor's compiler: the command, whether it ran, and the operators it says it mapped, by graph."""
+    """The vendor's compiler: the command, whether it ran, the operators it mapped, by kind, and its costs by graph."""
 
     program: str
     command: str
     ran: bool
+    version: str | None = None
     mapped: Mapping[str, int] = field(default_factory=dict)
     unmapped: Mapping[str, int] = field(default_factory=dict)
+    costs: Mapping[str, VendorCost] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
-    """The whole export. ``bundle_bytes`` is None in the copy that the bundle holds."""
+    """The whole export. ``bundle_bytes`` is None in the copy that the bundle holds.
+
+    ``smoke``: made of a few samples to try the path, so that its accuracies say nothing.
+    """
 
     schema: str
     name: str
@@ -164,6 +170,7 @@ class ExportReport:
     kernels: tuple[KernelReport, ...] = ()
     groups: tuple[tuple[int, ...], ...] = ()  # slots whose seeds switch together
     cost_checks: tuple[str, ...] = ()  # what the cost model was checked against on this profile, and its error
+    smoke: bool = False
     bundle_bytes: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tamiyo_runtime.contracts.budget import Budget
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import nn
+
+
+SMOKE_CALIBRATION = 32
+SMOKE_TEST = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,3 +69,13 @@ class ExportRequest:
     def slots(self) -> int:
         """Number of slots, filled or not."""
         return len(self.trunk) - 1
+
+
+def reduced(request: ExportRequest) -> ExportRequest:
+    """The same network on a few samples, for trying the path: it calibrates badly and measures next to nothing."""
+    return replace(
+        request,
+        calibration=request.calibration[:SMOKE_CALIBRATION],
+        test_inputs=request.test_inputs[:SMOKE_TEST],
+        test_labels=request.test_labels[:SMOKE_TEST],
+    )

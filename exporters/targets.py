@@ -6,11 +6,13 @@ A variant is one compiled form; the order is the order a runtime should prefer t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from device_profiles.loader import SUFFIX, load_profile, profile_ids
 from device_profiles.profile import Profile
+from exporters.vendors.shipped import VendorCompiler, vendors
 from tamiyo_runtime.contracts.errors import SchemaError
 from tamiyo_runtime.contracts.plan import Format, Layout, Precision
 from tamiyo_runtime.contracts.registry import Registry
@@ -25,19 +27,6 @@ class VariantRecipe:
     precision: Precision
     layout: Layout
     per_tensor_dense: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VendorCompiler:
-    """A program that turns int8 TFLite files into the device's own; run when it is on PATH."""
-
-    program: str
-    flags: tuple[str, ...]
-    where: str
-
-    def command(self, *files: str, out_dir: str = ".") -> tuple[str, ...]:
-        """The command line for these files."""
-        return (self.program, *self.flags, "--out_dir", out_dir, *files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +66,6 @@ INT8_SEGMENTS = VariantRecipe(id="tflite-int8", format=Format.TFLITE, precision=
 FLOAT_GATED = VariantRecipe(id="onnx-float", format=Format.ONNX, precision=Precision.FLOAT32, layout=Layout.GATED)
 
 RECIPES: Mapping[str, VariantRecipe] = {item.id: item for item in (FLOAT_SEGMENTS, INT8_SEGMENTS, FLOAT_GATED)}
-COMPILERS: Mapping[str, VendorCompiler] = {
-    "edgetpu": VendorCompiler(
-        program="edgetpu_compiler",
-        flags=("--show_operations",),
-        where="https://coral.ai/docs/edgetpu/compiler (Debian package edgetpu-compiler, x86-64)",
-    ),
-    "vela": VendorCompiler(program="vela", flags=(), where="pip install 'tamiyo-edge[ethos]'"),
-}
 _OLD_DENSE = frozenset({"edge-tpu"})  # operator tables whose compilers know one scale a fully connected layer only
 _SEGMENTS = (
     "TFLite: one graph a segment, seeds are left out of the chain; int8 passes the seams raw. "
@@ -118,7 +99,9 @@ def target_of(profile: Profile, *, name: str | None = None) -> Target:
                 per_tensor_dense=hints.operator_table in _OLD_DENSE,
             )
         )
-    compiler = hints.compiler and COMPILERS[_known(profile, "compiler", hints.compiler, COMPILERS)]
+    compiler = hints.compiler and vendors.get(_known(profile, "compiler", hints.compiler, vendors.names()))
+    if compiler:
+        _check_options(profile, compiler)
     return Target(
         name=profile.id if name is None or name.endswith(SUFFIX) else name,
         title=profile.title,
@@ -133,9 +116,21 @@ def target_of(profile: Profile, *, name: str | None = None) -> Target:
     )
 
 
-def _known(profile: Profile, key: str, name: str, legal: Mapping[str, object]) -> str:
+def _check_options(profile: Profile, compiler: VendorCompiler) -> None:
+    try:
+        compiler.check(profile.export.options)
+    except SchemaError as exc:
+        raise SchemaError(f"{profile.id}: {exc.path}", exc.message.removeprefix(f"{exc.path}: ")) from exc
+
+
+def _known(profile: Profile, key: str, name: str, legal: Collection[str]) -> str:
     if name not in legal:
-        raise SchemaError(f"{profile.id}: export.{key}", f"'{name}' is not one of {', '.join(sorted(legal))}")
+        near = difflib.get_close_matches(name, legal, n=2, cutoff=0.5)
+        raise SchemaError(
+            f"{profile.id}: export.{key}",
+            f"'{name}' is not one of {', '.join(sorted(legal))}",
+            hint=f"did you mean {' or '.join(near)}?" if near else None,
+        )
     return name
 
 

@@ -1,20 +1,21 @@
-"""Step 3: float graphs, each piece converted once, and their answers compared with torch on every gate pattern."""
+"""Float graphs, each piece converted once; what int8 is made from, and what ships as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from device_profiles.cost import Op, OpKind
 from exporters.backends import onnx, tflite
+from exporters.backends.culprit import explained
 from exporters.backends.flatbuffer import read_model
 from exporters.backends.toolchain import quiet
 from exporters.compiled import Artefact, Compiled, graph_file
-from exporters.evaluate import check_parity, logits_of
-from exporters.network import Gates, Network, Stage
+from exporters.evaluate import check_parity
+from exporters.network import Piece, Stage
 from exporters.request import PolicyModule
 from exporters.steps.budget import Budgeted
 from exporters.steps.capture import Captured
@@ -23,86 +24,100 @@ from exporters.targets import FLOAT_SEGMENTS, Target, VariantRecipe
 from tamiyo_runtime.contracts.errors import IncompatibleError
 from tamiyo_runtime.contracts.observation import Heads, observation_size
 from tamiyo_runtime.contracts.plan import Format, Graph, Layout, Precision
+from tamiyo_runtime.contracts.units import plural
 from tamiyo_runtime.interpreters import open_graph
 
 if TYPE_CHECKING:
     from torch import nn
 
 GATED = "network"
+FLOAT_WHOLE = replace(FLOAT_SEGMENTS, layout=Layout.WHOLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """The policy's graphs by format, their files, and torch's answers to the request's samples."""
+    """The policy's graphs by format, their files, and torch's answers to the request's samples.
+
+    ``differences``: the largest absolute one from torch, by format.
+    """
 
     graphs: Mapping[Format, Graph]
     files: Mapping[str, bytes]
+    differences: Mapping[Format, float]
     outputs: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floats:
     """``segments``/``wholes``: float TFLite by piece or configuration, what int8 is made from; ``compiled``: variants
-    that ship; ``logits`` of those on the test set by variant and configuration.
+    that ship; ``bases``: those, and float forms of what ships in int8 only; ``logits`` of ``compiled`` on the test set
+    by variant and configuration, known once their parity has been checked.
     """
 
     segments: Mapping[str, bytes]
     wholes: Mapping[str, bytes]
     compiled: tuple[Compiled, ...]
-    logits: Mapping[str, Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]
+    bases: tuple[Compiled, ...]
     policy: Policies | None
+    logits: Mapping[str, Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]] = field(default_factory=dict)
 
 
 def run(captured: Captured, target: Target, budgeted: Budgeted, wholes: tuple[str, ...]) -> tuple[Floats, Outcome]:
     """Convert what the target's variants need; ``wholes`` are the configurations of a whole layout.
 
-    Raises IncompatibleError when a piece can't be converted, or a graph does not compute what torch does.
+    Raises IncompatibleError, naming operator and module where they can be found, when a piece can't be converted.
     """
     layouts = {recipe.layout for recipe in target.variants}
     network = captured.network
     segments: dict[str, bytes] = {}
     if Layout.SEGMENTS in layouts:
-        segments = {p.name: tflite.convert(p.module, p.example, name=p.name) for p in network.pieces}
+        segments = {piece.name: _converted(piece.module, piece.name, [piece]) for piece in network.pieces}
     whole_files: dict[str, bytes] = {}
     if Layout.WHOLE in layouts:
-        whole_files = {name: _convert_whole(network, captured.gates[name], name) for name in wholes}
+        chains = {name: network.chain(captured.gates[name]) for name in wholes}
+        whole_files = {
+            name: _converted(network.whole(captured.gates[name]), name, chain) for name, chain in chains.items()
+        }
     compiled: list[Compiled] = []
-    logits: dict[str, Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]] = {}
-    worst, graphs = 0.0, 0
     for recipe in target.variants:
         if recipe.precision is not Precision.FLOAT32:
             continue
         if recipe.layout is Layout.GATED:
-            variant = _gated(captured, recipe, budgeted)
+            compiled.append(_gated(captured, recipe, budgeted))
         elif recipe.layout is Layout.WHOLE:
-            variant = whole(recipe, whole_files)
+            compiled.append(whole(recipe, whole_files))
         else:
-            variant = chained(captured, recipe, segments)
-        answers, difference = _parity(captured, variant)
-        compiled.append(variant)
-        logits[recipe.id] = answers
-        worst, graphs = max(worst, difference), graphs + len(variant.artefacts)
-    if not compiled and whole_files:  # only int8 ships, but what it is made from is checked all the same
-        base = whole(FLOAT_SEGMENTS, whole_files)
-        _, worst = _parity(captured, base)
-        graphs = len(whole_files)
+            compiled.append(chained(captured, recipe, segments))
+    bases = list(compiled)
+    shipped = {variant.recipe.layout for variant in compiled}
+    if segments and Layout.SEGMENTS not in shipped:
+        bases.append(chained(captured, FLOAT_SEGMENTS, segments))
+    if whole_files and Layout.WHOLE not in shipped:
+        bases.append(whole(FLOAT_WHOLE, whole_files))
     policy = _policy(captured.request.policy, captured.network.slots) if captured.request.policy else None
-    patterns = max((len(variant.chains) for variant in compiled), default=len(wholes))
-    text = f"{graphs} graphs, parity max|d| = {worst:.1e} over {patterns} configurations"
+    text = ", ".join(f"{variant.recipe.id}: {plural(len(variant.artefacts), 'graph')}" for variant in bases)
     if policy is not None:
         text += f"; policy in {' and '.join(sorted(policy.graphs))}"
-    floats = Floats(segments=segments, wholes=whole_files, compiled=tuple(compiled), logits=logits, policy=policy)
-    return floats, ok(text)
+    return Floats(
+        segments=segments, wholes=whole_files, compiled=tuple(compiled), bases=tuple(bases), policy=policy
+    ), ok(text)
 
 
-def _convert_whole(network: Network, gates: Gates, name: str) -> bytes:
-    """A configuration in one file; where the converter does not take it, the part that it does not take is named."""
+def _converted(module: nn.Module, name: str, pieces: Sequence[Piece]) -> bytes:
+    """A graph of one or more pieces; a failure is laid at the door of the piece it comes from."""
     try:
-        return tflite.convert(network.whole(gates), network.pieces[0].example, name=name)
-    except IncompatibleError:
-        for piece in network.chain(gates):
-            tflite.convert(piece.module, piece.example, name=piece.name)
-        raise
+        return tflite.convert(module, pieces[0].example, name=name)
+    except IncompatibleError as exc:
+        raise _blamed(exc, pieces) from exc
+
+
+def _blamed(error: IncompatibleError, pieces: Sequence[Piece]) -> IncompatibleError:
+    for piece in pieces:
+        blueprint = f" ({piece.blueprint})" if piece.blueprint else ""
+        better = explained(error, piece.module, piece.example, part=f"part '{piece.name}'{blueprint}")
+        if better is not error:
+            return better
+    return error
 
 
 def chained(captured: Captured, recipe: VariantRecipe, files: Mapping[str, bytes]) -> Compiled:
@@ -123,7 +138,10 @@ def whole(recipe: VariantRecipe, files: Mapping[str, bytes]) -> Compiled:
 def _gated(captured: Captured, recipe: VariantRecipe, budgeted: Budgeted) -> Compiled:
     """One ONNX graph; a configuration costs the operators of its pieces and one more a switch, the ``If``."""
     network, request = captured.network, captured.request
-    data = onnx.convert_gated([_stage(stage) for stage in network.stages], network.pieces[0].example)
+    try:
+        data = onnx.convert_gated([_stage(stage) for stage in network.stages], network.pieces[0].example)
+    except IncompatibleError as exc:
+        raise _blamed(exc, network.parts) from exc
     graph = onnx.graph(
         graph_file(recipe, GATED),
         shape=network.pieces[0].example.shape[1:],
@@ -157,18 +175,6 @@ def _gate(shape: tuple[int, ...], *, copies: bool) -> Op:
     return Op(OpKind.DATA_MOVEMENT, macs=0, weight_bytes=0, input_bytes=size_bytes, output_bytes=size_bytes)
 
 
-def _parity(
-    captured: Captured, variant: Compiled
-) -> tuple[dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]], float]:
-    request = captured.request
-    answers = logits_of(variant, request.test_inputs, request.input, captured.gates, captured.network.seeded)
-    differences = [
-        check_parity(f"{variant.recipe.id}, configuration {name}", found, captured.wanted[name])
-        for name, found in answers.items()
-    ]
-    return answers, max(differences)
-
-
 def _policy(policy: PolicyModule, slots: int) -> Policies:
     """The policy in both formats, compared with torch on its samples."""
     import torch
@@ -192,9 +198,15 @@ def _policy(policy: PolicyModule, slots: int) -> Policies:
         Format.TFLITE: read_model(files[Format.TFLITE]).graph("policy/policy.tflite"),
         Format.ONNX: onnx.graph("policy/policy.onnx", shape=(size_in,), outputs=size_out),
     }
+    differences = {}
     for form, data in files.items():
         with quiet():
             runner = open_graph(data, graphs[form])
         found = np.stack([runner.run([row[np.newaxis]])[0].ravel() for row in samples])
-        check_parity(f"the policy in {form.value}", found, outputs)
-    return Policies(graphs=graphs, files={graphs[form].file: data for form, data in files.items()}, outputs=outputs)
+        differences[form] = check_parity(f"the policy in {form.value}", found, outputs)
+    return Policies(
+        graphs=graphs,
+        files={graphs[form].file: data for form, data in files.items()},
+        differences=differences,
+        outputs=outputs,
+    )

@@ -1,4 +1,4 @@
-"""Step 7: manifest, vectors and samples in one signed file, which passes its self-test before it is put in place."""
+"""Manifest, vectors and samples in one signed file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from device_profiles.profile import Profile
 from exporters.compiled import Compiled
-from exporters.selftest import run_isolated
 from exporters.steps.budget import Budgeted
 from exporters.steps.capture import Captured
 from exporters.steps.floats import Floats
@@ -28,8 +27,7 @@ from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.manifest import SCHEMA, Manifest, PolicySpec
 from tamiyo_runtime.contracts.observation import HEADS, OBSERVATION
 from tamiyo_runtime.contracts.plan import Layout, Precision, Runnable, Segment, SegmentPlan, Variant
-from tamiyo_runtime.contracts.units import size
-from tamiyo_runtime.files import write_atomic
+from tamiyo_runtime.contracts.units import plural, size
 from tamiyo_runtime.selftest import Vectors
 from tamiyo_runtime.signing import SigningKey
 
@@ -37,7 +35,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VECTOR_COUNT = 8
-_TOOLS = ("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "onnx", "onnxslim", "onnxruntime", "numpy")
+_TOOLS = (
+    *("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "onnx", "onnxslim", "onnxruntime"),
+    *("ethos-u-vela", "numpy"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ def contents(
     quantised: Quantised,
     compiled: tuple[Compiled, ...],
     vendor: VendorFiles,
+    smoke: bool = False,
 ) -> Contents:
     """Everything the bundle holds, from what the steps made."""
     request = captured.request
@@ -88,25 +90,20 @@ def contents(
             **request.provenance,
             "calibration": dict(quantised.calibration),
             "tools": {"tamiyo-edge": __version__, **_versions()},
+            **({"smoke": True} if smoke else {}),
         },
     )
     return Contents(manifest=manifest, files=files)
 
 
-def run(contents: Contents, report: bytes, out: Path, *, key: SigningKey, overwrite: bool) -> tuple[int, Outcome]:
-    """Write, test and only then put the bundle in place; returns its size in bytes.
-
-    Raises IntegrityError when the self-test fails: ``out`` is then as it was.
-    """
+def run(contents: Contents, report: bytes, name: str, *, key: SigningKey) -> tuple[bytes, Outcome]:
+    """The signed bundle's bytes; nothing is put in place before they have passed the self-test."""
     with tempfile.TemporaryDirectory(prefix="tamiyo-export-") as folder:
-        trial = Path(folder) / out.name
+        trial = Path(folder) / name
         write_bundle(trial, contents.manifest, {**contents.files, REPORT: report}, key, overwrite=False)
         data = trial.read_bytes()
-        checks = run_isolated(trial, key.public)
-    write_atomic(out, data, overwrite=overwrite)
-    return len(data), ok(
-        f"{out.name} {size(len(data))}, {sum(check.vectors for check in checks)} vectors replayed without torch",
-        *(f"{check.name}: {check.vectors} vectors, max|d| {check.worst:.1e}" for check in checks),
+    return data, ok(
+        f"{name} {size(len(data))}, {plural(len(contents.files) + 1, 'file')}, signed by {key.public.short_id}"
     )
 
 
@@ -153,12 +150,8 @@ def _plan(
 
 def _segment_costs(name: str, profile: Profile, compiled: tuple[Compiled, ...]) -> dict[str, Any]:
     """Latency of a segment by itself in each variant that has it as a graph of its own."""
-    from device_profiles.cost import estimate
-
     found = {
-        variant.recipe.id: estimate(
-            profile, [variant.artefacts[name].ops], precision=variant.recipe.precision
-        ).latency_ms.value
+        variant.recipe.id: variant.graph_cost(profile, name).latency_ms.value
         for variant in compiled
         if variant.recipe.layout is Layout.SEGMENTS and name in variant.artefacts
     }

@@ -1,110 +1,116 @@
-"""Step 6: the vendor's compiler, when it is installed: run in a folder and a process of its own, its log read back."""
+"""The vendor's compiler on every int8 graph: files for the bundle, figures for the costs, its word on operators.
+
+It comes before the placement, which follows the compiler wherever it names the operators that it leaves.
+"""
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-import tempfile
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from exporters.compiled import Compiled
+from exporters.backends.flatbuffer import read_model
+from exporters.compiled import Artefact, Compiled
 from exporters.report import VendorReport
 from exporters.steps.outcome import Outcome, ok, skip, warn
-from exporters.targets import Target, VendorCompiler
-from tamiyo_runtime.contracts.errors import MissingToolError
+from exporters.targets import Target
+from exporters.vendors.compiler import Compilation, VendorCompiler, VendorCost
+from tamiyo_runtime.contracts.errors import IncompatibleError
 from tamiyo_runtime.contracts.plan import Precision
+from tamiyo_runtime.contracts.units import plural, size
 
-TIMEOUT_S = 180.0
-_MAPPED = "Mapped to Edge TPU"
-_ROW = re.compile(r"^(?P<operator>[A-Z][A-Z0-9_]+)\s+(?P<count>\d+)\s+(?P<status>\S.*)$")
+FOLDER = "vendor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorFiles:
-    """Files the compiler made, by name inside the bundle."""
+    """Files the compiler made, by name inside the bundle. ``left`` as in `Compilation`: None where it does not say."""
 
     files: Mapping[str, bytes]
     report: VendorReport | None
+    left: Mapping[str, Mapping[str, str]] | None = None
 
 
-def run(compiled: tuple[Compiled, ...], target: Target, *, strict: bool) -> tuple[VendorFiles, Outcome]:
-    """Compile the int8 graphs, or say which command would.
+def run(compiled: tuple[Compiled, ...], target: Target) -> tuple[tuple[Compiled, ...], VendorFiles, Outcome]:
+    """Compile the int8 graphs, or say which command would; graphs that were timed carry their cost afterwards.
 
-    Raises MissingToolError when ``strict`` and the compiler is not installed.
+    Raises MissingDependencyError when a compiler that the device can't do without is not installed, IncompatibleError
+    when such a one fails.
     """
     compiler = target.compiler
     if compiler is None:
-        return VendorFiles(files={}, report=None), skip(f"{target.name} needs no vendor compiler")
+        return compiled, VendorFiles(files={}, report=None), skip(f"{target.name} needs no vendor compiler")
     graphs = {
         name: artefact.data
         for variant in compiled
         if variant.recipe.precision is Precision.INT8
         for name, artefact in variant.artefacts.items()
     }
-    command = " ".join(compiler.command(*(f"{name}.tflite" for name in graphs)))
-    program = shutil.which(compiler.program)
-    if program is None:
-        if strict:
-            raise MissingToolError(
-                f"the compiler '{compiler.program}' is not on PATH",
-                hint=f"install it from {compiler.where}, or leave --strict out",
-            )
-        report = VendorReport(program=compiler.program, command=command, ran=False)
-        return VendorFiles(files={}, report=report), skip(
-            f"{compiler.program} not found: the int8 graphs run on the CPU as they are",
-            f"compile elsewhere: unzip BUNDLE 'graphs/*' && cd graphs/{compiled[0].recipe.id} && {command}",
-            f"the compiler: {compiler.where}",
-        )
-    return _compile(program, compiler, graphs, command)
-
-
-def _compile(
-    program: str, compiler: VendorCompiler, graphs: Mapping[str, bytes], command: str
-) -> tuple[VendorFiles, Outcome]:
-    with tempfile.TemporaryDirectory(prefix="tamiyo-vendor-") as place:
-        folder = Path(place)
-        for name, data in graphs.items():
-            (folder / f"{name}.tflite").write_bytes(data)
-        arguments = [program, *compiler.command(*(f"{name}.tflite" for name in graphs))[1:]]
-        try:
-            done = subprocess.run(  # noqa: S603  a fixed program from PATH, our own file names, no shell
-                arguments, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            report = VendorReport(program=compiler.program, command=command, ran=False)
-            return VendorFiles(files={}, report=report), warn(f"{compiler.program} took over {TIMEOUT_S:g} s: stopped")
-        logs = "\n".join(path.read_text(errors="replace") for path in sorted(folder.glob("*.log")))
-        mapped, unmapped = parse_log(logs or done.stdout)
-        files = {f"vendor/{path.name}": path.read_bytes() for path in sorted(folder.glob("*_edgetpu.tflite"))}
-    report = VendorReport(
-        program=compiler.program, command=command, ran=done.returncode == 0, mapped=mapped, unmapped=unmapped
+    version = compiler.version()
+    command = compiler.command([f"{name}.tflite" for name in graphs], target.options)
+    report = VendorReport(program=compiler.program, command=command, ran=False, version=version)
+    if version is None:
+        if compiler.needed:
+            raise compiler.missing()
+        return compiled, VendorFiles(files={}, report=report), _elsewhere(compiler, compiled, command)
+    made = compiler.compile(graphs, target.options)
+    if made.problem is not None:
+        if compiler.needed:
+            raise IncompatibleError(made.problem, hint="see [export.options] of the profile, and the graph's operators")
+        return compiled, VendorFiles(files={}, report=report), warn(made.problem)
+    mapped, unmapped = _counts(made, graphs)
+    report = replace(report, ran=True, costs=made.costs, mapped=mapped, unmapped=unmapped)
+    files = VendorFiles(
+        files={f"{FOLDER}/{name}": data for name, data in made.files.items()}, report=report, left=made.left
     )
-    if done.returncode != 0 or not files:
-        last = (done.stderr or done.stdout).strip().splitlines()
-        return VendorFiles(files={}, report=report), warn(
-            f"{compiler.program} failed with {done.returncode}: {last[-1] if last else 'no message'}"
-        )
-    text = f"{len(files)} graphs compiled, {sum(mapped.values())} operators on the accelerator"
-    if unmapped:
-        return VendorFiles(files=files, report=report), warn(f"{text}; CPU: {', '.join(sorted(unmapped))}")
-    return VendorFiles(files=files, report=report), ok(text)
+    return tuple(_timed(variant, made.costs) for variant in compiled), files, _outcome(compiler, made, report)
 
 
-def parse_log(text: str) -> tuple[dict[str, int], dict[str, int]]:
-    """Operators that the compiler's table says are mapped, and the others with their status; counts are summed."""
-    mapped: dict[str, int] = {}
-    unmapped: dict[str, int] = {}
-    for line in text.splitlines():
-        row = _ROW.match(line.strip())
-        if row is None:
-            continue
-        operator, count, status = row["operator"], int(row["count"]), row["status"].strip()
-        if status == _MAPPED:
-            mapped[operator] = mapped.get(operator, 0) + count
-        else:
-            key = f"{operator} ({status})"
-            unmapped[key] = unmapped.get(key, 0) + count
-    return mapped, unmapped
+def _elsewhere(compiler: VendorCompiler, compiled: tuple[Compiled, ...], command: str) -> Outcome:
+    return skip(
+        f"{compiler.program} not found: the int8 graphs run on the CPU as they are",
+        f"compile elsewhere: unzip BUNDLE 'graphs/*' && cd graphs/{compiled[0].recipe.id} && {command}",
+        f"the compiler: {compiler.where}",
+    )
+
+
+def _counts(made: Compilation, graphs: Mapping[str, bytes]) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Operators on the accelerator and off it, by kind: as the compiler counts them, or from those it names."""
+    if made.left is None:
+        return made.mapped, made.unmapped
+    mapped: Counter[str] = Counter()
+    unmapped: Counter[str] = Counter()
+    for name, data in graphs.items():
+        for operator in read_model(data).operators:
+            reason = made.left[name].get(operator.outputs[0].name)
+            if reason is None:
+                mapped[operator.code] += 1
+            else:
+                unmapped[f"{operator.code} ({reason})"] += 1
+    return dict(mapped), dict(unmapped)
+
+
+def _timed(variant: Compiled, costs: Mapping[str, VendorCost]) -> Compiled:
+    if variant.recipe.precision is not Precision.INT8:
+        return variant
+    artefacts: dict[str, Artefact] = {
+        name: replace(artefact, vendor=costs.get(name)) for name, artefact in variant.artefacts.items()
+    }
+    return replace(variant, artefacts=artefacts)
+
+
+def _outcome(compiler: VendorCompiler, made: Compilation, report: VendorReport) -> Outcome:
+    operators = plural(sum(report.mapped.values()), "operator")
+    text = f"{plural(len(made.files), 'graph')} compiled, {operators} on the accelerator"
+    lines = []
+    if made.costs:
+        cycles = sum(item.cycles for item in made.costs.values())
+        text += f", {cycles} cycles in all; {compiler.program}'s own estimate, not checked on hardware"
+        lines = [
+            f"{name}: {item.cycles} cycles, {item.latency_us:.1f} us at {item.clock_mhz:g} MHz, "
+            f"{size(item.sram_bytes)} working, {size(item.stored_bytes)} stored"
+            for name, item in made.costs.items()
+        ]
+    if report.unmapped and made.left is None:  # where it names them, the placement does
+        return warn(f"{text}; CPU: {', '.join(sorted(report.unmapped))}", *lines)
+    return ok(text, *lines)

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from exporters.request import ExportRequest
     from tamiyo_train.handover import Handover
 
-_SMOKE_CALIBRATION = 32
-_SMOKE_TEST = 64
-
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder, as `tamiyo train` writes it.")],
@@ -53,13 +50,14 @@ def export(
       tamiyo export runs/digits --target raspberry-pi-4 --out pi.tamiyo --budget-latency-ms 2 --accuracy-floor 0.95
     """
     from exporters import pipeline
+    from exporters.request import reduced
     from exporters.validate import check_request
     from tamiyo_runtime.cli.parsing import changed_budget
     from tamiyo_runtime.contracts.errors import InputError
     from tamiyo_runtime.signing import SigningKey
 
     bundle = out or Path(f"{run.resolve().name}-{target}.tamiyo")
-    resolved = pipeline.plan(target, bundle, budget=None, overwrite=overwrite)
+    resolved = pipeline.plan(target, bundle, budget=None, overwrite=overwrite, strict=strict)
     budget = changed_budget(
         resolved.budget, latency_ms=budget_latency_ms, power_mw=budget_power_mw, energy_burst_mj=None
     )
@@ -67,9 +65,7 @@ def export(
         raise InputError(f"no run at {run}", hint=f"make one: tamiyo train {run}")
     signer = SigningKey.load(key) if key is not None else None
     request = replace(_request(run), budget=budget, accuracy_floor=accuracy_floor)
-    if smoke:
-        request = reduced(request)
-    check_request(request)
+    check_request(reduced(request) if smoke else request)
     _say_head(resolved, quiet=as_json)
     if dry_run:
         _say_plan(replace(resolved, budget=budget), request, as_json=as_json)
@@ -83,6 +79,7 @@ def export(
             key=signer or SigningKey.default(),
             overwrite=overwrite,
             strict=strict,
+            smoke=smoke,
             on_step=steps.show,
         )
     except BaseException:
@@ -123,16 +120,6 @@ def _request(run: Path) -> ExportRequest:
     return request_of(pieces(load_run(run)))
 
 
-def reduced(request: ExportRequest) -> ExportRequest:
-    """The same network on a few samples."""
-    return replace(
-        request,
-        calibration=request.calibration[:_SMOKE_CALIBRATION],
-        test_inputs=request.test_inputs[:_SMOKE_TEST],
-        test_labels=request.test_labels[:_SMOKE_TEST],
-    )
-
-
 class Steps:
     """One line a step on stdout when it ends; on a terminal also its name while it runs."""
 
@@ -144,7 +131,8 @@ class Steps:
     def show(self, event: StepEvent) -> None:
         from tamiyo_runtime.cli.render import say
 
-        label = f"[{event.number}/{event.total}] {event.name:<22}"
+        number = f"[{event.number}/{event.total}]"
+        label = f"{number:<{len(f'[{event.total}/{event.total}]')}} {event.name:<20}"
         if event.report is None:
             self._running = label
             if self._live:
@@ -159,7 +147,7 @@ class Steps:
         say(f"{label} {report.status.value:<5} {report.message}{seconds}")
         if report.status.value in {"warn", "skip"}:
             for line in report.details:
-                say(f"{'':<34}{line}")
+                say(f"{'':<35}{line}")
 
     def fail(self) -> None:
         """The step that was running failed: say so before the error itself is shown."""
@@ -221,6 +209,8 @@ def _say_report(report: ExportReport, out: Path, *, as_json: bool) -> None:
         emit_json({"out": str(out), **dump(report)})
         return
     preferred = report.variants[0]
+    if report.smoke:
+        say(f"\nsmoke export: {report.test_samples} test samples, for trying the path only; the bundle says so itself")
     say(f"\n{preferred.id} on {report.profile}, {report.test_samples} test samples, cheapest first:")
     table(
         ["configuration", "accuracy", "torch", "latency", "energy", "source"],

@@ -51,6 +51,8 @@ def _show_head(opened: Bundle) -> None:
 
     m = opened.manifest
     say(f"{m.name}  for {m.target}, task {m.task}, {len(m.classes)} classes, {size(opened.size_bytes)}")
+    if m.provenance.get("smoke") is True:
+        say("smoke       made of a few samples to try the path: its accuracies say nothing")
     say(f"signed by   {opened.signer.short_id}, manifest {opened.digest[:16]}")
     say(f"profile     {m.profile.id} r{m.profile.revision} (sha256 {m.profile.sha256[:8]}...)")
     say(f"budget      {budget_text(m.budget)}")

@@ -34,13 +34,12 @@ def targets(
         emit_json(records)
         return
     table(
-        ["target", "profile", "variants, preferred first", "int8", "vendor compiler"],
+        ["target", "variants, preferred first", "layout", "vendor compiler"],
         [
             [
                 record["name"],
-                record["profile"]["id"],
-                ", ".join(f"{item['id']} ({item['layout']})" for item in record["variants"]),
-                "yes" if any(item["precision"] == "int8" for item in record["variants"]) else "no",
+                ", ".join(item["id"] for item in record["variants"]),
+                record["layout"],
                 _compiler(record),
             ]
             for record in records
@@ -50,8 +49,6 @@ def targets(
 
 
 def _record(target: Target) -> dict[str, Any]:
-    import shutil
-
     from device_profiles.loader import load_profile
 
     profile = load_profile(target.profile)
@@ -69,14 +66,17 @@ def _record(target: Target) -> dict[str, Any]:
             }
             for item in target.variants
         ],
+        "layout": target.layout,
         "gating": target.gating,
         "operator_table": target.operator_table,
         "compiler": None
         if compiler is None
         else {
             "program": compiler.program,
-            "found": shutil.which(compiler.program) is not None,
-            "command": " ".join(compiler.command("GRAPH.tflite")),
+            "found": (version := compiler.version()) is not None,
+            "version": version,
+            "needed": compiler.needed,
+            "command": compiler.command(["GRAPH.tflite"], target.options),
             "where": compiler.where,
         },
     }
@@ -86,7 +86,9 @@ def _compiler(record: dict[str, Any]) -> str | None:
     compiler = record["compiler"]
     if compiler is None:
         return None
-    return f"{compiler['program']}: {'found' if compiler['found'] else 'not on PATH'}"
+    if not compiler["found"]:
+        return f"{compiler['program']}: not found" + (", needed" if compiler["needed"] else "")
+    return f"{compiler['program']} {compiler['version']}" if compiler["version"] != "unknown" else compiler["program"]
 
 
 def _show(record: dict[str, Any]) -> None:

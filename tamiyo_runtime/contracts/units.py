@@ -48,3 +48,8 @@ def size(value_bytes: float) -> str:
 def percent(share: float, *, digits: int = 1) -> str:
     """A fraction as text: ``percent(0.962) == "96.2 %"``."""
     return f"{100 * share:.{digits}f} %"
+
+
+def plural(count: int, noun: str) -> str:
+    """A number of things in words: ``1 graph``, ``2 graphs``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -143,7 +143,7 @@ class Stage:
         from exporters.pipeline import export
         from tamiyo_runtime.bundle import Bundle
         from tamiyo_runtime.cli.demo.pages import Exported
-        from tamiyo_runtime.cli.export_cmd import Steps, reduced, request_of
+        from tamiyo_runtime.cli.export_cmd import Steps, request_of
         from tamiyo_runtime.signing import SigningKey
         from tamiyo_train.handover import pieces
 
@@ -151,8 +151,9 @@ class Stage:
         path = self._bundle(board)
         request = request_of(pieces(run))
         if self.smoke:
-            request = replace(reduced(request), accuracy_floor=0.0)
-        report = export(request, board.target, path, key=SigningKey.default(), on_step=Steps(quiet=self.quiet).show)
+            request = replace(request, accuracy_floor=0.0)
+        show = Steps(quiet=self.quiet).show
+        report = export(request, board.target, path, key=SigningKey.default(), smoke=self.smoke, on_step=show)
         steps = [(step.name, step.status.value, step.message) for step in report.steps]
         return Exported(manifest=Bundle.open(path).manifest, bytes=path.stat().st_size, steps=steps)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from exporters.pipeline import STEPS
 from exporters.request import ExportRequest
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.cli import export_cmd
@@ -42,8 +43,10 @@ def test_an_export_prints_its_steps_and_the_next_commands(tamiyo: Run, tmp_path:
     assert lines[0].startswith("tamiyo ")
     assert "target edge-tpu (profile coral-usb r" in lines[0]
     steps = [line for line in lines if line.startswith("[")]
-    assert [step[:5] for step in steps] == [f"[{i}/7]" for i in range(1, 8)]
-    assert "skip  edgetpu_compiler not found" in steps[5]
+    assert [step.split("]")[0] for step in steps] == [f"[{i}/{len(STEPS)}" for i in range(1, len(STEPS) + 1)]
+    assert "skip  edgetpu_compiler not found" in steps[STEPS.index("vendor compile")]
+    assert bundle.manifest.provenance["smoke"] is True
+    assert "smoke export" in out
     assert "edgetpu_compiler --show_operations" in out
     assert lines[-1].startswith("Next:  tamiyo inspect quadrants-edge-tpu.tamiyo")
     assert "--device simulated:coral-usb" in lines[-1]
@@ -69,7 +72,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tamiyo: Run, tmp_path: Path
 def test_a_budget_that_cannot_be_met_exits_3_after_the_failed_step(tamiyo: Run, tmp_path: Path) -> None:
     code, out, err = tamiyo("export", "quadrants", "--target", "raspberry-pi-4", "--budget-latency-ms", "0.001")
     assert code == 3
-    assert out.splitlines()[-1] == "[2/7] budget check           fail"
+    assert out.splitlines()[-1].split() == [f"[2/{len(STEPS)}]", "budget", "check", "fail"]
     assert "costliest parts: " in err
     assert "hint: raise the budget" in err
     assert not list(tmp_path.glob("*.tamiyo"))

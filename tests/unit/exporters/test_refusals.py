@@ -101,10 +101,21 @@ def test_strict_wants_the_vendor_compiler(
     assert refused(plain, tmp_path / "x.tamiyo", MissingToolError, strict=True).exit_code is ExitCode.MISSING
 
 
-def test_strict_refuses_operators_that_stay_on_the_cpu(plain: ExportRequest, tmp_path: Path) -> None:
+def test_strict_names_all_warnings_and_refuses_operators_that_stay_on_the_cpu(
+    plain: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trunk = [plain.trunk[0], nn.Sequential(plain.trunk[1], nn.GELU()), *plain.trunk[2:]]
-    error = refused(replace(plain, trunk=trunk), tmp_path / "x.tamiyo", IncompatibleError, strict=True)
+    compiler = tmp_path / "bin" / "edgetpu_compiler"
+    compiler.parent.mkdir()
+    compiler.write_text("#!/bin/sh\nexit 3\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{compiler.parent}:/usr/bin:/bin")
+    out = tmp_path / "out" / "x.tamiyo"
+    out.parent.mkdir()
+    error = refused(replace(plain, trunk=trunk), out, IncompatibleError, strict=True)
+    assert "operator placement: " in error.message
     assert "GELU (the Edge TPU has no GELU)" in error.message
+    assert "vendor compile: edgetpu_compiler failed with 3" in error.message
 
 
 def test_a_self_test_that_fails_leaves_no_bundle(

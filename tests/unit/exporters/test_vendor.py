@@ -10,7 +10,7 @@ from exporters.compiled import Artefact, Compiled
 from exporters.report import Status
 from exporters.steps import vendor
 from exporters.targets import targets
-from tamiyo_runtime.contracts.errors import MissingToolError
+from exporters.vendors import compiler
 from tamiyo_runtime.contracts.plan import Graph
 
 LOG = """Edge TPU Compiler version 16.0.384591198
@@ -63,7 +63,7 @@ def install(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_compiler_the_step_is_skipped_with_the_command_to_type(tools: Path) -> None:
-    files, outcome = vendor.run(compiled(), targets.get("edge-tpu"), strict=False)
+    _, files, outcome = vendor.run(compiled(), targets.get("edge-tpu"))
     assert outcome.status is Status.SKIP
     assert files.files == {}
     assert files.report is not None
@@ -72,14 +72,9 @@ def test_without_the_compiler_the_step_is_skipped_with_the_command_to_type(tools
     assert any(files.report.command in line for line in outcome.details)
 
 
-def test_without_the_compiler_a_strict_export_fails(tools: Path) -> None:
-    with pytest.raises(MissingToolError, match="edgetpu_compiler"):
-        vendor.run(compiled(), targets.get("edge-tpu"), strict=True)
-
-
 def test_the_compiler_runs_apart_and_its_log_is_read(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tools, COMPILER, monkeypatch)
-    files, outcome = vendor.run(compiled(), targets.get("edge-tpu"), strict=False)
+    _, files, outcome = vendor.run(compiled(), targets.get("edge-tpu"))
     assert files.files == {"vendor/c00_edgetpu.tflite": b"int8 c00", "vendor/c11_edgetpu.tflite": b"int8 c11"}
     assert files.report is not None
     assert files.report.ran
@@ -91,7 +86,7 @@ def test_the_compiler_runs_apart_and_its_log_is_read(tools: Path, monkeypatch: p
 
 def test_a_failing_compiler_is_a_warning_with_its_last_word(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tools, "#!/bin/sh\necho 'Internal compiler error. Aborting!' >&2\nexit 1\n", monkeypatch)
-    files, outcome = vendor.run(compiled(), targets.get("edge-tpu"), strict=False)
+    _, files, outcome = vendor.run(compiled(), targets.get("edge-tpu"))
     assert files.files == {}
     assert outcome.status is Status.WARN
     assert outcome.message == "edgetpu_compiler failed with 1: Internal compiler error. Aborting!"
@@ -99,12 +94,13 @@ def test_a_failing_compiler_is_a_warning_with_its_last_word(tools: Path, monkeyp
 
 def test_a_compiler_that_hangs_is_stopped(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tools, "#!/bin/sh\nexec sleep 60\n", monkeypatch)
-    monkeypatch.setattr(vendor, "TIMEOUT_S", 0.2)
-    _, outcome = vendor.run(compiled(), targets.get("edge-tpu"), strict=False)
+    monkeypatch.setattr(compiler, "TIMEOUT_S", 0.2)
+    _, _, outcome = vendor.run(compiled(), targets.get("edge-tpu"))
     assert outcome.status is Status.WARN
     assert "stopped" in outcome.message
 
 
 def test_a_target_without_a_vendor_compiler_has_nothing_to_do() -> None:
-    files, outcome = vendor.run(compiled(), targets.get("x86-64"), strict=True)
+    variants, files, outcome = vendor.run(compiled(), targets.get("x86-64"))
     assert (files.report, outcome.status) == (None, Status.SKIP)
+    assert [variant.recipe.id for variant in variants] == ["tflite-int8"]

@@ -1,0 +1,1 @@
+"""Compilers of accelerators' vendors, one file each: run apart, their logs read back as data."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from device_profiles.loader import load_profile, profile_ids
 from device_profiles.profile import Profile
-from device_profiles.sections import SECTIONS
-from tamiyo_runtime.cli.render import emit_json, say, table
-from tamiyo_runtime.contracts.document import dump
+from tamiyo_runtime.cli import profile_view
+from tamiyo_runtime.cli.render import emit_json, say
 
 app = typer.Typer(
     add_completion=False,
@@ -29,7 +28,7 @@ def show(
     ] = None,
     as_json: _AsJson = False,
 ) -> None:
-    """Show every figure of a profile: value, interval, unit and source.
+    """Show every figure of a profile: value, interval, unit and source, and the error that was found.
 
     Example: tamiyo profile show coral-usb
     """
@@ -38,30 +37,10 @@ def show(
         return
     known = load_profile(profile)
     if as_json:
-        emit_json(_as_data(known))
+        emit_json(profile_view.record(known))
         return
-    say(f"{known.id} r{known.revision}  {known.title}")
-    say(f"sha256 {known.sha256}")
-    say(f"\n{known.notes.strip()}\n")
-    citations = list(dict.fromkeys(figure.citation for figure in known.figures.values()))
-    table(
-        ("figure", "value", "low", "high", "unit", "basis", "source"),
-        [
-            (
-                name,
-                f"{f.value:.10g}",
-                f"{f.low:.10g}",
-                f"{f.high:.10g}",
-                f.unit,
-                f.citation.basis,
-                citations.index(f.citation) + 1,
-            )
-            for name, f in known.figures.items()
-        ],
-    )
-    say("\nSources:")
-    for number, citation in enumerate(citations, 1):
-        say(f"  {number:>2}  {citation.text}")
+    say(profile_view.full(known))
+    say(f"\nNext:  tamiyo export RUN --target {profile}   |   tamiyo profile check {profile}")
 
 
 @app.command()
@@ -69,38 +48,58 @@ def check(
     file: Annotated[str, typer.Argument(help="A profile file, .toml, or the id of a profile.")],
     as_json: _AsJson = False,
 ) -> None:
-    """Check a profile file: known keys, units, plausible values, a source for every figure.
+    """Check a profile file: keys, units, plausible values, a source for each figure, names that the exporters know.
 
     Example: tamiyo profile check my-board.toml
     """
     profile = load_profile(file)
+    _check_export(profile)
+    checked = [
+        f"{len(profile.figures)} figures: known keys, legal units, plausible values, an interval and a source each",
+        "physics: energy of a MAC, idle below active power, temperatures in order",
+        f"export: {', '.join(_names(profile))} are known to the exporters",
+        f"validation: {len(profile.validation)} checks, well-formed (what they claim is for their author to show)",
+    ]
     if as_json:
-        emit_json({"ok": True, "id": profile.id, "revision": profile.revision, "sha256": profile.sha256})
+        emit_json(
+            {
+                "ok": True,
+                "id": profile.id,
+                "revision": profile.revision,
+                "sha256": profile.sha256,
+                "figures": len(profile.figures),
+                "validation": len(profile.validation),
+                "checked": checked,
+            }
+        )
         return
-    say(f"ok: {profile.id} r{profile.revision}, {len(profile.figures)} figures, sha256 {profile.sha256}")
-    say(f"Next:  tamiyo profile show {file}")
+    say(f"ok: {profile.id} r{profile.revision}, sha256 {profile.sha256}")
+    for line in checked:
+        say(f"  {line}")
+    say(f"Next:  tamiyo profile show {file}   |   tamiyo targets {file}   |   tamiyo export RUN --target {file}")
+
+
+def _check_export(profile: Profile) -> None:
+    """Raises SchemaError when ``[export]`` names a variant, compiler, option or operator table that nobody knows."""
+    from exporters.ops.shipped import tables
+    from exporters.targets import target_of
+    from tamiyo_runtime.contracts.errors import SchemaError
+
+    target_of(profile)
+    name, legal = profile.export.operator_table, tables.names()
+    if name is not None and name not in legal:
+        raise SchemaError(f"{profile.id}: export.operator_table", f"'{name}' is not one of {', '.join(legal)}")
+
+
+def _names(profile: Profile) -> list[str]:
+    hints = profile.export
+    return [*hints.variants, *(name for name in (hints.operator_table, hints.compiler) if name)]
 
 
 def _list(*, as_json: bool) -> None:
     profiles = [load_profile(name) for name in profile_ids()]
     if as_json:
-        emit_json([{"id": p.id, "revision": p.revision, "title": p.title} for p in profiles])
+        emit_json([profile_view.head(profile) for profile in profiles])
         return
-    table(("id", "revision", "title"), [(p.id, p.revision, p.title) for p in profiles])
-    say(f"\nNext:  tamiyo profile show {profiles[0].id}")
-
-
-def _as_data(profile: Profile) -> dict[str, Any]:
-    return {
-        "id": profile.id,
-        "revision": profile.revision,
-        "title": profile.title,
-        "notes": profile.notes,
-        "sha256": profile.sha256,
-        "figures": {name: {**dump(figure), "meaning": _meaning(name)} for name, figure in profile.figures.items()},
-    }
-
-
-def _meaning(name: str) -> str:
-    section, _, key = name.rpartition(".")
-    return SECTIONS[section][key].meaning
+    say(profile_view.listing(profiles))
+    say(f"\nNext:  tamiyo profile show {profiles[0].id}   |   tamiyo profile check my-board.toml")

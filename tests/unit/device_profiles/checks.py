@@ -12,7 +12,7 @@ from device_profiles.cost import Op, OpKind, estimate
 from device_profiles.loader import load_profile
 from tamiyo_runtime.contracts.plan import Precision
 from tests.unit.device_profiles import fit_cortex_m
-from tests.unit.device_profiles.published import A53_MHZ, CORAL_A53, MLPERF_TINY, SSD_MOBILENET
+from tests.unit.device_profiles.published import A53_MHZ, CORAL_A53, MLPERF_TINY
 from tests.unit.device_profiles.tiny_networks import NETWORKS, graph, rows
 
 Check = Callable[[], list[float]]
@@ -38,13 +38,6 @@ def _a53() -> list[float]:
     return errors
 
 
-def _ratio(board: str) -> list[float]:
-    """Either network on the board from the Pi 4's time of it and the other network's ratio of the two boards."""
-    on_board, on_pi4 = SSD_MOBILENET[board], SSD_MOBILENET["raspberry-pi-4"]
-    first, second = (there / here for here, there in zip(on_pi4, on_board, strict=True))
-    return [second / first - 1, first / second - 1]
-
-
 def _held_out(profile: str, figure: str) -> list[float]:
     return [getattr(miss, figure) for miss in fit_cortex_m.held_out(profile).values()]
 
@@ -58,13 +51,10 @@ def _library(profile: str, version: str, system: str) -> list[float]:
 _ST = "MLPerf Tiny v1.2, STMicroelectronics on this board, each network held out"
 _BOSCH = "MLPerf Tiny v1.2, Bosch's library on this board"
 _TFLM = "MLPerf Tiny v0.5, TFLite Micro's reference kernels on this board"
-_BY_RATIO = "SSD MobileNet, either network by the other's ratio"
 
 CHECKS: Mapping[Key, Check] = {
     ("raspberry-pi-4", "MLPerf Tiny v0.5, four int8 networks with LEIP on a Pi 4", "latency"): _pi4,
     ("raspberry-pi-3", "coral.ai, TFLite on a Cortex-A53 at 1.5 GHz, eight image networks", "latency"): _a53,
-    ("raspberry-pi-3", f"the 3B+ from a Pi 4, {_BY_RATIO}", "latency"): lambda: _ratio("raspberry-pi-3"),
-    ("raspberry-pi-5", f"a Pi 5 from a Pi 4, {_BY_RATIO}", "latency"): lambda: _ratio("raspberry-pi-5"),
     ("cortex-m4", _ST, "latency"): lambda: _held_out("cortex-m4", "latency"),
     ("cortex-m4", _ST, "energy"): lambda: _held_out("cortex-m4", "energy"),
     ("cortex-m7", _ST, "latency"): lambda: _held_out("cortex-m7", "latency"),

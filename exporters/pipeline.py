@@ -15,12 +15,15 @@ from typing import TypeVar
 
 from device_profiles.loader import load_profile
 from device_profiles.profile import Profile
+from exporters import elastic
 from exporters.compiled import Compiled
 from exporters.ops.table import Placement
+from exporters.quantise.variant import Method, check_method
 from exporters.report import SCHEMA, ExportReport, RunnableReport, StepReport, VariantReport
 from exporters.request import ExportRequest, reduced
 from exporters.steps import budget as budget_step
 from exporters.steps import capture, floats, int8, kernels, package, parity, placement, selftest, vendor
+from exporters.steps.capture import Captured
 from exporters.steps.int8 import Quantised
 from exporters.steps.outcome import Outcome
 from exporters.targets import Target, find_target
@@ -110,6 +113,7 @@ def export(
     if smoke:
         request = reduced(request)
     check_request(request)
+    check_method(Method(request.quantise), resolved.target)
     log = _Log(on_step)
     recipe, profile, limits = resolved.target, resolved.profile, resolved.budget
 
@@ -148,12 +152,16 @@ def export(
         accuracy_floor=quantised.floor,
         steps=tuple(log.reports),
         parts=budgeted.parts,
-        variants=tuple(_variant_report(variant, quantised, profile) for variant in compiled),
+        variants=tuple(
+            _variant_report(variant, quantised, captured=captured, profile=profile, budget=limits)
+            for variant in compiled
+        ),
         placement=placements,
         vendor=vendor_files.report,
         sensitivity=quantised.sensitivity,
         kernels=checked,
         groups=captured.network.groups,
+        configurations=elastic.configurations(budgeted),
         smoke=smoke,
         extra={"quantisation": dict(quantised.methods)},
     )
@@ -174,9 +182,12 @@ def export(
     return replace(report, steps=tuple(log.reports), bundle_bytes=written)
 
 
-def _variant_report(compiled: Compiled, quantised: Quantised, profile: Profile) -> VariantReport:
+def _variant_report(
+    compiled: Compiled, quantised: Quantised, *, captured: Captured, profile: Profile, budget: Budget
+) -> VariantReport:
     variant = package.variant_of(compiled, quantised, profile)
     found = quantised.comparisons[variant.id]
+    marks = elastic.marks(variant, captured.configurations, budget)
     return VariantReport(
         id=variant.id,
         format=variant.format,
@@ -193,6 +204,8 @@ def _variant_report(compiled: Compiled, quantised: Quantised, profile: Profile) 
                 difference=found[runnable.configuration].difference,
                 cost=runnable.cost,
                 sqnr_db=found[runnable.configuration].sqnr_db,
+                on_front=runnable.configuration in marks.front,
+                chosen=runnable.configuration == marks.chosen,
             )
             for runnable in variant.runnables
         ),

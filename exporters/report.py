@@ -45,7 +45,8 @@ class RunnableReport:
     """A configuration of a variant, measured on the test set by running it.
 
     ``agreement`` is the share of test samples with torch's answer, ``sqnr_db`` the power of torch's logits over that of
-    the difference (None when there is none), ``difference`` the largest absolute one.
+    the difference (None when there is none), ``difference`` the largest absolute one. ``on_front``: no other of the
+    variant is as cheap and more accurate; ``chosen``: the one that runs under the budget while nothing slows the board.
     """
 
     configuration: str
@@ -56,6 +57,23 @@ class RunnableReport:
     difference: float
     cost: Cost
     sqnr_db: float | None = None
+    on_front: bool = False
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationReport:
+    """A subset of the seeds as estimated in the preferred variant before conversion; ``compiled``: the bundle runs it.
+
+    ``on_front``: of accuracy in torch against estimated latency.
+    """
+
+    id: str
+    torch_accuracy: float
+    latency_ms: Estimate
+    on_front: bool
+    compiled: bool
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +137,8 @@ class SensitivityReport:
 class KernelReport:
     """An int8 configuration on other kernels than those it was measured on: largest differences, quantisation steps.
 
-    ``worst_lsb`` of a logit, the chain run from end to end; None where the kernels do not take a graph: ``problem`` says
-    why. ``operator_lsb``: of any one operator's answer, fed alike.
+    ``worst_lsb`` of a logit, the chain run from end to end; None where the kernels do not take a graph, and ``problem``
+    says why. ``operator_lsb``: of any one operator's answer, fed alike.
     """
 
     variant: str
@@ -169,6 +187,7 @@ class ExportReport:
     sensitivity: tuple[SensitivityReport, ...] = ()
     kernels: tuple[KernelReport, ...] = ()
     groups: tuple[tuple[int, ...], ...] = ()  # slots whose seeds switch together
+    configurations: tuple[ConfigurationReport, ...] = ()
     cost_checks: tuple[str, ...] = ()  # what the cost model was checked against on this profile, and its error
     smoke: bool = False
     bundle_bytes: int | None = None

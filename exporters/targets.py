@@ -64,8 +64,11 @@ FLOAT_SEGMENTS = VariantRecipe(
 )
 INT8_SEGMENTS = VariantRecipe(id="tflite-int8", format=Format.TFLITE, precision=Precision.INT8, layout=Layout.SEGMENTS)
 FLOAT_GATED = VariantRecipe(id="onnx-float", format=Format.ONNX, precision=Precision.FLOAT32, layout=Layout.GATED)
+INT8_ONNX = VariantRecipe(id="onnx-int8", format=Format.ONNX, precision=Precision.INT8, layout=Layout.WHOLE)
 
-RECIPES: Mapping[str, VariantRecipe] = {item.id: item for item in (FLOAT_SEGMENTS, INT8_SEGMENTS, FLOAT_GATED)}
+RECIPES: Mapping[str, VariantRecipe] = {
+    item.id: item for item in (FLOAT_SEGMENTS, INT8_SEGMENTS, FLOAT_GATED, INT8_ONNX)
+}
 _OLD_DENSE = frozenset({"edge-tpu"})  # operator tables whose compilers know one scale a fully connected layer only
 _SEGMENTS = (
     "TFLite: one graph a segment, seeds are left out of the chain; int8 passes the seams raw. "

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporters.request import ExportRequest
-from tamiyo_runtime.contracts.errors import InputError
+from tamiyo_runtime.contracts.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_CALIBRATION = 16
 MIN_TEST = 16
+QUANTISE = ("auto", "ptq", "mixed", "qat")
 MAX_SEEDS = 6  # every subset is a configuration that is measured: 64 of them
 
 
@@ -39,7 +40,10 @@ def check_request(request: ExportRequest) -> None:
         )
     if request.accuracy_floor is not None and not 0 <= request.accuracy_floor <= 1:
         raise InputError(f"accuracy floor {request.accuracy_floor} is not in [0, 1]", hint="0.95 stands for 95 %")
+    if request.quantise not in QUANTISE:
+        raise UnknownNameError("way to quantise", request.quantise, QUANTISE)
     _check_samples("calibration", request.calibration, request, MIN_CALIBRATION)
+    _check_varied(request.calibration)
     _check_samples("test_inputs", request.test_inputs, request, MIN_TEST)
     _check_labels(request)
     if request.policy is not None:
@@ -66,8 +70,23 @@ def _check_samples(what: str, samples: NDArray[Any], request: ExportRequest, lea
             f"{request.input.raw_high:g}]",
             hint="samples are raw, before scaling",
         )
-    if what == "calibration" and math.isclose(low, high):
-        raise InputError(f"{what}: every value is {low:g}", hint="calibration samples must be like real ones")
+
+
+def _check_varied(samples: NDArray[Any]) -> None:
+    """Ranges come from what varies: samples that are all alike, or nearly all, say nothing of real ones.
+
+    A feature that never changes, such as a corner of an image, is no fault.
+    """
+    low, high = float(samples.min()), float(samples.max())
+    if math.isclose(low, high):
+        raise InputError(f"calibration: every value is {low:g}", hint="calibration samples must be like real ones")
+    distinct = len(np.unique(samples.reshape(len(samples), -1), axis=0))
+    if distinct < MIN_CALIBRATION:
+        raise InputError(
+            f"calibration: {len(samples)} samples, but only {distinct} different ones; at least {MIN_CALIBRATION} are "
+            "needed",
+            hint="calibration samples must be like real ones, not one of them repeated",
+        )
 
 
 def _check_labels(request: ExportRequest) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from exporters.compiled import Compiled
-from exporters.evaluate import Comparison, compare
+from exporters.evaluate import Comparison, compare, logits_of
 from exporters.network import scaled
 from exporters.quantise import ptq
 from exporters.quantise.finetune import OnProgress
 from exporters.quantise.goal import Goal
+from exporters.quantise.onnx_int8 import quantise_onnx
 from exporters.quantise.variant import Int8Variant, Method, quantise_variant
 from exporters.report import SensitivityReport
 from exporters.steps.capture import Captured
@@ -20,7 +21,7 @@ from exporters.steps.floats import Floats
 from exporters.steps.outcome import Outcome, ok, skip, warn
 from exporters.targets import Target
 from tamiyo_runtime.contracts.errors import AccuracyFloorError
-from tamiyo_runtime.contracts.plan import Layout, Precision, Seam
+from tamiyo_runtime.contracts.plan import Format, Layout, Precision, Seam
 from tamiyo_runtime.contracts.units import percent
 
 if TYPE_CHECKING:
@@ -70,9 +71,20 @@ def run(
     compiled: list[Compiled] = []
     logits = dict(floats.logits)
     made: dict[str, Int8Variant] = {}
+    left_out: list[str] = []
+    goal = Goal(full=full, floor=floor, samples=len(request.test_inputs))
     for recipe in target.variants:
         if recipe.precision is Precision.FLOAT32:
             compiled.append(next(item for item in floats.compiled if item.recipe.id == recipe.id))
+            continue
+        if recipe.format is Format.ONNX:
+            extra = quantise_onnx(captured, recipe, real)
+            answers = logits_of(extra, request.test_inputs, request.input, captured.gates, network.seeded)
+            if goal.shortfall(full, compare(answers[full], captured.wanted[full], request.test_labels)):
+                left_out.append(recipe.id)  # the float graph does the same job without the loss
+            else:
+                compiled.append(extra)
+                logits[recipe.id] = answers
             continue
         variant = quantise_variant(
             captured,
@@ -80,7 +92,7 @@ def run(
             recipe,
             floats.segments if recipe.layout is Layout.SEGMENTS else floats.wholes,
             real=real,
-            goal=Goal(full=full, floor=floor),
+            goal=goal,
             method=Method(request.quantise),
             on_progress=on_progress,
         )
@@ -89,6 +101,7 @@ def run(
         compiled.append(variant.chosen.compiled)
         logits[recipe.id] = variant.chosen.logits
     first = next(iter(made.values()), None)
+    methods = {name: _method(variant) for name, variant in made.items()}
     quantised = Quantised(
         compiled=tuple(compiled),
         logits=logits,
@@ -100,13 +113,21 @@ def run(
         },
         seams=seams,
         floor=floor,
-        calibration={"samples": len(samples), "sha256": hashlib.sha256(samples.tobytes()).hexdigest()},
+        calibration={
+            "samples": len(samples),
+            "sha256": hashlib.sha256(samples.tobytes()).hexdigest(),
+            "methods": methods,
+        },
         noise={name: variant.noise for name, variant in made.items()},
         sensitivity=() if first is None else first.sensitivity,
-        methods={name: _method(variant) for name, variant in made.items()},
+        methods=methods,
     )
     _check_floor(quantised, full)
-    return quantised, _outcome(quantised, made, full, len(samples))
+    outcome = _outcome(quantised, made, full, len(samples))
+    if left_out:
+        text = f"{', '.join(left_out)} left out: it loses more than the float graph beside it"
+        outcome = replace(outcome, message=f"{outcome.message}; {text}")
+    return quantised, outcome
 
 
 def _method(variant: Int8Variant) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder, as `tamiyo train` writes it.")],
     *,
-    target: Annotated[str, typer.Option(help="what to compile for; `tamiyo targets` lists them")],
+    target: Annotated[str, typer.Option(help="what to compile for: a name of `tamiyo targets`, or a .toml profile")],
     out: Annotated[Path | None, typer.Option(help="the bundle; default: RUN-TARGET.tamiyo here")] = None,
     key: Annotated[Path | None, typer.Option(help="private key to sign with; default: your development key")] = None,
     budget_latency_ms: Annotated[
@@ -56,7 +56,7 @@ def export(
     from tamiyo_runtime.contracts.errors import InputError
     from tamiyo_runtime.signing import SigningKey
 
-    bundle = out or Path(f"{run.resolve().name}-{target}.tamiyo")
+    bundle = out or Path(f"{run.resolve().name}-{Path(target).stem}.tamiyo")
     resolved = pipeline.plan(target, bundle, budget=None, overwrite=overwrite, strict=strict)
     budget = changed_budget(
         resolved.budget, latency_ms=budget_latency_ms, power_mw=budget_power_mw, energy_burst_mj=None

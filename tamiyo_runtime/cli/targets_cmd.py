@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 
 def targets(
-    name: Annotated[str | None, typer.Argument(help="show this target in full", metavar="TARGET")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="show this target, or a .toml profile, in full", metavar="TARGET")
+    ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
@@ -19,15 +21,16 @@ def targets(
 
     Example: tamiyo targets edge-tpu
     """
+    from exporters.targets import find_target
     from exporters.targets import targets as registry
     from tamiyo_runtime.cli.render import emit_json, say, table
 
     if name is not None:
-        record = _record(registry.get(name))
+        record = _record(find_target(name))
         if as_json:
             emit_json(record)
         else:
-            _show(record)
+            _show(record, asked=name)
         return
     records = [_record(target) for _, target in registry]
     if as_json:
@@ -91,7 +94,7 @@ def _compiler(record: dict[str, Any]) -> str | None:
     return f"{compiler['program']} {compiler['version']}" if compiler["version"] != "unknown" else compiler["program"]
 
 
-def _show(record: dict[str, Any]) -> None:
+def _show(record: dict[str, Any], *, asked: str) -> None:
     from exporters.ops.shipped import tables
     from tamiyo_runtime.cli.render import say, table
 
@@ -113,4 +116,5 @@ def _show(record: dict[str, Any]) -> None:
         ["variant", "format", "precision", "layout"],
         [[item["id"], item["format"], item["precision"], item["layout"]] for item in record["variants"]],
     )
-    say(f"\nNext:  tamiyo export RUN --target {record['name']}   |   tamiyo profile show {profile['id']}")
+    shown = asked if asked.endswith(".toml") else profile["id"]
+    say(f"\nNext:  tamiyo export RUN --target {asked}   |   tamiyo profile show {shown}")

@@ -281,3 +281,17 @@ def test_a_whole_graph_has_the_operators_of_a_plain_export(request_: ExportReque
     same = {"MEAN": "AVERAGE_POOL_2D", "SUM": "AVERAGE_POOL_2D"}  # the same values, as Edge TPUs take them
     assert len(ours) <= len(theirs)
     assert {item.code for item in ours} <= {same.get(code, code) for code in theirs}
+
+
+@pytest.mark.toolchain
+def test_the_report_marks_the_front_and_what_the_budget_picks(pi: Exported) -> None:
+    assert pi.report.configurations[0].id == "c000"
+    assert all(item.compiled for item in pi.report.configurations)
+    for variant in pi.report.variants:
+        marked = [item for item in variant.runnables if item.on_front]
+        best = max(item.accuracy for item in variant.runnables)
+        assert marked[-1].accuracy == best
+        accuracies = [item.accuracy for item in marked]
+        assert accuracies == sorted(set(accuracies))
+        (chosen,) = [item for item in variant.runnables if item.chosen]
+        assert chosen.accuracy == best  # the profile's budget leaves room for all of it

@@ -56,9 +56,9 @@ def padded(op: Op, depth: int, width: int) -> tuple[float, float]:
 
     A depthwise convolution computes all its channels side by side, and has its lookups in its time a MAC.
     """
-    if op.kind is OpKind.DEPTHWISE_CONV2D:
-        return op.macs, 0.0
     m, k, n, groups = gemm_of(op)
+    if op.kind is OpKind.DEPTHWISE_CONV2D:
+        return m * k * (-(-(n * groups) // width) * width), 0.0
     channels = -(-(k / op.window) // depth) * depth
     windows = m * op.window * groups if op.window > 1 else 0.0
     return groups * m * op.window * channels * (-(-n // width) * width), windows

@@ -33,6 +33,15 @@ def load_profile(name: str) -> Profile:
     return _packaged(name)
 
 
+def read_profile(name: str) -> bytes:
+    """The file of a profile, found as `load_profile` finds it; raises UnknownNameError or InputError."""
+    if name.endswith(SUFFIX):
+        return _read(Path(name))
+    if name not in profile_ids():
+        raise UnknownNameError("profile", name, profile_ids())
+    return resources.files("device_profiles").joinpath("data", name + SUFFIX).read_bytes()
+
+
 @functools.cache
 def _packaged(name: str) -> Profile:
     if name not in profile_ids():

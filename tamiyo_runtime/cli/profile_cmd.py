@@ -9,6 +9,7 @@ import typer
 from device_profiles.loader import load_profile, profile_ids
 from device_profiles.profile import Profile
 from tamiyo_runtime.cli import profile_view
+from tamiyo_runtime.cli.calibrate_cmd import calibrate, probes
 from tamiyo_runtime.cli.render import emit_json, say
 
 app = typer.Typer(
@@ -16,8 +17,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Show and check device profiles.",
+    help="Show, check and calibrate device profiles.",
 )
+app.command()(probes)
+app.command()(calibrate)
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

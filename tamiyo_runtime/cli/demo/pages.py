@@ -13,7 +13,7 @@ from collector.store import DeviceLedger
 from tamiyo_runtime.cli.demo.scenario import Scenario
 from tamiyo_runtime.cli.field import FieldResult
 from tamiyo_runtime.cli.report import plots
-from tamiyo_runtime.cli.report.page import Card, Figure, Section, Table, page
+from exporters.html.page import Card, Figure, Section, Table, page
 from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.plan import Variant
 from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, size

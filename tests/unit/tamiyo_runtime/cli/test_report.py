@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from tamiyo_runtime.cli.report import plots
-from tamiyo_runtime.cli.report.page import Card, Figure, Section, Table, page
+from exporters.html.page import Card, Figure, Section, Table, page
 
 TIMELINE = plots.Timeline(
     t_min=[0.0, 1.0, 2.0, 3.0],

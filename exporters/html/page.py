@@ -6,29 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_STYLE = """
-:root { --ink:#1c2430; --soft:#5b6675; --line:#dfe4ea; --paper:#fff; --wash:#f5f7f9; --good:#1f7a4d; --bad:#b3372f; }
-* { box-sizing:border-box }
-body { margin:0; background:var(--wash); color:var(--ink) }
-body { font:15px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif }
-main { max-width:1020px; margin:0 auto; padding:32px 20px 64px }
-h1 { font-size:28px; margin:0 0 4px; letter-spacing:-.01em } h2 { font-size:19px; margin:0 0 6px }
-p { margin:6px 0 12px; max-width:76ch } .lead { color:var(--soft); margin-bottom:24px }
-section { background:var(--paper); border:1px solid var(--line); border-radius:10px; padding:20px 24px; margin:18px 0 }
-.cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(165px,1fr)); gap:12px; margin:18px 0 }
-.card { background:var(--paper); border:1px solid var(--line); border-radius:10px; padding:12px 16px }
-.card b { display:block; font-size:22px; font-variant-numeric:tabular-nums }
-.card span { color:var(--soft); font-size:13px }
-.good b { color:var(--good) } .bad b { color:var(--bad) }
-figure { margin:8px 0 } figure svg { width:100%; height:auto }
-figcaption, .note { color:var(--soft); font-size:13px }
-.scroll { overflow-x:auto }
-table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; margin:6px 0 }
-th,td { text-align:left; padding:5px 12px 5px 0; border-bottom:1px solid var(--line); white-space:nowrap }
-th { color:var(--soft); font-weight:600; font-size:13px } td.n, th.n { text-align:right }
-td.w { white-space:normal }
-code { background:var(--wash); border:1px solid var(--line); border-radius:4px; padding:1px 5px; font-size:13px }
-"""
+from exporters.html.style import STYLE
 
 _LONG = 48  # characters from which on a cell may break its line
 
@@ -44,10 +22,11 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text; a column whose cells are all figures is set flush right."""
+    """Rows of text; a column whose cells are all figures is set flush right. ``fold``: closed below this heading."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
+    fold: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +56,7 @@ def page(title: str, lead: str, cards: Sequence[Card], sections: Sequence[Sectio
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
         f"<body><main>{''.join(body)}</main></body></html>\n"
     )
 
@@ -100,7 +79,9 @@ def _section(section: Section) -> str:
 
 def _figure(figure: Figure) -> str:
     # The SVG comes from our own plots and is the one thing that is not escaped.
-    return f"<figure>{figure.svg}<figcaption>{html.escape(figure.caption)}</figcaption></figure>"
+    return (
+        f'<figure><div class="scroll">{figure.svg}</div><figcaption>{html.escape(figure.caption)}</figcaption></figure>'
+    )
 
 
 def _table(table: Table) -> str:
@@ -113,7 +94,8 @@ def _table(table: Table) -> str:
     rows = "".join(
         f"<tr>{''.join(_cell(cell, kind) for cell, kind in zip(row, kinds, strict=True))}</tr>" for row in table.rows
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return f"<details><summary>{html.escape(table.fold)}</summary>{body}</details>" if table.fold else body
 
 
 def _cell(text: str, kind: str) -> str:

@@ -1,0 +1,146 @@
+"""The drawings of a bundle's report: accuracy against cost, bars with intervals, the network with its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from exporters.html.svg import WIDTH, Drawing, bounds, shortened, ticks
+
+_LEFT, _RIGHT = 62.0, 14.0
+_ROW = 22.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A configuration in the plane of cost and accuracy, with the intervals of both; ``front``: on the Pareto front."""
+
+    label: str
+    x: float
+    x_low: float
+    x_high: float
+    y: float
+    y_low: float
+    y_high: float
+    front: bool
+    tip: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A labelled value with its interval; ``low`` and ``high`` None where there is none. ``colour`` 0 to 3."""
+
+    label: str
+    value: float
+    text: str
+    low: float | None = None
+    high: float | None = None
+    colour: int = 0
+    tip: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A part of the network as drawn: ``slot`` None is a piece of the trunk, which always runs."""
+
+    name: str
+    slot: int | None
+    lines: tuple[str, ...]
+
+
+def scatter(points: Sequence[Point], *, x_label: str, y_label: str, x_text: Callable[[float], str]) -> str:
+    """Accuracy against cost: thin bars are intervals, filled points the Pareto front, joined by a dashed line."""
+    height, top, bottom = 330.0, 14.0, 46.0
+    x_low, x_high = bounds([value for p in points for value in (p.x_low, p.x_high)])
+    y_low, y_high = bounds([value for p in points for value in (p.y_low, p.y_high)])
+    x_low = max(0.0, x_low)
+
+    def to_x(value: float) -> float:
+        return _LEFT + (value - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT)
+
+    def to_y(value: float) -> float:
+        return height - bottom - (value - y_low) / (y_high - y_low) * (height - top - bottom)
+
+    drawing = Drawing(height, title=f"{y_label} against {x_label}")
+    for value in ticks(y_low, y_high):
+        drawing.line(_LEFT, to_y(value), WIDTH - _RIGHT, to_y(value), "grid")
+        drawing.text(_LEFT - 6, to_y(value) + 4, f"{value:g}", "soft end")
+    for value in ticks(x_low, x_high):
+        drawing.line(to_x(value), top, to_x(value), height - bottom, "grid")
+        drawing.text(to_x(value), height - bottom + 16, x_text(value), "soft mid")
+    drawing.line(_LEFT, height - bottom, WIDTH - _RIGHT, height - bottom, "axis")
+    drawing.text((WIDTH + _LEFT) / 2, height - 8, x_label, "soft mid")
+    drawing.text(_LEFT, top - 2, y_label, "soft small")
+    for point in points:
+        style = "s2" if point.front else "softline"
+        drawing.line(to_x(point.x_low), to_y(point.y), to_x(point.x_high), to_y(point.y), f"{style} faint")
+        drawing.line(to_x(point.x), to_y(point.y_low), to_x(point.x), to_y(point.y_high), f"{style} faint")
+    front = sorted((p for p in points if p.front), key=lambda p: p.x)
+    for before, after in pairwise(front):
+        drawing.line(to_x(before.x), to_y(before.y), to_x(after.x), to_y(after.y), "s2", dashed=True)
+    for point in sorted(points, key=lambda p: p.front):
+        style = "s2 f2" if point.front else "softline hollow"
+        drawing.dot(to_x(point.x), to_y(point.y), style, tip=point.tip)
+        if point.front:
+            flush = "end" if to_x(point.x) > WIDTH - 120 else ""
+            shift = -8 if flush else 8
+            drawing.text(to_x(point.x) + shift, to_y(point.y) + 17, shortened(point.label, 24), flush)
+    return drawing.render()
+
+
+def bars(items: Sequence[Bar], *, title: str, label_width: float = 210.0) -> str:
+    """Horizontal bars from 0 on, one below the other; a thin line is the interval."""
+    height = _ROW * len(items) + 12
+    most = max((max(item.value, item.high or 0.0) for item in items), default=0.0) or 1.0
+    room = WIDTH - label_width - 150
+    drawing = Drawing(height, title=title)
+    for row, item in enumerate(items):
+        y = 6 + _ROW * row
+        tip = item.tip or f"{item.label}: {item.text}"
+        drawing.text(label_width - 8, y + 14, shortened(item.label, 34), "end")
+        drawing.box(label_width, y + 3, max(item.value, 0.0) / most * room, _ROW - 8, f"f{item.colour}", tip=tip)
+        end = label_width + max(item.value, 0.0) / most * room
+        if item.low is not None and item.high is not None:
+            middle = y + _ROW / 2 - 1
+            left, right = (label_width + max(value, 0.0) / most * room for value in (item.low, item.high))
+            drawing.line(left, middle, right, middle, "ink")
+            for x in (left, right):
+                drawing.line(x, middle - 4, x, middle + 4, "ink")
+            end = max(end, right)
+        drawing.text(end + 8, y + 14, item.text, "soft small")
+    return drawing.render()
+
+
+def network(pieces: Sequence[Piece]) -> str:
+    """Pieces in running order from left to right: the trunk on the line, each seed above the place where it sits."""
+    per_row, box_height, row_height = 7, 62.0, 150.0
+    step = WIDTH / min(per_row, max(1, len(pieces)))
+    box_width = min(step - 10, 150.0)
+    rows = -(-len(pieces) // per_row)
+    seeds = sum(piece.slot is not None for piece in pieces)
+    drawing = Drawing(row_height * rows + 8, title=f"a network of {len(pieces)} pieces, {seeds} of them seeds")
+    for row in range(rows):
+        in_row = pieces[row * per_row : (row + 1) * per_row]
+        middle = row_height * row + 112.0
+        first, last = step / 2, (len(in_row) - 0.5) * step
+        drawing.line(0 if row else first, middle, WIDTH if row + 1 < rows else last, middle, "axis")
+        for column, piece in enumerate(in_row):
+            x = (column + 0.5) * step
+            if piece.slot is None:
+                drawing.box(x - box_width / 2, middle - box_height / 2, box_width, box_height, "box", tip=piece.name)
+                _lines(drawing, x, middle - box_height / 2, piece)
+                continue
+            top = middle - 106
+            drawing.line(x, middle - 6, x, top + box_height, "s2", dashed=True)
+            drawing.box(x - box_width / 2, top, box_width, box_height, "hollow s2", tip=f"{piece.name}, {piece.slot}")
+            _lines(drawing, x, top, piece)
+            drawing.dot(x, middle, "s2 f2", radius=6, tip=f"slot {piece.slot}: {piece.name}")
+            drawing.text(x, middle + 22, f"slot {piece.slot}", "soft mid small")
+    return drawing.render()
+
+
+def _lines(drawing: Drawing, x: float, y: float, piece: Piece) -> None:
+    drawing.text(x, y + 18, shortened(piece.name, 16), "mid")
+    for row, line in enumerate(piece.lines[:2]):
+        drawing.text(x, y + 35 + 15 * row, shortened(line, 18), "soft mid small")

@@ -1,0 +1,163 @@
+"""Sections on what the compiled graphs are: quantisation, kernels, where operators run, the vendor's compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exporters.figures import NOT_RECORDED
+from exporters.html.charts import Bar, bars
+from exporters.html.page import Figure, Section, Table
+from exporters.report import ExportReport
+from tamiyo_runtime.contracts.manifest import Manifest
+from tamiyo_runtime.contracts.plan import Precision
+from tamiyo_runtime.contracts.units import percent
+
+_MOST_BARS = 48
+_GOOD_DB = 30.0
+
+
+def sections(manifest: Manifest, report: ExportReport | None) -> list[Section]:
+    """All of them, in the order of the page."""
+    return [
+        _quantisation(manifest, report),
+        _sensitivity(manifest, report),
+        _kernels(manifest, report),
+        _placement(report),
+        _vendor(report),
+    ]
+
+
+def _int8(manifest: Manifest) -> bool:
+    return any(variant.precision is Precision.INT8 for variant in manifest.variants)
+
+
+def _quantisation(manifest: Manifest, report: ExportReport | None) -> Section:
+    title = "What int8 does to the answers"
+    if not _int8(manifest):
+        return Section(title, "No form in this bundle is quantised.")
+    if report is None:
+        return Section(title, f"Comparison with torch: {NOT_RECORDED}.")
+    rows = [
+        [
+            variant.id,
+            item.configuration,
+            percent(item.accuracy),
+            percent(item.torch_accuracy),
+            percent(item.agreement),
+            "" if item.sqnr_db is None else f"{item.sqnr_db:.1f}",
+        ]
+        for variant in report.variants
+        if variant.precision is Precision.INT8
+        for item in variant.runnables
+    ]
+    parts: list[Table | Figure] = [
+        Table(["variant", "configuration", "accuracy", "torch", "same answer", "SQNR, dB"], rows)
+    ]
+    noisy = [(layer, layer.sqnr_db) for layer in report.layers if layer.sqnr_db is not None]
+    note = ""
+    if noisy:
+        worst = sorted(noisy, key=lambda pair: pair[1])[:_MOST_BARS]
+        items = [
+            Bar(
+                label=f"{layer.graph} {layer.operator.lower()}",
+                value=found,
+                text=f"{found:.1f} dB",
+                colour=0 if found >= _GOOD_DB else 1,
+                tip=f"{layer.variant} {layer.graph}[{layer.index}] {layer.operator}: {found:.1f} dB",
+            )
+            for layer, found in noisy
+            if (layer, found) in worst
+        ]
+        few = f", the {len(items)} noisiest of {len(noisy)}" if len(noisy) > len(items) else ""
+        parts.append(
+            Figure(
+                bars(items, title="signal to quantisation noise of each operator's answer"),
+                f"Signal to quantisation noise of each operator's answer, measured, dB{few}; orange: below 30 dB.",
+            )
+        )
+    else:
+        note = f"Error layer by layer: {NOT_RECORDED}."
+    text = "Measured on the test set. SQNR: power of torch's logits over that of the difference."
+    return Section(title, text, parts, note)
+
+
+def _sensitivity(manifest: Manifest, report: ExportReport | None) -> Section:
+    title = "Which part suffers from int8"
+    if not _int8(manifest):
+        return Section(title, "No form in this bundle is quantised.")
+    if report is None or not report.sensitivity:
+        return Section(title, f"Sensitivity of the parts: {NOT_RECORDED}.")
+    rows = [
+        [
+            item.part,
+            percent(item.accuracy),
+            f"{100 * item.accuracy_lost:.1f}",
+            "" if item.sqnr_db is None else f"{item.sqnr_db:.1f}",
+            "float" if item.kept_float else "int8",
+        ]
+        for item in report.sensitivity
+    ]
+    text = "One part at a time in int8, the others in float; measured."
+    return Section(title, text, (Table(["part", "accuracy", "points lost", "SQNR, dB", "exported as"], rows),))
+
+
+def _kernels(manifest: Manifest, report: ExportReport | None) -> Section:
+    title = "The same graphs on other kernels"
+    if not _int8(manifest):
+        return Section(title, "No form in this bundle is quantised.")
+    if report is None or not report.kernels:
+        return Section(title, f"Comparison of kernels: {NOT_RECORDED}.")
+    rows = [
+        [
+            item.variant,
+            item.configuration,
+            item.kernels,
+            str(item.samples),
+            "" if item.worst_lsb is None else str(item.worst_lsb),
+            item.problem or "",
+        ]
+        for item in report.kernels
+    ]
+    text = (
+        "Largest difference of a logit from the kernels that the accuracy was measured on, in steps of int8; measured."
+    )
+    head = ["variant", "configuration", "kernels", "samples", "steps", "remark"]
+    return Section(title, text, (Table(head, rows),))
+
+
+def _placement(report: ExportReport | None) -> Section:
+    title = "Where operators run"
+    if report is None or not report.placement:
+        return Section(
+            title, "All on the processor: no accelerator's rules apply to this target, or none were recorded."
+        )
+    on = sum(item.on_accelerator for item in report.placement)
+    rows = [
+        [
+            item.graph,
+            str(item.index),
+            item.operator,
+            "accelerator" if item.on_accelerator else "host",
+            item.reason or "",
+        ]
+        for item in report.placement
+    ]
+    left = [row for row in rows if row[3] == "host"]
+    head = ["graph", "#", "operator", "runs on", "why"]
+    tables = [Table(head, left)] if left else []
+    tables.append(Table(head, rows, fold=f"all {len(rows)} operators"))
+    return Section(title, f"{on} of {len(rows)} operators run on the accelerator.", tables)
+
+
+def _vendor(report: ExportReport | None) -> Section:
+    title = "The vendor's compiler"
+    vendor = report.vendor if report else None
+    if vendor is None:
+        return Section(title, "None is needed for this target, or none was recorded.")
+    rows = [["program", vendor.program], ["command", vendor.command], ["ran", "yes" if vendor.ran else "no"]]
+    rows += [["mapped", _counts(vendor.mapped)], ["left to the host", _counts(vendor.unmapped)]]
+    return Section(title, "", (Table(["", ""], rows),))
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or NOT_RECORDED

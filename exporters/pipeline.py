@@ -177,7 +177,7 @@ def export(
         vendor=vendor_files,
         smoke=smoke,
     )
-    data = log.step(lambda: package.run(ready, report.stored(), out.name, key=key))
+    data = log.step(lambda: package.run(ready, report, out.name, key=key))
     written = log.step(lambda: selftest.run(data, out, key=key, overwrite=overwrite))
     return replace(report, steps=tuple(log.reports), bundle_bytes=written)
 

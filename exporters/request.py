@@ -47,6 +47,7 @@ class ExportRequest:
     ``calibration`` and ``test_inputs`` are raw samples as `InputSpec` describes them, (N, *input.shape);
     labels are (N,).
     ``quantise``: what may be done to keep the accuracy in int8, ``auto``, ``ptq``, ``mixed`` or ``qat``.
+    ``version`` of the bundle: a device refuses a lower one than it ran before.
     ``provenance`` goes into the manifest as it stands.
     """
 
@@ -63,6 +64,7 @@ class ExportRequest:
     budget: Budget | None = None
     accuracy_floor: float | None = None
     quantise: str = "auto"
+    version: int = 1
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property

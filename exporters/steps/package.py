@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_profiles.profile import Profile
+from exporters.card import CARD, card
 from exporters.compiled import Compiled
+from exporters.report import ExportReport
+from exporters.sbom import SBOM, sbom
 from exporters.steps.budget import Budgeted
 from exporters.steps.capture import Captured
 from exporters.steps.floats import Floats
@@ -85,6 +88,7 @@ def contents(
         policy=_policy_spec(captured, floats),
         profile=profile.snapshot(),
         budget=budget,
+        version=request.version,
         files={name: entry_of(data) for name, data in files.items()},
         provenance={
             **request.provenance,
@@ -96,15 +100,22 @@ def contents(
     return Contents(manifest=manifest, files=files)
 
 
-def run(contents: Contents, report: bytes, name: str, *, key: SigningKey) -> tuple[bytes, Outcome]:
+def run(contents: Contents, report: ExportReport, name: str, *, key: SigningKey) -> tuple[bytes, Outcome]:
     """The signed bundle's bytes; nothing is put in place before they have passed the self-test."""
+    files = {**contents.files, **_documents(contents, report)}
     with tempfile.TemporaryDirectory(prefix="tamiyo-export-") as folder:
         trial = Path(folder) / name
-        write_bundle(trial, contents.manifest, {**contents.files, REPORT: report}, key, overwrite=False)
+        write_bundle(trial, contents.manifest, files, key, overwrite=False)
         data = trial.read_bytes()
-    return data, ok(
-        f"{name} {size(len(data))}, {plural(len(contents.files) + 1, 'file')}, signed by {key.public.short_id}"
-    )
+    return data, ok(f"{name} {size(len(data))}, {plural(len(files), 'file')}, signed by {key.public.short_id}")
+
+
+def _documents(contents: Contents, report: ExportReport) -> dict[str, bytes]:
+    """What is in a bundle for people and for other programs: report, bill of materials, model card."""
+    files = {**contents.files, REPORT: report.stored()}
+    files[SBOM] = sbom(contents.manifest, files, vendor=report.vendor)
+    files[CARD] = card(contents.manifest, report, files)
+    return {name: files[name] for name in (REPORT, SBOM, CARD)}
 
 
 def variant_of(compiled: Compiled, quantised: Quantised, profile: Profile) -> Variant:

@@ -15,7 +15,7 @@ from simulators.throttle import ThrottleSchedule
 from tamiyo_runtime.contracts.errors import IncompatibleError, UsageError
 from tamiyo_runtime.contracts.profile import ProfileSnapshot
 from tamiyo_runtime.contracts.registry import Registry
-from tamiyo_runtime.meters import Board, HostBoard, VirtualClock
+from tamiyo_runtime.meters import Board, VirtualClock, find_meters, host_board
 
 Lookup = Callable[[str | None], ProfileSnapshot]
 """A snapshot by profile id; None asks for the default one."""
@@ -35,7 +35,7 @@ devices: Registry[DeviceFactory] = Registry("devices")
 def _host(snapshot: ProfileSnapshot, *, schedule: ThrottleSchedule, seed: int) -> Board:
     if schedule.phases:
         raise UsageError("a real board cannot be slowed down by a schedule", hint="use --device simulated")
-    return HostBoard(snapshot)
+    return host_board(snapshot, find_meters())
 
 
 @devices.register("simulated")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
-def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False) -> None:
-    """Examine this machine. Exit 5 when something is missing without which nothing runs.
+def doctor(
+    *,
+    root: Annotated[
+        Path, typer.Option(help="look for meters below this folder: a copied or simulated /sys and /proc")
+    ] = Path("/"),
+    as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
+) -> None:
+    """Examine this machine: what is installed, what works, what it can measure.
 
-    Example: tamiyo doctor
+    Exit 5 when something is missing without which nothing runs. Example: tamiyo doctor
     """
     from dataclasses import asdict
 
     from tamiyo_runtime.cli.examination import Verdict, examine
+    from tamiyo_runtime.cli.gauges import gauges
     from tamiyo_runtime.cli.render import emit_json, progress, say, table
     from tamiyo_runtime.contracts.errors import MissingDependencyError
 
@@ -25,13 +33,19 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="print the fi
             bar.advance(remark=finding.name)
     failed = [item for item in findings if item.required and item.verdict in {Verdict.MISSING, Verdict.BROKEN}]
     if as_json:
-        emit_json({"ok": not failed, "findings": [asdict(item) for item in findings]})
+        measured = [asdict(item) for item in gauges(root)]
+        emit_json({"ok": not failed, "findings": [asdict(item) for item in findings], "meters": measured})
     else:
         rows = [
             [item.name, item.verdict.upper() if item in failed else item.verdict, item.detail, item.purpose]
             for item in findings
         ]
         table(["what", "state", "found", "needed to"], rows)
+        say()
+        table(
+            ["figure of `--device host`", "read from", "now", "label"],
+            [[item.figure, item.read_from, item.now, item.label] for item in gauges(root)],
+        )
         remedies = [item for item in findings if item.remedy]
         if remedies:
             say()

@@ -10,7 +10,7 @@
 
 Which figures a section holds is said in `device_profiles.sections`; some of them may be left out.
 Every key is known there or refused with the nearest legal name, every figure has a unit, an interval and a source, and
-what is physically implausible is refused: it is nearly always a wrong unit.
+what is physically implausible is refused (`device_profiles.physics`): it is nearly always a wrong unit.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from device_profiles.engines import rates_of, work_us
+from device_profiles.engines import rates_of
 from device_profiles.figures import Basis, Citation, Figure, check_keys, read_figure, require_key, text
+from device_profiles.physics import check_physics
 from device_profiles.profile import Profile
 from device_profiles.recipe import read_export, read_validation
 from device_profiles.sections import OPTIONAL, SECTIONS
@@ -32,10 +33,6 @@ SCHEMA = "tamiyo.profile/1"
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 _TEXTS = ("schema", "id", "title", "notes")
-_ENERGY_PER_MAC_PJ = (2.0, 500_000.0)
-"""From a server core with a dot-product unit down to a bare microcontroller: active power times conv2d int8 time."""
-_BIG_MW, _LEAST_PJ_OF_BIG = 50_000.0, 0.2
-"""A GPU gets below a picojoule, and only at a power that nobody writes by mistake for a board's."""
 
 
 def parse_profile(document: Mapping[str, Any], *, sha256: str, path: str) -> Profile:
@@ -50,7 +47,7 @@ def parse_profile(document: Mapping[str, Any], *, sha256: str, path: str) -> Pro
     if isinstance(revision, bool) or not isinstance(revision, int) or revision < 1:
         raise SchemaError(f"{path}: revision", f"must be an integer from 1, got {revision!r}")
     figures = _figures(document, _citations(document, path), path)
-    _check_physics(figures, path)
+    check_physics(figures, path)
     return Profile(
         id=identity,
         revision=revision,
@@ -106,25 +103,3 @@ def _table(document: Mapping[str, Any], name: str, path: str, *, shown: str | No
     if not isinstance(data, Mapping):
         raise SchemaError(f"{path}: {shown or name}", f"must be a table, got {data!r}")
     return data
-
-
-def _check_physics(figures: Mapping[str, Figure], path: str) -> None:
-    """Relations between figures that no device breaks."""
-    active, idle = figures["power.active_mw"].value, figures["power.idle_mw"].value
-    if idle > active:
-        raise SchemaError(f"{path}: power.idle_mw", f"{idle:g} mW is above the active {active:g} mW")
-    picojoule = active * work_us(figures["work.int8.conv2d"], figures) * 1e3
-    low, high = _ENERGY_PER_MAC_PJ
-    low = _LEAST_PJ_OF_BIG if active > _BIG_MW else low
-    if not low <= picojoule <= high:
-        raise SchemaError(
-            f"{path}: power.active_mw",
-            f"with work.int8.conv2d it makes {picojoule:.3g} pJ a MAC, plausible is {low:g} to {high:g}",
-            hint="is the power in W, or the time in cycles instead of ns?",
-        )
-    if "accelerator.floor_us" in figures and "systolic.rows" in figures:
-        raise SchemaError(path, "has both [accelerator] and [systolic]", hint="one of them computes; choose which")
-    if "thermal.throttle_c" in figures:
-        hot, cool = figures["thermal.throttle_c"].value, figures["thermal.recover_c"].value
-        if not figures["thermal.ambient_c"].value < cool < hot:
-            raise SchemaError(f"{path}: thermal.recover_c", "ambient_c < recover_c < throttle_c is false")

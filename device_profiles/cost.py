@@ -7,9 +7,10 @@ fully connected layers) or the bytes it reads and writes (everything else) at th
 
 Traffic of convolutions is inside their time a MAC, which was fitted on whole networks. Where a profile was calibrated
 on the device more is known of what an operator takes there: `device_profiles.kernels`. A GPU is priced so as well: its
-fixed time is a kernel's launch. Operators on an accelerator (int8 only) or a systolic array are charged by
-`device_profiles.accelerator` and `device_profiles.systolic`, and its floor once a graph; operators beside it cost host
-time, and a graph with none on it never leaves the host. Weights that its memory cannot hold are streamed once a chain.
+fixed time is a kernel's launch, and input and output cross to it and back. Operators on an accelerator (int8 only) or a
+systolic array are charged by `device_profiles.accelerator` and `device_profiles.systolic`, and its floor once a graph;
+operators beside it cost host time, and a graph with none on it never leaves the host. Weights that its memory cannot
+hold are streamed once a chain.
 
 Energy is the board's active power times the time: constant power is what published boards show. A systolic array's is
 counted from its MACs and bytes instead.
@@ -76,7 +77,7 @@ def estimate(profile: Profile, graphs: Graphs, *, precision: Precision) -> Cost:
             live = op.input_bytes + op.output_bytes if op.live_bytes is None else op.live_bytes
             activations = max(activations, live)
     terms = _terms(rates, graphs)
-    latency_ms = sum(term[2] for term in terms) * 1e-3
+    latency_ms = sum(term[1] for term in terms) * 1e-3
     spread = 1 + profile.figures["model.relative_error"].value
     source = profile.source
     if rates.systolic is None:
@@ -88,7 +89,7 @@ def estimate(profile: Profile, graphs: Graphs, *, precision: Precision) -> Cost:
             source=source,
         )
     else:
-        value, low, high = (sum(ends) for ends in zip(*(_energies_uj(profile, rates, *t) for t in terms), strict=True))
+        value, low, high = (sum(ends) for ends in zip(*(_energies_uj(profile, rates, t) for t in terms), strict=True))
         energy = Estimate(value=value, low=low, high=high, source=source)
     return Cost(
         latency_ms=Estimate(value=latency_ms, low=latency_ms / spread, high=latency_ms * spread, source=source),
@@ -112,9 +113,10 @@ def explain(profile: Profile, graphs: Graphs, *, precision: Precision) -> tuple[
     weight_bytes = sum(op.weight_bytes for graph in graphs for op in graph)
     found = []
     number = -1
-    for op, streamed, us in _terms(rates, graphs):
+    for term in _terms(rates, graphs):
+        op, us = term[:2]
         number += op is None
-        value, low, high = _energies_uj(profile, rates, op, streamed, us)
+        value, low, high = _energies_uj(profile, rates, term)
         live = 0
         if op is not None:
             live = op.input_bytes + op.output_bytes if op.live_bytes is None else op.live_bytes
@@ -133,11 +135,11 @@ def explain(profile: Profile, graphs: Graphs, *, precision: Precision) -> tuple[
 
 def latency_us(rates: Rates, graphs: Graphs) -> float:
     """Time of the chain, us."""
-    return sum(term[2] for term in _terms(rates, graphs))
+    return sum(term[1] for term in _terms(rates, graphs))
 
 
-_Term = tuple[Op | None, float, float]
-"""An operator, the bytes of its weights that are streamed in for it, and its time in us; None: the invocation."""
+_Term = tuple[Op | None, float, float, float]
+"""An operator, its time in us, and on an array the bytes of both memories; None: the invocation of a graph."""
 
 
 def _terms(rates: Rates, graphs: Graphs) -> list[_Term]:
@@ -146,27 +148,31 @@ def _terms(rates: Rates, graphs: Graphs) -> list[_Term]:
     terms: list[_Term] = []
     if engine is None:
         for graph in graphs:
-            terms.append((None, 0.0, rates.dispatch_us))
-            terms.extend((op, 0.0, _host_us(rates, op)) for op in graph)
+            crossing = graph[0].input_bytes + graph[-1].output_bytes if graph else 0
+            terms.append((None, rates.dispatch_us + crossing * rates.us_per_io_byte, 0.0, 0.0))
+            terms.extend((op, _host_us(rates, op), 0.0, 0.0) for op in graph)
         return terms
     cache = _room_for_weights(engine, graphs) if isinstance(engine, Systolic) else engine.cache_bytes
     for graph in graphs:
         placed = [op for op in graph if op.on_accelerator]
         if not placed:
-            terms.append((None, 0.0, rates.dispatch_us))
+            terms.append((None, rates.dispatch_us, 0.0, 0.0))
         elif isinstance(engine, Systolic):
-            terms.append((None, 0.0, engine.floor_us))
+            terms.append((None, engine.floor_us, 0.0, 0.0))
         else:
             crossing = placed[0].input_bytes + placed[-1].output_bytes
-            terms.append((None, 0.0, engine.floor_us + crossing * engine.us_per_io_byte))
+            terms.append((None, engine.floor_us + crossing * engine.us_per_io_byte, 0.0, 0.0))
         for op in graph:
             if not op.on_accelerator:
-                terms.append((op, 0.0, _host_us(rates, op)))
+                terms.append((op, _host_us(rates, op), 0.0, 0.0))
                 continue
             kept = min(cache, op.weight_bytes)
             cache -= kept
             streamed = op.weight_bytes - kept
-            terms.append((op, streamed, engine.op_us(op, streamed)))
+            if isinstance(engine, Systolic):
+                terms.append((op, *engine.run(op, streamed)))
+            else:
+                terms.append((op, engine.op_us(op, streamed), 0.0, 0.0))
     return terms
 
 
@@ -183,25 +189,18 @@ def _room_for_weights(array: Systolic, graphs: Graphs) -> float:
     return max(0.0, array.sram_bytes - moved)
 
 
-def _energies_uj(
-    profile: Profile, rates: Rates, op: Op | None, streamed: float, us: float
-) -> tuple[float, float, float]:
+def _energies_uj(profile: Profile, rates: Rates, term: _Term) -> tuple[float, float, float]:
     """Energy of one term, uJ: value, low and high."""
+    op, us, sram_bytes, dram_bytes = term
     array = rates.systolic
     spread = 1 + profile.figures["model.relative_error"].value
     if array is None or (op is not None and not op.on_accelerator):
         active = profile.figures["power.active_mw"]
         ms = us * 1e-3
         return ms * active.value, ms / spread * active.low, ms * spread * active.high
-    if op is None:
-        ms = us * 1e-3
-        return (
-            ms * array.energy.static_mw,
-            ms / spread * array.low.static_mw,
-            ms * spread * array.high.static_mw,
-        )
+    macs = 0 if op is None else op.macs
     return (
-        array.op_uj(op, streamed, array.energy, us),
-        array.op_uj(op, streamed, array.low, us / spread),
-        array.op_uj(op, streamed, array.high, us * spread),
+        array.energy_uj(macs, sram_bytes, dram_bytes, us, array.energy),
+        array.energy_uj(macs, sram_bytes, dram_bytes, us / spread, array.low),
+        array.energy_uj(macs, sram_bytes, dram_bytes, us * spread, array.high),
     )

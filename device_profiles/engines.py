@@ -19,7 +19,9 @@ Figures = Mapping[str, Figure]
 
 def rates_of(figures: Figures, precision: Precision) -> Rates:
     """The tables for one precision. An accelerator is for int8; arrays are for float too where they say how fast."""
+    io = figures.get("compute.io_bytes_per_us")
     return Rates(
+        us_per_io_byte=1 / io.value if io is not None else 0.0,
         dispatch_us=figures["compute.dispatch_us"].value,
         operator_us=figures["compute.operator_us"].value,
         work_us={kind: work_us(figures[f"work.{precision}.{kind}"], figures) for kind in OpKind},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,8 +63,13 @@ def gemm_of(op: Op) -> tuple[float, float, float, int]:
     """
     if op.gemm is not None:
         return *op.gemm, op.groups
-    weights = max(1, op.params if op.params is not None else op.weight_bytes)
-    positions = max(1, round(op.macs / weights))
-    channels = max(1, round(op.output_bytes / positions))
-    depth = op.macs / (positions * channels)
+    weights = op.weight_bytes if op.params is None else op.params
+    positions, depth, channels = _made_up(op.macs, weights, op.output_bytes)
     return (positions, depth, 1, channels) if op.kind is OpKind.DEPTHWISE_CONV2D else (positions, depth, channels, 1)
+
+
+@functools.lru_cache(maxsize=4096)
+def _made_up(macs: int, weights: int, output_bytes: int) -> tuple[int, float, int]:
+    positions = max(1, round(macs / max(1, weights)))
+    channels = max(1, round(output_bytes / positions))
+    return positions, macs / (positions * channels), channels

@@ -54,7 +54,8 @@ class Rates:
     """What the cost model's inner loop reads for one precision: us for each MAC, or each byte read or written.
 
     ``accelerator`` and ``systolic`` are None where there is none, or none that computes in this precision; ``kernels``
-    where nothing but the time a MAC and a byte is known.
+    where nothing but the time a MAC and a byte is known. ``us_per_io_byte`` is that of a graph's input and output on
+    their way to a processor with a memory of its own.
     """
 
     dispatch_us: float
@@ -62,6 +63,7 @@ class Rates:
     work_us: Mapping[OpKind, float]
     accelerator: Accelerator | None
     systolic: Systolic | None = None
+    us_per_io_byte: float = 0.0
     kernels: Kernels | None = None
 
 

@@ -29,6 +29,7 @@ _COMPUTE = {
     "clock_mhz": rule("clock that cycles are counted at", "MHz", 8, 6000),
     "dispatch_us": rule("least time of one graph invocation, copies included", "us", 0.2, 10_000),
     "operator_us": rule("time an operator takes beside its work", "us", 0.01, 500),
+    "io_bytes_per_us": rule("rate at which input and output reach the processor", "B/us", 1, 1e7, needed=False),
 }
 _KERNELS = {
     "depth": rule("channels that kernels sum at a time", "1", 1, 256, needed=False, whole=True),

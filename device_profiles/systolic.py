@@ -64,36 +64,35 @@ class Systolic:
         return self.cycle_us * self.cycle_factor / (self.rows * self.columns * self.arrays)
 
     def cycles(self, op: Op) -> float:
-        """Cycles of an operator of MACs, by the closed form above; tiles are dealt out over the arrays."""
+        """Cycles of an operator of MACs by itself, by the closed form above; tiles are dealt out over the arrays."""
         m, k, n, groups = gemm_of(op)
-        tiles = ceil(m / self.rows) * ceil(n / self.columns) * groups
-        return ceil(tiles / self.arrays) * (k + self.rows + self.columns - 2) * self.cycle_factor
+        return self._cycles(ceil(m / self.rows) * ceil(n / self.columns) * groups, k)
 
-    def traffic(self, op: Op, streamed_bytes: float) -> tuple[float, float]:
-        """Bytes that pass the on-chip buffer and the DRAM; ``streamed_bytes`` of weights are not on the chip."""
+    def run(self, op: Op, streamed_bytes: float) -> tuple[float, float, float]:
+        """Time of one operator in us, and the bytes that pass the on-chip buffer and the DRAM for it.
+
+        The longest of computing and the transfers beside it; ``streamed_bytes`` of its weights are not on the chip.
+        """
         moved = op.input_bytes + op.output_bytes
-        spilled = moved if moved > self.sram_bytes else 0
-        if op.kind not in MAC_KINDS:
-            return moved, spilled + streamed_bytes
-        m, k, n, groups = gemm_of(op)
-        reads = (ceil(n / self.columns) * m * k + ceil(m / self.rows) * k * n) * groups * self.item_bytes
-        return reads + op.output_bytes, spilled + streamed_bytes
-
-    def op_us(self, op: Op, streamed_bytes: float) -> float:
-        """Time of one operator, us: the longest of computing and the transfers that run beside it."""
-        sram, dram = self.traffic(op, streamed_bytes)
+        dram = streamed_bytes + (moved if moved > self.sram_bytes else 0)
         if op.kind in MAC_KINDS:
-            compute = self.cycles(op) * self.cycle_us
+            m, k, n, groups = gemm_of(op)
+            down, across = ceil(m / self.rows), ceil(n / self.columns)
+            compute = self._cycles(down * across * groups, k) * self.cycle_us
+            sram = (across * m + down * n) * k * groups * self.item_bytes + op.output_bytes
         else:
-            compute = (op.input_bytes + op.output_bytes) * self.us_per_vector_byte
-        return self.operator_us + max(compute, sram * self.us_per_sram_byte, dram * self.us_per_dram_byte)
+            compute, sram = moved * self.us_per_vector_byte, float(moved)
+        us = self.operator_us + max(compute, sram * self.us_per_sram_byte, dram * self.us_per_dram_byte)
+        return us, sram, dram
 
-    def op_uj(self, op: Op, streamed_bytes: float, energies: Energies, us: float) -> float:
-        """Energy of one operator that takes ``us``, uJ."""
-        sram, dram = self.traffic(op, streamed_bytes)
+    def energy_uj(self, macs: int, sram_bytes: float, dram_bytes: float, us: float, each: Energies) -> float:
+        """Energy of what `run` answers, uJ, at the energies ``each``."""
         picojoule = (
-            op.macs * self.mac_factor * energies.mac_pj
-            + sram * energies.sram_pj_per_byte
-            + dram * energies.dram_pj_per_byte
+            macs * self.mac_factor * each.mac_pj
+            + sram_bytes * each.sram_pj_per_byte
+            + dram_bytes * each.dram_pj_per_byte
         )
-        return picojoule * 1e-6 + energies.static_mw * us * 1e-3
+        return picojoule * 1e-6 + each.static_mw * us * 1e-3
+
+    def _cycles(self, tiles: int, depth: float) -> float:
+        return ceil(tiles / self.arrays) * (depth + self.rows + self.columns - 2) * self.cycle_factor

@@ -50,7 +50,7 @@ def full(profile: Profile) -> str:
 def listing(profiles: list[Profile]) -> str:
     """One line a profile: its stated interval, and the error found, of the first check of latencies."""
     return format_table(
-        ("id", "rev", "stated interval (90 %)", "error of latency found"),
+        ("id", "rev", "interval (90 %)", "error of latency found"),
         [(p.id, p.revision, errors_table.interval(p), _first_error(p)) for p in profiles],
     )
 

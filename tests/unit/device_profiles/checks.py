@@ -12,6 +12,7 @@ from device_profiles.cost import Op, OpKind, estimate
 from device_profiles.loader import load_profile
 from tamiyo_runtime.contracts.plan import Precision
 from tests.unit.device_profiles import fit_cortex_m
+from tests.unit.device_profiles.engine_checks import ENGINE_CHECKS
 from tests.unit.device_profiles.published import A53_MHZ, CORAL_A53, MLPERF_TINY
 from tests.unit.device_profiles.tiny_networks import NETWORKS, graph, rows
 
@@ -53,6 +54,7 @@ _BOSCH = "MLPerf Tiny v1.2, Bosch's library on this board"
 _TFLM = "MLPerf Tiny v0.5, TFLite Micro's reference kernels on this board"
 
 CHECKS: Mapping[Key, Check] = {
+    **ENGINE_CHECKS,
     ("raspberry-pi-4", "MLPerf Tiny v0.5, four int8 networks with LEIP on a Pi 4", "latency"): _pi4,
     ("raspberry-pi-3", "coral.ai, TFLite on a Cortex-A53 at 1.5 GHz, eight image networks", "latency"): _a53,
     ("cortex-m4", _ST, "latency"): lambda: _held_out("cortex-m4", "latency"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device_profiles.ops import Op, OpKind
 
@@ -37,25 +37,74 @@ MLPERF_TINY = {
     "ic": Network(640, 12_500_992, 0, 16, pi4_ms=1.07, x86_ms=0.078),
 }
 
-# coral.ai, "Edge TPU performance benchmarks", desktop CPU + USB Accelerator (USB 3.0), ms; MMACs at its input size
-# and millions of parameters from the networks' papers. Not listed: networks with operators left on the CPU (SSD,
-# DeepLab, Unet), and EfficientNet-EdgeTpu, of which no paper gives the MACs.
+
+@dataclass(frozen=True)
+class CoralRow:
+    """MMACs at its input size, millions of parameters, side of its input, and the time published, ms."""
+
+    mega_macs: float
+    mega_params: float
+    side: int
+    ms: float
+
+
+# coral.ai, "Edge TPU performance benchmarks", desktop CPU + USB Accelerator (USB 3.0), ms; MMACs and parameters from
+# the networks' papers. Not listed: networks with operators left on the CPU (SSD, DeepLab, Unet), and
+# EfficientNet-EdgeTpu, of which no paper gives the MACs.
 CORAL_USB3 = {
-    "MobileNet v1": (569, 4.24, 2.4),
-    "MobileNet v2": (300, 3.47, 2.6),
-    "Inception v1": (1500, 6.6, 3.4),
-    "Inception v4": (12_300, 42.7, 85.0),
-    "SqueezeNet": (860, 1.25, 2.1),
-    "ResNet-50 v1, 299": (7000, 25.6, 49.0),
-    "ResNet-50 v2, 299": (7000, 25.6, 50.0),
-    "ResNet-152 v2, 299": (20_500, 60.4, 128.0),
-    "VGG16": (15_500, 138.4, 296.0),
-    "VGG19": (19_600, 143.7, 308.0),
+    "MobileNet v1": CoralRow(569, 4.24, 224, 2.4),
+    "MobileNet v2": CoralRow(300, 3.47, 224, 2.6),
+    "Inception v1": CoralRow(1500, 6.6, 224, 3.4),
+    "Inception v4": CoralRow(12_300, 42.7, 299, 85.0),
+    "SqueezeNet": CoralRow(860, 1.25, 224, 2.1),
+    "ResNet-50 v1, 299": CoralRow(7000, 25.6, 299, 49.0),
+    "ResNet-50 v2, 299": CoralRow(7000, 25.6, 299, 50.0),
+    "ResNet-152 v2, 299": CoralRow(20_500, 60.4, 299, 128.0),
+    "VGG16": CoralRow(15_500, 138.4, 224, 296.0),
+    "VGG19": CoralRow(19_600, 143.7, 224, 308.0),
 }
 CORAL_OUTLIERS = {
-    "DenseNet": (2870, 8.0, 20.0),
-    "Inception-ResNet v2": (13_200, 55.9, 57.0),
+    "DenseNet": CoralRow(2870, 8.0, 224, 20.0),
+    "Inception-ResNet v2": CoralRow(13_200, 55.9, 299, 57.0),
 }
+# The same table's column of the Dev Board: the same chip on PCIe, behind a Cortex-A53.
+CORAL_DEV_BOARD = {
+    name: replace((CORAL_USB3 | CORAL_OUTLIERS)[name], ms=ms)
+    for name, ms in {
+        "MobileNet v1": 2.4,
+        "MobileNet v2": 2.6,
+        "Inception v1": 4.1,
+        "Inception v4": 102.0,
+        "SqueezeNet": 2.0,
+        "ResNet-50 v1, 299": 56.0,
+        "VGG16": 343.0,
+        "DenseNet": 25.0,
+    }.items()
+}
+
+
+@dataclass(frozen=True)
+class JetsonRow:
+    """MACs by class, operators about, and frames a second."""
+
+    conv: int
+    depthwise: int
+    dense: int
+    operators: int
+    frames_per_s: float
+
+
+# NVIDIA, "Jetson Nano: deep learning inference benchmarks", TensorRT, half precision, batch 1; MACs from the networks'
+# papers, operators counted from their figures, a fused activation with its layer.
+JETSON_NANO = {
+    "ResNet-50, 224": JetsonRow(4_087_000_000, 0, 2_048_000, 72, 36),
+    "MobileNet v2, 224": JetsonRow(278_000_000, 20_716_416, 1_280_000, 65, 64),
+    "Inception v4, 299": JetsonRow(12_270_000_000, 0, 1_536_000, 180, 11),
+    "VGG-19, 224": JetsonRow(19_510_000_000, 0, 123_600_000, 25, 10),
+}
+
+# SCALE-Sim 3.0, output-stationary, 16 x 16, cycles of all layers.
+SCALE_SIM_CYCLES = {"ad": 19_716, "kws": 93_976, "ic": 58_996}
 
 # coral.ai, "Edge TPU performance benchmarks", column of the Cortex-A53 (quad-core, 1.5 GHz, TFLite on the CPU): MACs of
 # convolutions and of depthwise ones, ms. MACs as above; those of the MobileNets counted from their papers' tables.

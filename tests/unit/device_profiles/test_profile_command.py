@@ -22,7 +22,7 @@ def test_show_prints_every_figure_with_its_source(capsys: pytest.CaptureFixture[
 def test_show_as_json_holds_value_interval_unit_and_source(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profile", "show", "coral-usb", "--json"]) == 0
     figure = json.loads(capsys.readouterr().out)["figures"]["accelerator.floor_us"]
-    assert (figure["value"], figure["low"], figure["high"], figure["unit"]) == (1800, 1400, 2300, "us")
+    assert (figure["value"], figure["low"], figure["high"], figure["unit"]) == (1655, 1400, 2300, "us")
     assert figure["citation"]["basis"] == "fitted"
     assert figure["meaning"]
 

@@ -39,7 +39,8 @@ def edited(tmp_path: Path) -> Callable[[str, str], str]:
 def test_boards_and_microcontrollers_are_known_by_sorted_ids() -> None:
     assert list(profile_ids()) == sorted(profile_ids())
     assert {
-        *("x86-64", "coral-usb", "cortex-m4", "cortex-m7"),
+        *("x86-64", "coral-usb", "coral-m2", "cortex-m4", "cortex-m7", "jetson-nano", "gpu-server", "cloud-tpu"),
+        *("ethos-u55-128", "ethos-u65-256", "ethos-u85-256", "generic-asic"),
         *("raspberry-pi-zero-2", "raspberry-pi-3", "raspberry-pi-4", "raspberry-pi-5"),
     } <= set(profile_ids())
 
@@ -83,8 +84,8 @@ def test_features_are_logarithms_of_the_rated_figures() -> None:
     assert 10 ** pi["profile_log10_macs_per_ms"] == pytest.approx(1.5e6 / 0.124)
     assert 10 ** pi["profile_log10_dispatch_us"] == pytest.approx(15)
     coral = load_profile("coral-usb").snapshot().features
-    assert 10 ** coral["profile_log10_macs_per_ms"] == pytest.approx(1.2e9)
-    assert 10 ** coral["profile_log10_dispatch_us"] == pytest.approx(1800)
+    assert 10 ** coral["profile_log10_macs_per_ms"] == pytest.approx(1.81e9)
+    assert 10 ** coral["profile_log10_dispatch_us"] == pytest.approx(1655)
     assert coral["profile_log10_active_mw"] == pytest.approx(math.log10(5000))
 
 

@@ -140,7 +140,7 @@ def calibrate(profile: Profile, samples: Sequence[Sample], *, seed: int = 0, ste
     factors = _solve(terms, measured)
     support = ((terms * factors) / measured[:, None] > _MATTERS).sum(0)
     tell("cross-validating the interval")
-    error = _interval(_cross_validated(terms, measured, seed))
+    error = _interval(_cross_validated(terms, measured, _strata(fit, seed)))
     tell("resampling")
     low, high = _resampled(terms, measured, factors, seed)
     values = factors * before
@@ -175,20 +175,28 @@ def calibrate(profile: Profile, samples: Sequence[Sample], *, seed: int = 0, ste
 
 
 def split(samples: Sequence[Sample], *, seed: int) -> list[bool]:
-    """Which samples are kept out of the fit: a third of each family and precision, at random."""
-    rng = np.random.default_rng(seed)
-    strata: dict[tuple[str, Precision], list[int]] = {}
-    for index, sample in enumerate(samples):
-        strata.setdefault((sample.family, sample.precision), []).append(index)
+    """Which samples are kept out of the fit: a third of each family and precision, at random.
+
+    Graphs of one operator only are divided by operator as well, so that the fit sees each of them.
+    """
     held, owed = [False] * len(samples), 0.5
-    for key in sorted(strata):
-        members = rng.permutation(strata[key])
+    for members in _strata(samples, seed):
         owed += len(members) * _SHARE_HELD_OUT  # what rounding leaves over goes to the next family
         take = min(int(owed), len(members) // 2)
         owed -= take
         for index in members[:take]:
-            held[int(index)] = True
+            held[index] = True
     return held
+
+
+def _strata(samples: Sequence[Sample], seed: int) -> list[list[int]]:
+    """Indices of the samples by what they are, each group shuffled."""
+    rng = np.random.default_rng(seed)
+    strata: dict[tuple[str, ...], list[int]] = {}
+    for index, sample in enumerate(samples):
+        codes = {op.code for op in sample.ops}
+        strata.setdefault((sample.family, sample.precision, *(codes if len(codes) == 1 else ())), []).append(index)
+    return [[int(index) for index in rng.permutation(strata[key])] for key in sorted(strata)]
 
 
 def charges(op: Op, precision: Precision, lanes: tuple[int, int]) -> Iterable[tuple[str, float]]:
@@ -299,9 +307,10 @@ def _solve(terms: Matrix, measured: Vector) -> Vector:
     return fit_relative(terms, measured, prior_weight=_PRIOR_WEIGHT, floor=_FLOOR)
 
 
-def _cross_validated(terms: Matrix, measured: Vector, seed: int) -> Vector:
-    """|ln(predicted / measured)| of every run, by rates fitted without it."""
-    fold = np.random.default_rng(seed).permutation(len(measured)) % _FOLDS
+def _cross_validated(terms: Matrix, measured: Vector, strata: Sequence[Sequence[int]]) -> Vector:
+    """|ln(predicted / measured)| of every run, by rates fitted without it; a fold has little of each stratum."""
+    fold = np.empty(len(measured), np.int64)
+    fold[[index for members in strata for index in members]] = np.arange(len(measured)) % _FOLDS
     residual = np.empty(len(measured))
     for number in range(_FOLDS):
         out = fold == number

@@ -287,12 +287,12 @@ FAMILIES: Mapping[str, Family] = {
     "conv2d-series": Family(_series, 5),
     "depthwise": Family(_depthwise, 12),
     "dense": Family(_dense, 10),
-    "pool": Family(_one_code("pool"), 12),
-    "elementwise": Family(_one_code("elementwise"), 10),
-    "activation": Family(_one_code("activation"), 4),
-    "rectifier": Family(_one_code("rectifier"), 4, (Precision.FLOAT32,)),  # in int8 always fused by converters
-    "exponential": Family(_one_code("exponential"), 12),
-    "movement": Family(_one_code("movement"), 12),
+    "pool": Family(_one_code("pool"), 18),
+    "elementwise": Family(_one_code("elementwise"), 12),
+    "activation": Family(_one_code("activation"), 8),
+    "rectifier": Family(_one_code("rectifier"), 8, (Precision.FLOAT32,)),  # in int8 always fused by converters
+    "exponential": Family(_one_code("exponential"), 18),
+    "movement": Family(_one_code("movement"), 24),
     "convolutional-network": Family(_convolutional, 12),
     "separable-network": Family(_separable, 12),
     "residual-network": Family(_residual, 11),

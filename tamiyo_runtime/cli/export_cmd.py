@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +13,18 @@ if TYPE_CHECKING:
     from exporters.pipeline import Plan, StepEvent
     from exporters.report import ExportReport
     from exporters.request import ExportRequest
+    from tamiyo_runtime.contracts.budget import Budget
+    from tamiyo_runtime.contracts.export_plan import ExportPlan
+    from tamiyo_runtime.signing import SigningKey
     from tamiyo_train.handover import Handover
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder, as `tamiyo train` writes it.")],
+    run: Annotated[Path | None, typer.Argument(help="A run folder, as `tamiyo train` writes it.")] = None,
     *,
-    target: Annotated[str, typer.Option(help="what to compile for: a name of `tamiyo targets`, or a .toml profile")],
+    target: Annotated[
+        str | None, typer.Option(help="what to compile for: a name of `tamiyo targets`, or a .toml profile")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="the bundle; default: RUN-TARGET.tamiyo here")] = None,
     key: Annotated[Path | None, typer.Option(help="private key to sign with; default: your development key")] = None,
     budget_latency_ms: Annotated[
@@ -31,9 +36,18 @@ def export(
     accuracy_floor: Annotated[
         float | None, typer.Option(min=0, max=1, help="least accuracy with all seeds; default: torch's less 0.02")
     ] = None,
+    quantise: Annotated[
+        str, typer.Option(help="to keep the accuracy in int8: auto, ptq, mixed (some operators in float) or qat (tune)")
+    ] = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check everything and show the plan, write nothing")
     ] = False,
+    plan: Annotated[
+        Path | None, typer.Option(help="with --dry-run: write the plan to this file, for --replay", metavar="FILE")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="do what a plan says, if all it was made with is unchanged", metavar="FILE")
+    ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="the whole path on a few samples")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="a warning fails the export, so does a missing tool")
@@ -48,7 +62,58 @@ def export(
       tamiyo export runs/digits --target edge-tpu
 
       tamiyo export runs/digits --target raspberry-pi-4 --out pi.tamiyo --budget-latency-ms 2 --accuracy-floor 0.95
+
+      tamiyo export runs/digits --target x86-64 --dry-run --plan plan.json; tamiyo export --replay plan.json
     """
+    from tamiyo_runtime.contracts.errors import InputError
+
+    if replay is not None:
+        if run is not None or target is not None or dry_run or plan is not None:
+            raise InputError("--replay takes run, target and all choices from the plan", hint="leave the others out")
+        _replay(replay, key=key, as_json=as_json)
+        return
+    if run is None or target is None:
+        missing = "the run" if run is None else "--target"
+        raise InputError(f"{missing} is missing", hint="tamiyo export RUN --target TARGET, or --replay PLAN")
+    if plan is not None and not dry_run:
+        raise InputError("--plan goes with --dry-run", hint="a plan is written instead of an export")
+    choices = _Choices(
+        run=run,
+        target=target,
+        out=out or Path(f"{run.resolve().name}-{Path(target).stem}.tamiyo"),
+        budget_latency_ms=budget_latency_ms,
+        budget_power_mw=budget_power_mw,
+        accuracy_floor=accuracy_floor,
+        quantise=quantise,
+        smoke=smoke,
+        strict=strict,
+        overwrite=overwrite,
+    )
+    if dry_run:
+        _plan(choices, plan, key=key, as_json=as_json)
+    else:
+        _export(choices, key=key, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choices:
+    """What the command line, or a plan, says. ``budget``: as a plan fixes it; else the profile's with the changes."""
+
+    run: Path
+    target: str
+    out: Path
+    accuracy_floor: float | None
+    quantise: str
+    smoke: bool
+    strict: bool
+    overwrite: bool
+    budget_latency_ms: float | None = None
+    budget_power_mw: float | None = None
+    budget: Budget | None = None
+
+
+def _resolved(choices: _Choices, key: Path | None) -> tuple[Plan, ExportRequest, SigningKey | None]:
+    """Everything checked that can be before work: the target, the output, the key, the run and its samples."""
     from exporters import pipeline
     from exporters.request import reduced
     from exporters.validate import check_request
@@ -56,36 +121,115 @@ def export(
     from tamiyo_runtime.contracts.errors import InputError
     from tamiyo_runtime.signing import SigningKey
 
-    bundle = out or Path(f"{run.resolve().name}-{Path(target).stem}.tamiyo")
-    resolved = pipeline.plan(target, bundle, budget=None, overwrite=overwrite, strict=strict)
-    budget = changed_budget(
-        resolved.budget, latency_ms=budget_latency_ms, power_mw=budget_power_mw, energy_burst_mj=None
+    resolved = pipeline.plan(
+        choices.target, choices.out, budget=choices.budget, overwrite=choices.overwrite, strict=choices.strict
     )
-    if not run.is_dir():
-        raise InputError(f"no run at {run}", hint=f"make one: tamiyo train {run}")
+    budget = changed_budget(
+        resolved.budget,
+        latency_ms=choices.budget_latency_ms,
+        power_mw=choices.budget_power_mw,
+        energy_burst_mj=None,
+    )
+    if not choices.run.is_dir():
+        raise InputError(f"no run at {choices.run}", hint=f"make one: tamiyo train {choices.run}")
     signer = SigningKey.load(key) if key is not None else None
-    request = replace(_request(run), budget=budget, accuracy_floor=accuracy_floor)
-    check_request(reduced(request) if smoke else request)
+    request = replace(
+        _request(choices.run), budget=budget, accuracy_floor=choices.accuracy_floor, quantise=choices.quantise
+    )
+    check_request(reduced(request) if choices.smoke else request)
+    return replace(resolved, budget=budget), request, signer
+
+
+def _export(choices: _Choices, *, key: Path | None, as_json: bool, planned: ExportPlan | None = None) -> None:
+    from exporters import pipeline
+    from tamiyo_runtime.contracts.export_plan import check_same
+    from tamiyo_runtime.signing import SigningKey
+
+    resolved, request, signer = _resolved(choices, key)
+    if planned is not None:
+        check_same(planned, _document(choices, request))
     _say_head(resolved, quiet=as_json)
-    if dry_run:
-        _say_plan(replace(resolved, budget=budget), request, as_json=as_json)
-        return
     steps = Steps(quiet=as_json)
     try:
         report = pipeline.export(
             request,
-            target,
-            bundle,
+            choices.target,
+            choices.out,
             key=signer or SigningKey.default(),
-            overwrite=overwrite,
-            strict=strict,
-            smoke=smoke,
+            overwrite=choices.overwrite,
+            strict=choices.strict,
+            smoke=choices.smoke,
             on_step=steps.show,
         )
     except BaseException:
         steps.fail()
         raise
-    _say_report(report, bundle, as_json=as_json)
+    _say_report(report, choices.out, as_json=as_json)
+
+
+def _plan(choices: _Choices, file: Path | None, *, key: Path | None, as_json: bool) -> None:
+    """Show what an export would do, and write it down for a replay."""
+    import json
+
+    from tamiyo_runtime.cli.render import say
+    from tamiyo_runtime.contracts.document import dump
+    from tamiyo_runtime.files import write_atomic
+
+    resolved, request, _ = _resolved(choices, key)
+    document = _document(choices, request)
+    _say_head(resolved, quiet=as_json)
+    if file is not None:
+        text = json.dumps(dump(document), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        write_atomic(file, text.encode(), overwrite=choices.overwrite)
+    _say_plan(document, request, as_json=as_json)
+    if not as_json:
+        say("dry run: nothing was exported" if file is None else f"dry run: the plan is in {file}")
+        if file is not None:
+            say(f"\nNext:  tamiyo export --replay {file}")
+
+
+def _replay(file: Path, *, key: Path | None, as_json: bool) -> None:
+    """Do what a plan says; raises InputError naming what has changed since it was made."""
+    from tamiyo_runtime.contracts.errors import InputError
+    from tamiyo_runtime.contracts.export_plan import read_plan
+
+    try:
+        planned = read_plan(file.read_bytes(), path=str(file))
+    except OSError as exc:
+        raise InputError(f"cannot read {file}: {exc.strerror}", hint="--dry-run --plan FILE writes one") from exc
+    choices = _Choices(
+        run=Path(planned.run),
+        target=planned.target,
+        out=Path(planned.out),
+        accuracy_floor=planned.accuracy_floor,
+        quantise=planned.quantise,
+        smoke=planned.smoke,
+        strict=planned.strict,
+        overwrite=planned.overwrite,
+        budget=planned.budget,
+    )
+    _export(choices, key=key, as_json=as_json, planned=planned)
+
+
+def _document(choices: _Choices, request: ExportRequest) -> ExportPlan:
+    from exporters.planning import planned
+
+    return planned(
+        request,
+        choices.target,
+        choices.out,
+        run=str(choices.run),
+        run_sha256=_run_sha256(choices.run),
+        smoke=choices.smoke,
+        strict=choices.strict,
+        overwrite=choices.overwrite,
+    )
+
+
+def _run_sha256(run: Path) -> str:
+    from tamiyo_train.checkpoint import run_sha256
+
+    return run_sha256(run)
 
 
 def request_of(handover: Handover) -> ExportRequest:
@@ -174,30 +318,32 @@ def _say_head(plan: Plan, *, quiet: bool) -> None:
         )
 
 
-def _say_plan(plan: Plan, request: ExportRequest, *, as_json: bool) -> None:
+def _say_plan(plan: ExportPlan, request: ExportRequest, *, as_json: bool) -> None:
     from tamiyo_runtime.cli.inspect_cmd import budget_text
     from tamiyo_runtime.cli.render import emit_json, say
     from tamiyo_runtime.contracts.document import dump
+    from tamiyo_runtime.contracts.units import plural
 
-    record: dict[str, Any] = {
-        "name": request.name,
-        "target": plan.target.name,
-        "profile": plan.profile.id,
-        "out": str(plan.out),
-        "variants": [f"{item.id} ({item.layout.value})" for item in plan.target.variants],
-        "seeds": [f"slot {seed.slot}: {seed.blueprint}" for seed in request.seeds],
-        "calibration_samples": len(request.calibration),
-        "test_samples": len(request.test_inputs),
-        "accuracy_floor": request.accuracy_floor,
-        "budget": dump(plan.budget),
-    }
     if as_json:
-        emit_json({"dry_run": True, **record})
+        emit_json({"dry_run": True, "name": request.name, **dump(plan)})
         return
-    for name, value in {**record, "budget": budget_text(plan.budget)}.items():
-        text = ", ".join(value) if isinstance(value, list) else value
-        say(f"{name.replace('_', ' '):<20} {'default: 2 points below torch' if text is None else text}")
-    say("dry run: nothing was written")
+    floor = "default: 2 points below torch" if plan.accuracy_floor is None else plan.accuracy_floor
+    rows: dict[str, Any] = {
+        "name": request.name,
+        "run": f"{plan.run} (sha256 {plan.run_sha256[:16]})",
+        "out": plan.out,
+        "seeds": ", ".join(f"slot {seed.slot}: {seed.blueprint}" for seed in request.seeds) or "none",
+        "variants": ", ".join(
+            f"{v.id} ({v.layout.value}, {plural(len(v.configurations), 'configuration')})" for v in plan.variants
+        ),
+        "samples": f"{plan.calibration_samples} to calibrate, {plan.test_samples} to test",
+        "accuracy floor": floor,
+        "budget": budget_text(plan.budget),
+        "compiler options": ", ".join(f"{k} {v}" for k, v in sorted(plan.options.items())) or "none",
+        "tools": ", ".join(f"{name} {version}" for name, version in sorted(plan.tools.items())),
+    }
+    for name, value in rows.items():
+        say(f"{name:<18} {value}")
 
 
 def _say_report(report: ExportReport, out: Path, *, as_json: bool) -> None:

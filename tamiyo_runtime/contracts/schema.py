@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tamiyo_runtime.contracts.document import EXTRA
+from tamiyo_runtime.contracts.export_plan import SCHEMA as EXPORT_PLAN
+from tamiyo_runtime.contracts.export_plan import ExportPlan
 from tamiyo_runtime.contracts.manifest import SCHEMA as MANIFEST
 from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.records import KINDS
@@ -49,7 +51,11 @@ def json_schema(cls: Any) -> dict[str, Any]:
 def documents() -> dict[str, dict[str, Any]]:
     """File name -> schema, for every document of a current version."""
     records = {"oneOf": [_of_kind(kind, json_schema(cls)) for kind, cls in KINDS.items()]}
-    return {_file(MANIFEST): _titled(MANIFEST, json_schema(Manifest)), _file(RECORDS): _titled(RECORDS, records)}
+    return {
+        _file(MANIFEST): _titled(MANIFEST, json_schema(Manifest)),
+        _file(EXPORT_PLAN): _titled(EXPORT_PLAN, json_schema(ExportPlan)),
+        _file(RECORDS): _titled(RECORDS, records),
+    }
 
 
 def _of_kind(kind: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tamiyo_runtime.cli import export_cmd
 from tamiyo_runtime.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
+RUN_SHA256 = "ab" * 32
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def tamiyo(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TAMIYO_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(export_cmd, "_request", lambda run: request_)
+    monkeypatch.setattr(export_cmd, "_run_sha256", lambda run: RUN_SHA256)
     (tmp_path / "quadrants").mkdir()
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -62,11 +64,71 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tamiyo: Run, tmp_path: Path
     plan = json.loads(out)
     assert plan["dry_run"] is True
     assert plan["budget"]["latency_ms"] == 3
-    assert plan["variants"] == ["tflite-int8 (segments)", "tflite-float (segments)", "onnx-float (gated)"]
-    assert plan["seeds"] == ["slot 0: adapter", "slot 2: squeeze-excite"]
+    assert [item["id"] for item in plan["variants"]] == ["tflite-int8", "tflite-float", "onnx-float"]
+    assert plan["variants"][0]["layout"] in {"segments", "whole"}  # settled: no longer "auto"
+    assert plan["variants"][2]["configurations"][-1] == "c101"
+    assert plan["tools"]["torch"]
     assert {path.name for path in tmp_path.iterdir()} == {"quadrants"}
     _, out, _ = tamiyo("export", "quadrants", "--target", "raspberry-pi-4", "--dry-run")
     assert "64 MiB of memory" in out
+    assert "slot 0: adapter, slot 2: squeeze-excite" in out
+
+
+@pytest.mark.toolchain
+def test_a_plan_is_replayed_as_it_stands(tamiyo: Run, tmp_path: Path) -> None:
+    choices = ("--smoke", "--out", "net.tamiyo", "--accuracy-floor", "0.1", "--budget-power-mw", "700")
+    code, out, err = tamiyo("export", "quadrants", "--target", "edge-tpu", *choices, "--dry-run", "--plan", "plan.json")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "Next:  tamiyo export --replay plan.json"
+    assert {path.name for path in tmp_path.iterdir()} == {"quadrants", "plan.json"}
+    code, _, err = tamiyo("export", "quadrants", "--target", "edge-tpu", "--dry-run", "--plan", "plan.json")
+    assert code == 2
+    assert "plan.json" in err
+    code, out, err = tamiyo("export", "--replay", "plan.json")
+    assert (code, err) == (0, "")
+    manifest = Bundle.open(tmp_path / "net.tamiyo").manifest
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert manifest.budget.power_mw == plan["budget"]["power_mw"] == 700
+    assert manifest.provenance["smoke"] is True
+    assert {item.id for item in manifest.configurations} == set(plan["variants"][0]["configurations"])
+
+
+def test_a_plan_that_no_longer_fits_is_refused_with_all_that_differs(
+    tamiyo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tamiyo("export", "quadrants", "--target", "edge-tpu", "--dry-run", "--plan", "plan.json")
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    plan["tools"]["torch"], plan["profile_sha256"] = "0.1", "0" * 64
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    monkeypatch.setattr(export_cmd, "_run_sha256", lambda run: "cd" * 32)
+    code, out, err = tamiyo("export", "--replay", "plan.json")
+    assert (code, out) == (2, "")
+    assert "tools.torch was 0.1, is " in err
+    assert "profile_sha256 was 0000" in err
+    assert f"run_sha256 was {RUN_SHA256}, is {'cd' * 32}" in err
+    assert "hint: make it again: tamiyo export quadrants --target edge-tpu" in err
+    assert not list(tmp_path.glob("*.tamiyo"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"smok": True}, "did you mean smoke?"),
+        ({"smoke": "yes"}, "plan.json.smoke: expected a boolean"),
+        ({"schema": "tamiyo.export-plan/2"}, "is newer than tamiyo.export-plan/1"),
+        ({"budget": {"latency_ms": -1}}, "plan.json.budget"),
+        ({"run": None}, "plan.json.run"),
+        ({"target": "edge-tup"}, "did you mean edge-tpu?"),
+        ({"run": "nowhere"}, "no run at nowhere"),
+    ],
+)
+def test_a_plan_is_read_strictly(tamiyo: Run, tmp_path: Path, change: dict[str, object], message: str) -> None:
+    tamiyo("export", "quadrants", "--target", "edge-tpu", "--dry-run", "--plan", "plan.json")
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps({**plan, **change}))
+    code, out, err = tamiyo("export", "--replay", "plan.json")
+    assert (code, out) == (2, "")
+    assert message in err
 
 
 def test_a_budget_that_cannot_be_met_exits_3_after_the_failed_step(tamiyo: Run, tmp_path: Path) -> None:
@@ -87,6 +149,10 @@ def test_a_budget_that_cannot_be_met_exits_3_after_the_failed_step(tamiyo: Run, 
         (("quadrants", "--target", "edge-tpu", "--accuracy-flor", "1"), "--accuracy-flor"),
         (("quadrants", "--target", "edge-tpu", "--key", "nokey"), "signing key not found: nokey"),
         (("quadrants", "--target", "edge-tpu", "--out", "quadrants"), "is a folder"),
+        (("--target", "edge-tpu"), "the run is missing"),
+        (("quadrants", "--target", "edge-tpu", "--plan", "plan.json"), "--plan goes with --dry-run"),
+        (("quadrants", "--replay", "plan.json"), "--replay takes run, target and all choices from the plan"),
+        (("--replay", "nowhere.json"), "cannot read nowhere.json"),
     ],
 )
 def test_bad_input_is_one_line_and_a_hint(tamiyo: Run, arguments: tuple[str, ...], message: str) -> None:

@@ -56,7 +56,9 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: ExportReque
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TAMIYO_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(export_cmd, "_request", lambda run: request_)
-    (tmp_path / "runs" / "digits").mkdir(parents=True)
+    run = tmp_path / "runs" / "digits"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text("{}")  # the hand-made network stands for it
     (tmp_path / BOARD).write_text(example())
     return tmp_path / BOARD
 

@@ -48,12 +48,8 @@ def _head(manifest: Manifest, report: ExportReport) -> str:
     return (
         f"# {_text(manifest.name)}\n\nA classifier that runs with or without each of its "
         f"{len(manifest.plan.seeded_slots)} grown parts (seeds), compiled for {_text(manifest.target)}."
-        f"{smoke if _smoke(report) else ''}\n\n{_table(('', ''), rows)}"
+        f"{smoke if report.smoke else ''}\n\n{_table(('', ''), rows)}"
     )
-
-
-def _smoke(report: ExportReport) -> bool:
-    return bool(getattr(report, "smoke", False))
 
 
 def _data_licence(manifest: Manifest) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from exporters.report import RunnableReport
 from tamiyo_runtime.contracts.cost import Estimate
 from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent
 
@@ -40,16 +39,6 @@ def latency_text(estimate: Estimate) -> str:
 def energy_text(estimate: Estimate) -> str:
     """An energy with its interval: ``463 uJ (210 uJ to 880 uJ)``."""
     return f"{microjoules(estimate.value)} ({microjoules(estimate.low)} to {microjoules(estimate.high)})"
-
-
-def front(runnables: Sequence[RunnableReport]) -> frozenset[str]:
-    """Configurations that no cheaper one equals in accuracy: the Pareto front of accuracy against latency."""
-    best, found = -1.0, set()
-    for item in sorted(runnables, key=lambda item: (item.cost.latency_ms.value, -item.accuracy)):
-        if item.accuracy > best:
-            best = item.accuracy
-            found.add(item.configuration)
-    return frozenset(found)
 
 
 def facts(record: Mapping[str, Any], *, prefix: str = "") -> list[tuple[str, str]]:

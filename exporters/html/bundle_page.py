@@ -30,6 +30,8 @@ def render(bundle: Bundle) -> str:
         f"{bundle.signer.short_id}. Accuracies are measured by running these graphs; every other figure carries the "
         "word for where it comes from, and its interval where it is an estimate."
     )
+    if report is not None and report.smoke:
+        lead = f"Made with --smoke, of a few samples, to try the path: its accuracies say nothing. {lead}"
     sections = [
         _network(manifest, report),
         *costs.sections(manifest, report),

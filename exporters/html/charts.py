@@ -14,7 +14,10 @@ _ROW = 22.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A configuration in the plane of cost and accuracy, with the intervals of both; ``front``: on the Pareto front."""
+    """A configuration in the plane of cost and accuracy, with the intervals of both.
+
+    ``front``: on the Pareto front; ``chosen``: the one that runs under the budget.
+    """
 
     label: str
     x: float
@@ -25,6 +28,7 @@ class Point:
     y_high: float
     front: bool
     tip: str
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,7 @@ class Piece:
 
 
 def scatter(points: Sequence[Point], *, x_label: str, y_label: str, x_text: Callable[[float], str]) -> str:
-    """Accuracy against cost: thin bars are intervals, filled points the Pareto front, joined by a dashed line."""
+    """Accuracy against cost: bars are intervals, filled points the front, joined; a ring marks the chosen one."""
     height, top, bottom = 330.0, 14.0, 46.0
     x_low, x_high = bounds([value for p in points for value in (p.x_low, p.x_high)])
     y_low, y_high = bounds([value for p in points for value in (p.y_low, p.y_high)])
@@ -81,8 +85,10 @@ def scatter(points: Sequence[Point], *, x_label: str, y_label: str, x_text: Call
         drawing.line(to_x(before.x), to_y(before.y), to_x(after.x), to_y(after.y), "s2", dashed=True)
     for point in sorted(points, key=lambda p: p.front):
         style = "s2 f2" if point.front else "softline hollow"
+        if point.chosen:
+            drawing.dot(to_x(point.x), to_y(point.y), "s1 empty", radius=8.5, tip=point.tip)
         drawing.dot(to_x(point.x), to_y(point.y), style, tip=point.tip)
-        if point.front:
+        if point.front or point.chosen:
             flush = "end" if to_x(point.x) > WIDTH - 120 else ""
             shift = -8 if flush else 8
             drawing.text(to_x(point.x) + shift, to_y(point.y) + 17, shortened(point.label, 24), flush)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from exporters.figures import NOT_RECORDED, accuracy_text, energy_text, latency_text, wilson
 from exporters.html.charts import Bar, Point, bars, scatter
@@ -19,9 +19,11 @@ _MOST_BARS = 48
 def sections(manifest: Manifest, report: ExportReport | None) -> list[Section]:
     """All of them, in the order of the page."""
     samples = report.test_samples if report else 0
+    chosen = _chosen(report)
     return [
-        _configurations(manifest.variants[0], samples),
-        *_others(manifest, samples),
+        _configurations(manifest.variants[0], samples, chosen.get(manifest.variants[0].id)),
+        _candidates(report),
+        *_others(manifest, samples, chosen),
         _layers(report),
         _known(manifest, report),
     ]
@@ -37,17 +39,23 @@ def front(runnables: Sequence[Runnable], cost: Callable[[Cost], Estimate]) -> fr
     return frozenset(found)
 
 
-def _configurations(variant: Variant, samples: int) -> Section:
+def _chosen(report: ExportReport | None) -> dict[str, str]:
+    """The configuration that runs under the budget while nothing slows the board, by variant."""
+    variants = report.variants if report else ()
+    return {variant.id: item.configuration for variant in variants for item in variant.runnables if item.chosen}
+
+
+def _configurations(variant: Variant, samples: int, chosen: str | None) -> Section:
     measured = [item for item in variant.runnables if item.accuracy is not None]
-    chosen = front(measured, lambda cost: cost.latency_ms)
     title = f"Accuracy against cost: {variant.id}"
     if not measured:
         return Section(title, f"Accuracy: {NOT_RECORDED}.", (_table(variant, samples, chosen),))
+    runs = " Ringed: the one that runs under the budget while nothing slows the board." if chosen else ""
     figures = [
         Figure(
-            _scatter(measured, samples, cost, text, f"{name} of an inference, {source}"),
+            _scatter(measured, samples, cost, text=text, label=f"{name} of an inference, {source}", chosen=chosen),
             f"Accuracy (measured) against {name} ({source}). Filled and joined: the Pareto front, what a governor "
-            "chooses from. Thin lines: the interval of the cost at 90 %, of the accuracy at 95 %.",
+            f"chooses from.{runs} Thin lines: the interval of the cost at 90 %, of the accuracy at 95 %.",
         )
         for name, cost, text in (("latency", _latency, milliseconds), ("energy", _energy, microjoules))
         for source in [cost(measured[0].cost).source.value]
@@ -72,10 +80,12 @@ def _scatter(
     runnables: Sequence[Runnable],
     samples: int,
     cost: Callable[[Cost], Estimate],
+    *,
     text: Callable[[float], str],
     label: str,
+    chosen: str | None,
 ) -> str:
-    chosen = front(runnables, cost)
+    on_front = front(runnables, cost)
     points = []
     for item in runnables:
         accuracy, price = item.accuracy or 0.0, cost(item.cost)
@@ -89,20 +99,29 @@ def _scatter(
                 y=100 * accuracy,
                 y_low=100 * low,
                 y_high=100 * high,
-                front=item.configuration in chosen,
+                front=item.configuration in on_front,
+                chosen=item.configuration == chosen,
                 tip=f"{item.configuration}: {percent(accuracy)}, {text(price.value)} ({price.source.value})",
             )
         )
     return scatter(points, x_label=label, y_label="accuracy, % (measured)", x_text=text)
 
 
-def _table(variant: Variant, samples: int, chosen: frozenset[str], *, fold: str = "") -> Table:
+def _table(variant: Variant, samples: int, chosen: str | None, *, fold: str = "") -> Table:
+    on_front = front(variant.runnables, _latency)
     return Table(
-        ["configuration", "front", "accuracy", "latency", "energy", "source", "memory", "MACs"],
+        ["configuration", "", "accuracy", "latency", "energy", "source", "memory", "MACs"],
         [
             [
                 item.configuration,
-                "yes" if item.configuration in chosen else "",
+                ", ".join(
+                    word
+                    for word, holds in (
+                        ("front", item.configuration in on_front),
+                        ("runs", item.configuration == chosen),
+                    )
+                    if holds
+                ),
                 _accuracy(item, samples),
                 latency_text(item.cost.latency_ms),
                 energy_text(item.cost.energy_uj),
@@ -127,7 +146,7 @@ def _sources(cost: Cost) -> str:
     return ", ".join(both)
 
 
-def _others(manifest: Manifest, samples: int) -> list[Section]:
+def _others(manifest: Manifest, samples: int, chosen: Mapping[str, str]) -> list[Section]:
     others = manifest.variants[1:]
     if not others:
         return []
@@ -135,12 +154,38 @@ def _others(manifest: Manifest, samples: int) -> list[Section]:
         _table(
             variant,
             samples,
-            front(variant.runnables, _latency),
+            chosen.get(variant.id),
             fold=f"{variant.id}: {variant.format.value}, {variant.precision.value}, {variant.layout.value}",
         )
         for variant in others
     ]
     return [Section("Other forms in the bundle", "Used where the preferred one does not run.", tables)]
+
+
+def _candidates(report: ExportReport | None) -> Section:
+    title = "Configurations that were considered"
+    if report is None or not report.configurations:
+        return Section(title, f"What was considered before conversion: {NOT_RECORDED}.")
+    rows = [
+        [
+            item.id,
+            percent(item.torch_accuracy),
+            latency_text(item.latency_ms),
+            item.latency_ms.source.value,
+            "yes" if item.on_front else "",
+            "yes" if item.compiled else "no",
+            item.reason,
+        ]
+        for item in report.configurations
+    ]
+    compiled = sum(item.compiled for item in report.configurations)
+    head = ["configuration", "accuracy in torch", "latency", "source", "front", "compiled", "why"]
+    return Section(
+        title,
+        f"{compiled} of {len(rows)} subsets of the seeds are in the bundle. Accuracy is torch's, measured; latency as "
+        "estimated before conversion.",
+        (Table(head, rows, fold=f"all {len(rows)}"),),
+    )
 
 
 def _layers(report: ExportReport | None) -> Section:
@@ -243,8 +288,8 @@ def _known(manifest: Manifest, report: ExportReport | None) -> Section:
         ["stated interval of the cost model", f"within {percent(profile.relative_error, digits=0)}, 90 % of the time"],
         ["power while computing, while waiting", f"{profile.active_mw:g} mW, {profile.idle_mw:g} mW"],
     ]
-    checks = [["", line] for line in report.cost_checks] if report else []
-    checked = (Table(["", "checked against"], checks),) if checks else ()
+    checks = [[line] for line in report.cost_checks] if report else []
+    checked = (Table(["checked against"], checks),) if checks else ()
     return Section(
         "How well the costs are known",
         "" if checks else f"What the cost model was checked against on this profile: {NOT_RECORDED}.",

@@ -10,7 +10,7 @@ from exporters.html.page import Figure, Section, Table
 from exporters.report import ExportReport
 from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.plan import Precision
-from tamiyo_runtime.contracts.units import percent
+from tamiyo_runtime.contracts.units import milliseconds, percent, size
 
 _MOST_BARS = 48
 _GOOD_DB = 30.0
@@ -113,16 +113,22 @@ def _kernels(manifest: Manifest, report: ExportReport | None) -> Section:
             item.configuration,
             item.kernels,
             str(item.samples),
-            "" if item.worst_lsb is None else str(item.worst_lsb),
+            _steps(item.worst_lsb),
+            _steps(item.operator_lsb),
             item.problem or "",
         ]
         for item in report.kernels
     ]
     text = (
-        "Largest difference of a logit from the kernels that the accuracy was measured on, in steps of int8; measured."
+        "Largest difference from the kernels that the accuracy was measured on, in steps of int8, measured: of a logit "
+        "with the chain run from end to end, and of any one operator's answer when it is fed alike."
     )
-    head = ["variant", "configuration", "kernels", "samples", "steps", "remark"]
+    head = ["variant", "configuration", "kernels", "samples", "logits", "one operator", "remark"]
     return Section(title, text, (Table(head, rows),))
+
+
+def _steps(found: int | None) -> str:
+    return "" if found is None else str(found)
 
 
 def _placement(report: ExportReport | None) -> Section:
@@ -154,10 +160,28 @@ def _vendor(report: ExportReport | None) -> Section:
     vendor = report.vendor if report else None
     if vendor is None:
         return Section(title, "None is needed for this target, or none was recorded.")
-    rows = [["program", vendor.program], ["command", vendor.command], ["ran", "yes" if vendor.ran else "no"]]
+    rows = [["program", f"{vendor.program} {vendor.version or ''}".strip()], ["command", vendor.command]]
+    rows += [["ran", "yes" if vendor.ran else "no"]]
     rows += [["mapped", _counts(vendor.mapped)], ["left to the host", _counts(vendor.unmapped)]]
-    return Section(title, "", (Table(["", ""], rows),))
+    parts = [Table(["", ""], rows)]
+    if vendor.costs:
+        costs = [
+            [
+                graph,
+                f"{cost.cycles:,}",
+                f"{cost.clock_mhz:g} MHz",
+                milliseconds(1e-3 * cost.latency_us),
+                size(cost.sram_bytes),
+                size(cost.stored_bytes),
+            ]
+            for graph, cost in sorted(vendor.costs.items())
+        ]
+        parts.append(Table(["graph", "cycles", "clock", "latency", "working memory", "stored"], costs))
+    note = (
+        "Cycles are the compiler's own estimate of the accelerator's part, not a measurement." if vendor.costs else ""
+    )
+    return Section(title, "", parts, note)
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or NOT_RECORDED
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none named"

@@ -22,7 +22,7 @@ section { background:var(--paper); border:1px solid var(--line); border-radius:1
 figure { margin:8px 0 } figure svg { width:100%; height:auto; border-radius:6px }
 figcaption, .note { color:var(--soft); font-size:13px }
 .scroll { overflow-x:auto } .scroll svg.own { min-width:600px }
-table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; margin:6px 0 }
+table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; margin:6px 0; font-size:14px }
 th,td { text-align:left; padding:5px 12px 5px 0; border-bottom:1px solid var(--line); white-space:nowrap }
 th { color:var(--soft); font-weight:600; font-size:13px } td.n, th.n { text-align:right }
 td.w { white-space:normal; overflow-wrap:anywhere; min-width:22ch }
@@ -35,6 +35,7 @@ svg.own .ink { stroke:var(--ink) }
 svg.own .grid { stroke:var(--line) } svg.own .axis { stroke:var(--soft) } svg.own .hollow { fill:var(--paper) }
 svg.own .f0 { fill:var(--c0) } svg.own .f1 { fill:var(--c1) }
 svg.own .f2 { fill:var(--c2) } svg.own .f3 { fill:var(--c3) }
+svg.own .s1 { stroke:var(--c1) } svg.own .empty { fill:none }
 svg.own .s2 { stroke:var(--c2) } svg.own .softline { stroke:var(--soft) } svg.own .faint { opacity:.45 }
 svg.own .box { fill:var(--wash); stroke:var(--line) }
 @media (max-width:640px) { main { padding:16px 10px 40px } section { padding:14px 14px; border-radius:8px }

@@ -77,6 +77,7 @@ _TOOLS = (
     ("onnx", "onnx", "export to ONNX", "export"),
     ("onnxscript", "onnxscript", "export to ONNX", "export"),
     ("onnxslim", "onnxslim", "export to ONNX", "export"),
+    ("cyclonedx", "cyclonedx-python-lib", "bill of materials of a bundle", "export"),
     ("litert_torch", "litert-torch", "export to TFLite", "export"),
     ("ai_edge_quantizer", "ai-edge-quantizer", "export to int8", "export"),
 )

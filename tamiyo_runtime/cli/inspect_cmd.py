@@ -20,11 +20,19 @@ def inspect(
     *,
     key: Annotated[list[Path] | None, typer.Option(help="trust this public key, and no other")] = None,
     files: Annotated[bool, typer.Option("--files", help="list every file as well")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="write the whole report to this HTML file instead", metavar="FILE")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the HTML file if it exists")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the manifest as JSON")] = False,
 ) -> None:
     """Show configurations with their cost and accuracy, segments, profile, budget and signer. Runs nothing.
 
-    Example: tamiyo inspect digits.tamiyo
+    Examples:
+
+      tamiyo inspect digits.tamiyo
+
+      tamiyo inspect digits.tamiyo --html digits.html
     """
     from tamiyo_runtime.cli.render import emit_json, say
     from tamiyo_runtime.cli.trust import open_bundle
@@ -32,6 +40,10 @@ def inspect(
 
     opened = open_bundle(bundle, key)
     manifest = opened.manifest
+    if html is not None:
+        write_page(opened, html, overwrite=overwrite)
+        say(f"{html}: the report of {bundle.name}; open it in a browser")
+        return
     if as_json:
         emit_json({"digest": opened.digest, "signer": opened.signer.id, "manifest": dump(manifest)})
         return
@@ -45,6 +57,14 @@ def inspect(
     say(f"Next:  tamiyo verify {bundle} | tamiyo run {bundle} --device simulated:{manifest.profile.id}")
 
 
+def write_page(opened: Bundle, path: Path, *, overwrite: bool) -> None:
+    """The bundle's report as one HTML file; raises InputError when the file exists and ``overwrite`` is False."""
+    from exporters.html.bundle_page import render
+    from tamiyo_runtime.files import write_atomic_text
+
+    write_atomic_text(path, render(opened), overwrite=overwrite)
+
+
 def _show_head(opened: Bundle) -> None:
     from tamiyo_runtime.cli.render import say
     from tamiyo_runtime.contracts.units import size
@@ -53,7 +73,7 @@ def _show_head(opened: Bundle) -> None:
     say(f"{m.name}  for {m.target}, task {m.task}, {len(m.classes)} classes, {size(opened.size_bytes)}")
     if m.provenance.get("smoke") is True:
         say("smoke       made of a few samples to try the path: its accuracies say nothing")
-    say(f"signed by   {opened.signer.short_id}, manifest {opened.digest[:16]}")
+    say(f"version     {m.version}, signed by {opened.signer.short_id}, manifest {opened.digest[:16]}")
     say(f"profile     {m.profile.id} r{m.profile.revision} (sha256 {m.profile.sha256[:8]}...)")
     say(f"budget      {budget_text(m.budget)}")
     shape = "x".join(map(str, m.input.shape))

@@ -17,6 +17,7 @@ from device_profiles.loader import load_profile
 from device_profiles.profile import Profile
 from exporters import elastic
 from exporters.compiled import Compiled
+from exporters.layers import cost_checks, layers
 from exporters.ops.table import Placement
 from exporters.quantise.variant import Method, check_method
 from exporters.report import SCHEMA, ExportReport, RunnableReport, StepReport, VariantReport
@@ -161,6 +162,8 @@ def export(
         sensitivity=quantised.sensitivity,
         kernels=checked,
         groups=captured.network.groups,
+        layers=layers(compiled, network=captured.network, budgeted=budgeted, profile=profile, placements=placements),
+        cost_checks=cost_checks(profile),
         configurations=elastic.configurations(budgeted),
         smoke=smoke,
         extra={"quantisation": dict(quantised.methods)},

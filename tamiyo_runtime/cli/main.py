@@ -39,6 +39,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "Ship": {
         "export": Command("tamiyo_runtime.cli.export_cmd:export", "compile a grown network into a signed bundle"),
+        "import": Command("tamiyo_runtime.cli.import_cmd:import_model", "turn an existing ONNX file into a bundle"),
         "targets": Command("tamiyo_runtime.cli.targets_cmd:targets", "list what can be exported for"),
         "inspect": Command("tamiyo_runtime.cli.inspect_cmd:inspect", "show what a bundle holds"),
         "verify": Command("tamiyo_runtime.cli.verify_cmd:verify", "check signature, hashes and self-test of a bundle"),

@@ -1,0 +1,287 @@
+"""An existing ONNX file as a bundle: one configuration, float and int8, measured by running it; no seeds, no policy.
+
+What the file computes is taken as right: int8 is compared with ONNX Runtime running the file itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from device_profiles.profile import Profile
+from exporters.backends import onnx as onnx_backend
+from exporters.backends import qdq
+from exporters.backends.onnx_reading import Imported, read_onnx
+from exporters.compiled import Artefact, Compiled, graph_file
+from exporters.evaluate import Comparison, compare, logits_of
+from exporters.ops.onnx_counting import count
+from exporters.pipeline import Plan
+from exporters.quantise.goal import FULL_LOSS
+from exporters.sbom import SBOM, sbom
+from exporters.steps import selftest
+from exporters.steps.budget import first_excess
+from exporters.steps.package import VECTOR_COUNT
+from exporters.targets import FLOAT_GATED, INT8_ONNX, VariantRecipe, targets
+from tamiyo_runtime import __version__
+from tamiyo_runtime.bundle import SAMPLES, VECTORS, entry_of, write_bundle
+from tamiyo_runtime.contracts.cost import Cost
+from tamiyo_runtime.contracts.document import canonical_json
+from tamiyo_runtime.contracts.errors import BudgetError, IncompatibleError, InputError
+from tamiyo_runtime.contracts.manifest import SCHEMA, InputSpec, Manifest
+from tamiyo_runtime.contracts.plan import (
+    Configuration,
+    Format,
+    Runnable,
+    Segment,
+    SegmentKind,
+    SegmentPlan,
+    Variant,
+)
+from tamiyo_runtime.interpreters.base import GraphError
+from tamiyo_runtime.selftest import Vectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tamiyo_runtime.signing import SigningKey
+
+RECORD = "import.json"
+GRAPH = "network"
+ONLY = Configuration(id=Configuration.name_of(()), gates=())
+LEAST_SAMPLES = 16
+LEAST_AGREEMENT = 0.99  # with the float graph, where nobody labelled the samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is imported. ``samples``: raw, (N, *shape); ``labels``: (N,), or None: then no accuracy is known."""
+
+    name: str
+    classes: tuple[str, ...]
+    input: InputSpec
+    samples: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedVariant:
+    """A variant as measured here. ``accuracy`` None: there were no labels. Agreement is with the float graph."""
+
+    id: str
+    size_bytes: int
+    accuracy: float | None
+    agreement: float
+    sqnr_db: float | None
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """What an import did. ``bundle_bytes`` is None in the copy that the bundle holds. ``notes`` are for people."""
+
+    name: str
+    target: str
+    profile: str
+    opset: int
+    samples: int
+    variants: tuple[ImportedVariant, ...]
+    notes: tuple[str, ...]
+    bundle_bytes: int | None = None
+
+
+def check_target(plan: Plan) -> None:
+    """Raise IncompatibleError, naming the targets that run ONNX, when this one does not."""
+    if any(item.format is Format.ONNX for item in plan.target.variants):
+        return
+    able = sorted(name for name, target in targets if any(item.format is Format.ONNX for item in target.variants))
+    raise IncompatibleError(
+        f"{plan.target.name} runs no ONNX", hint=f"these targets do: {', '.join(able)}; or export the torch module"
+    )
+
+
+def check_source(source: Source, model: Imported) -> None:
+    """Raise InputError when samples, labels or classes are not what the model takes and answers."""
+    x = source.samples
+    if source.input.shape != model.shape or x.shape[1:] != model.shape:
+        raise InputError(f"samples of shape {list(x.shape[1:])}, the model takes {list(model.shape)}")
+    if len(x) < LEAST_SAMPLES:
+        raise InputError(f"{len(x)} samples, at least {LEAST_SAMPLES} are needed")
+    if len(source.classes) != model.outputs:
+        raise InputError(f"{len(source.classes)} classes, the model answers {model.outputs}")
+    y = source.labels
+    if y is not None and (y.shape != (len(x),) or y.min() < 0 or y.max() >= model.outputs):
+        raise InputError(f"labels must be {len(x)} numbers from 0 to {model.outputs - 1}, one a sample")
+
+
+def import_onnx(path: Path, source: Source, plan: Plan, *, key: SigningKey, overwrite: bool) -> ImportReport:
+    """Make the signed bundle ``plan.out``.
+
+    Raises what `read_onnx` and `check_source` do, IncompatibleError when the target runs no ONNX or ONNX Runtime does
+    not run the model, BudgetError when one inference alone exceeds a limit, IntegrityError when the self-test fails.
+    """
+    check_target(plan)
+    model = read_onnx(path)
+    check_source(source, model)
+    variants = [_variant(FLOAT_GATED, model, model.data, source)]
+    cost = variants[0].cost(plan.profile, ONLY.id)
+    excess = first_excess(cost, plan.budget)
+    if excess is not None:
+        raise BudgetError(
+            f"{source.name} does not fit on {plan.profile.id}: {excess}", hint="raise the budget or use a smaller model"
+        )
+    answers = {FLOAT_GATED.id: _run(variants[0], source)}
+    notes = [] if source.labels is not None else ["accuracy is not known: there were no labels"]
+    try:
+        scaled = ((source.samples - source.input.offset) * source.input.scale).astype(np.float32)
+        int8 = _variant(INT8_ONNX, model, qdq.quantise(model.data, scaled, name=source.name), source)
+        found = _run(int8, source)
+        problem = _loses(_compared(found, answers[FLOAT_GATED.id], source), labelled=source.labels is not None)
+    except IncompatibleError as exc:
+        problem = exc.message
+    if problem is None:
+        variants.append(int8)
+        answers[INT8_ONNX.id] = found
+    else:
+        notes.append(f"{INT8_ONNX.id} left out: {problem}")
+    report = ImportReport(
+        name=source.name,
+        target=plan.target.name,
+        profile=f"{plan.profile.id} r{plan.profile.revision}",
+        opset=model.opset,
+        samples=len(source.samples),
+        variants=tuple(
+            _measured(item, answers[item.recipe.id], answers[FLOAT_GATED.id], source, plan.profile) for item in variants
+        ),
+        notes=tuple(notes),
+    )
+    data = _bundle(source, plan, variants, answers, report=report, key=key)
+    written, _ = selftest.run(data, plan.out, key=key, overwrite=overwrite)
+    return replace(report, bundle_bytes=written)
+
+
+def _variant(recipe: VariantRecipe, model: Imported, data: bytes, source: Source) -> Compiled:
+    graph = onnx_backend.graph(graph_file(recipe, GRAPH), shape=model.shape, outputs=len(source.classes))
+    ops = count(model.model, precision=recipe.precision)
+    return Compiled.of_chains(recipe, {GRAPH: Artefact(graph=graph, data=data, ops=ops)}, {ONLY.id: (GRAPH,)})
+
+
+def _run(variant: Compiled, source: Source) -> NDArray[np.float32]:
+    try:
+        found = logits_of(variant, source.samples, source.input, {ONLY.id: ()}, ())[ONLY.id]
+    except GraphError as exc:
+        raise IncompatibleError(f"ONNX Runtime does not run it: {exc}") from exc
+    if not np.isfinite(found).all():
+        raise IncompatibleError(f"{variant.recipe.id} answers what is no finite number", hint="check its weights")
+    return found
+
+
+def _compared(found: NDArray[np.float32], wanted: NDArray[np.float32], source: Source) -> Comparison:
+    labels = wanted.argmax(axis=1) if source.labels is None else source.labels
+    return compare(found, wanted, labels)
+
+
+def _loses(item: Comparison, *, labelled: bool) -> str | None:
+    """Why int8 is not good enough, or None."""
+    if labelled and item.accuracy < item.torch_accuracy - FULL_LOSS:
+        return f"accuracy {item.accuracy:.1%}, the float graph has {item.torch_accuracy:.1%}"
+    if not labelled and item.agreement < LEAST_AGREEMENT:
+        return f"only {item.agreement:.1%} of its answers are the float graph's"
+    return None
+
+
+def _measured(
+    variant: Compiled, found: NDArray[np.float32], wanted: NDArray[np.float32], source: Source, profile: Profile
+) -> ImportedVariant:
+    item = _compared(found, wanted, source)
+    return ImportedVariant(
+        id=variant.recipe.id,
+        size_bytes=variant.size_bytes,
+        accuracy=None if source.labels is None else item.accuracy,
+        agreement=item.agreement,
+        sqnr_db=item.sqnr_db,
+        cost=variant.cost(profile, ONLY.id),
+    )
+
+
+def _bundle(
+    source: Source,
+    plan: Plan,
+    variants: list[Compiled],
+    answers: Mapping[str, NDArray[np.float32]],
+    *,
+    report: ImportReport,
+    key: SigningKey,
+) -> bytes:
+    rows = np.linspace(0, len(source.samples) - 1, min(VECTOR_COUNT, len(source.samples))).astype(np.int64)
+    files: dict[str, bytes] = {item.artefacts[GRAPH].graph.file: item.artefacts[GRAPH].data for item in variants}
+    logits = {(name, ONLY.id): found[rows] for name, found in answers.items()}
+    files[VECTORS] = Vectors(inputs=source.samples[rows].astype(np.float32), logits=logits).to_bytes()
+    if source.labels is not None:
+        files[SAMPLES] = _npz({"x": source.samples.astype(np.float32), "y": source.labels.astype(np.int64)})
+    files[RECORD] = canonical_json(report)
+    ops = variants[0].artefacts[GRAPH].ops
+    head = Segment(
+        name=GRAPH,
+        kind=SegmentKind.HEAD,
+        params=sum(op.params or 0 for op in ops),
+        macs=sum(op.macs for op in ops),
+    )
+    measured = {item.id: item for item in report.variants}
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=source.name,
+        target=plan.target.name,
+        task=source.name,
+        classes=source.classes,
+        input=source.input,
+        plan=SegmentPlan(slots=0, segments=(head,), seams=()),
+        configurations=(ONLY,),
+        variants=tuple(
+            Variant(
+                id=item.recipe.id,
+                format=item.recipe.format,
+                precision=item.recipe.precision,
+                layout=item.recipe.layout,
+                graphs={name: artefact.graph for name, artefact in item.artefacts.items()},
+                runnables=(
+                    Runnable(
+                        configuration=ONLY.id,
+                        chain=(GRAPH,),
+                        cost=measured[item.recipe.id].cost,
+                        accuracy=measured[item.recipe.id].accuracy,
+                    ),
+                ),
+            )
+            for item in variants
+        ),
+        policy=None,
+        profile=plan.profile.snapshot(),
+        budget=plan.budget,
+        files={name: entry_of(data) for name, data in files.items()},
+        provenance={
+            "imported": {"format": "onnx", "opset": report.opset},
+            "calibration": {
+                "samples": len(source.samples),
+                "sha256": hashlib.sha256(source.samples.tobytes()).hexdigest(),
+            },
+            "tools": {"tamiyo-edge": __version__},
+        },
+    )
+    files[SBOM] = sbom(manifest, files)
+    with tempfile.TemporaryDirectory(prefix="tamiyo-import-") as folder:
+        trial = Path(folder) / "trial.tamiyo"
+        write_bundle(trial, manifest, files, key, overwrite=False)
+        return trial.read_bytes()
+
+
+def _npz(arrays: Mapping[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **dict(arrays))
+    return buffer.getvalue()

@@ -61,9 +61,7 @@ def quantise(
                 kinds.ALL_SUPPORTED,
                 algorithm_key=tool("ai_edge_quantizer.algorithm_manager").AlgorithmName.NO_QUANTIZE,
             )
-        if floating:
-            for end in (kinds.INPUT, kinds.OUTPUT):
-                worker.add_static_config(".*", end, 8, 8)
+            worker.add_static_config(_scope(tensor), kinds.OUTPUT, 8, 8)  # the graph's end is found by that name too
 
     return _quantised(float_model, ranges, rules, name=name)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from exporters.backends.flatbuffer import Model, read_model
+from exporters.backends.ranges import SAME_SCALE
 from exporters.evaluate import Comparison
 from exporters.quantise.goal import Goal
 from exporters.quantise.ptq import Calibrated
@@ -39,12 +41,13 @@ def search(calibrated: Calibrated, goal: Goal, parts: tuple[Sensitivity, ...], m
     if not order:
         return None
     trials = [MOST_TRIALS]
+    models = {graph: read_model(calibrated.files[graph]) for graph, _ in order}
 
     def tried(units: list[tuple[str, str]]) -> Mixed:
         trials[0] -= 1
         floating: dict[str, set[str]] = {}
         for graph, tensor in units:
-            floating.setdefault(graph, set()).add(tensor)
+            floating.setdefault(graph, set()).update(_followed(models[graph], tensor))
         files = calibrated.quantise(floating)
         return Mixed(
             floating={graph: frozenset(tensors) for graph, tensors in floating.items()},
@@ -69,3 +72,15 @@ def search(calibrated: Calibrated, goal: Goal, parts: tuple[Sensitivity, ...], m
         if not goal.missed(candidate.comparisons):
             best, units = candidate, fewer
     return best
+
+
+def _followed(model: Model, tensor: str) -> set[str]:
+    """A tensor and what operators that only move values make of it: rounding between two float operators would undo
+    what they are kept in float for.
+    """
+    found = {tensor}
+    for operator in model.operators:
+        moved = {item.name for item in operator.inputs if not item.constant}
+        if operator.code in SAME_SCALE and moved & found:
+            found.add(operator.outputs[0].name)
+    return found

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GATE_SEED = 20260101  # of the random gates during calibration: the same bundle from the same request
+MARGIN = 0.05
+"""Share by which ranges exceed what calibration saw: the next samples do, a little, and what is clipped is noise."""
 
 Floating = Mapping[str, Collection[str]]
 """Output tensors of the operators that stay in float, by graph."""
@@ -114,5 +116,11 @@ def _seam(joint: Joint, low: float, high: float) -> Seam:
 def _settled(
     files: Mapping[str, bytes], feeds: Mapping[str, NDArray[np.float32]], ends: Mapping[Any, tuple[End, ...]]
 ) -> dict[str, Ranges]:
-    ranges = {name: quantiser.measure(data, feeds[name], name=name) for name, data in files.items()}
+    ranges = {
+        name: {
+            tensor: (low * (1 + MARGIN), high * (1 + MARGIN))
+            for tensor, (low, high) in quantiser.measure(data, feeds[name], name=name).items()
+        }
+        for name, data in files.items()
+    }
     return settle({name: read_model(data) for name, data in files.items()}, ranges, ends.values())

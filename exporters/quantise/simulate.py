@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporters.backends.flatbuffer import OUTPUT
 from exporters.network import Gates, Network
+from exporters.quantise.ptq import MARGIN
 
 if TYPE_CHECKING:
     import torch
@@ -123,7 +124,8 @@ def _mode(ranges: Ranges, *, observing: bool, per_tensor_dense: bool) -> Any:
             if observing:
                 ranges.widen(site, value.detach())
                 return value
-            return round_activation(value, *ranges.found[site])
+            low, high = ranges.found[site]
+            return round_activation(value, low * (1 + MARGIN), high * (1 + MARGIN))
 
         def settled(self, value: Any) -> Any:
             if not isinstance(value, torch.Tensor) or id(value) not in self._waiting:

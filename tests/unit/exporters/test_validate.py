@@ -8,7 +8,7 @@ import pytest
 
 from exporters.request import ExportRequest, SeedModule
 from exporters.validate import check_request
-from tamiyo_runtime.contracts.errors import InputError
+from tamiyo_runtime.contracts.errors import InputError, UnknownNameError
 
 
 def _with_nan(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -28,6 +28,8 @@ def test_a_sound_request_passes(request_: ExportRequest) -> None:
         (lambda r: {"calibration": r.calibration[:3]}, "calibration: 3 samples, at least 16"),
         (lambda r: {"calibration": _with_nan(r.calibration)}, "calibration: sample 3 holds a NaN"),
         (lambda r: {"calibration": np.zeros_like(r.calibration)}, "every value is 0"),
+        (lambda r: {"calibration": np.repeat(r.calibration[:1], 64, axis=0)}, "64 samples, but only 1 different ones"),
+        (lambda r: {"calibration": np.tile(r.calibration[:15], (4, 1, 1, 1))}, "only 15 different ones; at least 16"),
         (lambda r: {"calibration": r.calibration / 16 - 1}, r"values in \[-1"),
         (lambda r: {"test_inputs": _with_nan(r.test_inputs)}, "test_inputs: sample 3 holds a NaN"),
         (lambda r: {"test_labels": r.test_labels[:-1]}, "test_labels: shape"),
@@ -49,6 +51,18 @@ def test_a_request_that_cannot_be_exported_is_refused_with_the_values(
 ) -> None:
     with pytest.raises(InputError, match=message):
         check_request(replace(request_, **change(request_)))
+
+
+def test_a_feature_that_never_changes_is_no_fault(request_: ExportRequest) -> None:
+    samples = request_.calibration.copy()
+    samples[:, :, 0] = 0
+    check_request(replace(request_, calibration=samples))
+
+
+def test_a_way_to_quantise_that_is_not_known_is_refused_with_near_names(request_: ExportRequest) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        check_request(replace(request_, quantise="qta"))
+    assert caught.value.hint == "did you mean qat?"
 
 
 def test_more_seeds_than_can_be_measured_are_refused(request_: ExportRequest) -> None:

@@ -23,9 +23,9 @@ def full(profile: Profile) -> str:
         [
             (
                 name,
-                f"{f.value:.10g}",
-                None if f.citation.basis is Basis.CHOICE else f"{f.low:.10g}",
-                None if f.citation.basis is Basis.CHOICE else f"{f.high:.10g}",
+                _number(f.value),
+                None if f.citation.basis is Basis.CHOICE else _number(f.low),
+                None if f.citation.basis is Basis.CHOICE else _number(f.high),
                 f.unit,
                 f.citation.basis,
                 citations.index(f.citation) + 1,
@@ -102,12 +102,17 @@ def _first_error(profile: Profile) -> str:
     return errors_table.found(latencies[0]) if latencies else "not checked against any row of it"
 
 
+def _number(value: float) -> str:
+    """Whole numbers in full, since they are counts; of others what is known of them at best."""
+    return f"{value:.0f}" if value == int(value) else f"{value:.5g}"
+
+
 def _item(label: str, text: str) -> str:
-    return textwrap.fill(text, WIDTH, initial_indent=label, subsequent_indent=" " * len(label))
+    return textwrap.fill(text, WIDTH, initial_indent=label, subsequent_indent=" " * len(label), break_on_hyphens=False)
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(" ".join(text.split()), WIDTH)
+    return textwrap.fill(" ".join(text.split()), WIDTH, break_on_hyphens=False)
 
 
 def _meaning(name: str) -> str:

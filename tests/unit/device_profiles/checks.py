@@ -50,6 +50,7 @@ def _library(profile: str, version: str, system: str) -> list[float]:
 
 
 _ST = "MLPerf Tiny v1.2, STMicroelectronics on this board, each network held out"
+_UNSEEN = "MLPerf Tiny v1.2, STMicroelectronics on this board, a network that no board's rates were fitted to"
 _BOSCH = "MLPerf Tiny v1.2, Bosch's library on this board"
 _TFLM = "MLPerf Tiny v0.5, TFLite Micro's reference kernels on this board"
 
@@ -61,6 +62,8 @@ CHECKS: Mapping[Key, Check] = {
     ("cortex-m4", _ST, "energy"): lambda: _held_out("cortex-m4", "energy"),
     ("cortex-m7", _ST, "latency"): lambda: _held_out("cortex-m7", "latency"),
     ("cortex-m7", _ST, "energy"): lambda: _held_out("cortex-m7", "energy"),
+    ("cortex-m4", _UNSEEN, "latency"): lambda: [*fit_cortex_m.unseen("cortex-m4").values()],
+    ("cortex-m7", _UNSEEN, "latency"): lambda: [*fit_cortex_m.unseen("cortex-m7").values()],
     ("cortex-m4", _BOSCH, "latency"): lambda: _library("cortex-m4", "v1.2", "bosch NUCLEO_L4R5ZI_int8"),
     ("cortex-m7", _BOSCH, "latency"): lambda: _library("cortex-m7", "v1.2", "bosch NUCLEO_H7A3ZI_int8"),
     ("cortex-m4", _TFLM, "latency"): lambda: _library("cortex-m4", "v0.5", "reference Nucleo-L4R5ZI"),

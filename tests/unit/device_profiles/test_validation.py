@@ -62,6 +62,13 @@ def test_a_held_out_network_on_a_cortex_m_is_estimated_within_12_percent_and_its
     assert statistics.fmean(abs(miss.energy) for miss in misses) <= 0.15
 
 
+@pytest.mark.parametrize("name", fit_cortex_m.BOARDS)
+def test_a_network_that_ran_on_no_board_is_estimated_within_12_percent_too(name) -> None:
+    errors = fit_cortex_m.unseen(name)
+    assert set(errors) == {"kws", "vww", "ic"}
+    assert all(abs(error) <= 0.12 for error in errors.values())
+
+
 @pytest.mark.parametrize("name", CORTEX_M)
 def test_every_held_out_row_lies_in_the_stated_interval(name) -> None:
     factor = 1 + load_profile(name).value("model.relative_error")

@@ -12,6 +12,7 @@ from device_profiles.cost import Op, OpKind
 from exporters.backends import onnx, tflite
 from exporters.backends.culprit import explained
 from exporters.backends.flatbuffer import read_model
+from exporters.backends.joining import join
 from exporters.backends.toolchain import quiet
 from exporters.compiled import Artefact, Compiled, graph_file
 from exporters.evaluate import check_parity
@@ -69,15 +70,13 @@ def run(captured: Captured, target: Target, budgeted: Budgeted, wholes: tuple[st
     """
     layouts = {recipe.layout for recipe in target.variants}
     network = captured.network
-    segments: dict[str, bytes] = {}
-    if Layout.SEGMENTS in layouts:
-        segments = {piece.name: _converted(piece.module, piece.name, [piece]) for piece in network.pieces}
-    whole_files: dict[str, bytes] = {}
-    if Layout.WHOLE in layouts:
-        chains = {name: network.chain(captured.gates[name]) for name in wholes}
-        whole_files = {
-            name: _converted(network.whole(captured.gates[name]), name, chain) for name, chain in chains.items()
-        }
+    chains = {name: network.chain(captured.gates[name]) for name in (wholes if Layout.WHOLE in layouts else ())}
+    wanted = {piece.name for chain in chains.values() for piece in chain}
+    files = {
+        piece.name: _converted(piece) for piece in network.pieces if Layout.SEGMENTS in layouts or piece.name in wanted
+    }
+    segments = files if Layout.SEGMENTS in layouts else {}
+    whole_files = {name: join([files[piece.name] for piece in chain], name=name) for name, chain in chains.items()}
     compiled: list[Compiled] = []
     for recipe in target.variants:
         if recipe.precision is not Precision.FLOAT32:
@@ -103,12 +102,11 @@ def run(captured: Captured, target: Target, budgeted: Budgeted, wholes: tuple[st
     ), ok(text)
 
 
-def _converted(module: nn.Module, name: str, pieces: Sequence[Piece]) -> bytes:
-    """A graph of one or more pieces; a failure is laid at the door of the piece it comes from."""
+def _converted(piece: Piece) -> bytes:
     try:
-        return tflite.convert(module, pieces[0].example, name=name)
+        return tflite.convert(piece.module, piece.example, name=piece.name)
     except IncompatibleError as exc:
-        raise _blamed(exc, pieces) from exc
+        raise _blamed(exc, [piece]) from exc
 
 
 def _blamed(error: IncompatibleError, pieces: Sequence[Piece]) -> IncompatibleError:

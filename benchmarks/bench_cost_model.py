@@ -1,17 +1,23 @@
 """How well the cost model knows this machine: draw a probe kit, time it, calibrate, look at the graphs kept out.
 
-    python benchmarks/bench_cost_model.py [--seconds 90] [--profile x86-64] [--refit FILE.toml]
+    python benchmarks/bench_cost_model.py [--seconds 90] [--profile x86-64] [--refit FILE.toml] [--keep RUNS.json.gz]
 
 One process, one thread, under three minutes. The fit sees two thirds of the graphs; every figure is of the last third.
 Beside it stand the profile as it is committed, judged by all graphs, and the least that could be called a cost model:
-one time a MAC, fitted to the same two thirds. ``--refit`` writes the calibrated profile; the line in
-``benchmarks/results/cost_model.jsonl`` is written in any case.
+one time a MAC, fitted to the same two thirds. ``--refit`` writes the calibrated profile and ``--keep`` the runs; the
+line in ``benchmarks/results/cost_model.jsonl`` is written in any case, with the machine's load before it began. The
+profile x86-64 that comes with the package was made by
+
+    python benchmarks/bench_cost_model.py --refit device_profiles/data/x86-64.toml --keep tests/data/x86_64_runs.json.gz
+    python -m device_profiles.errors_table docs/numbers.md
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import math
+import os
 import sys
 import tempfile
 import time
@@ -87,10 +93,10 @@ def committed(profile: Profile, samples: Sequence[Sample]) -> dict[str, float]:
 
 
 def speed(profile: Profile, samples: Sequence[Sample], seconds: float = 1.0) -> float:
-    """Evaluations of `estimate` in a second, over the graphs of the kit."""
+    """Evaluations of `estimate` in a second of processor time, over the graphs of the kit."""
     graphs = [([sample.ops], sample.precision) for sample in samples]
-    count, began = 0, time.perf_counter()
-    while (taken := time.perf_counter() - began) < seconds:
+    count, began = 0, time.process_time()
+    while (taken := time.process_time() - began) < seconds:
         for ops, precision in graphs:
             estimate(profile, ops, precision=precision)
         count += len(graphs)
@@ -117,9 +123,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=90.0, help="time to measure for")
     parser.add_argument("--profile", default="x86-64", help="profile to start from")
     parser.add_argument("--refit", type=Path, help="write the calibrated profile to this file")
+    parser.add_argument("--keep", type=Path, help="write the runs to this file, compressed")
     arguments = parser.parse_args()
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
     runs = measured(arguments.seconds)
+    if arguments.keep is not None:
+        write_atomic(arguments.keep, gzip.compress(runs.to_json(), mtime=0), overwrite=True)
     profile = load_profile(arguments.profile)
     samples, machine = samples_of({"runs": runs}, needed=())
     result = calibrate(profile, samples)
@@ -134,6 +143,7 @@ def main() -> None:
     ours = {item.id: item.ratio for item in result.held_out if item.id in baseline}
     figures: dict[str, Any] = {
         "device": machine.device,
+        "load_before": round(load, 2),
         "kernel": machine.system,
         "graphs": len(samples),
         "rounds": min(run.rounds for run in runs.runs),

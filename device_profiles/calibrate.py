@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from device_profiles.kernels import CODES, padded
+from device_profiles.kernels import CODES, STORES, padded
 from device_profiles.least_squares import Matrix, Vector, fit_relative
 from device_profiles.measured import Sample
 from device_profiles.ops import MAC_KINDS, Op, OpKind
@@ -205,7 +205,7 @@ def charges(op: Op, precision: Precision, lanes: tuple[int, int]) -> Iterable[tu
     if op.kind in MAC_KINDS:
         macs, windows = padded(op, *lanes)
         yield f"work.{precision}.{op.kind}", macs
-        yield f"kernels.{precision}.output_{op.kind}", float(op.output_bytes)
+        yield f"kernels.{precision}.{STORES[op.kind]}", float(op.output_bytes)
         if windows:
             yield f"kernels.{precision}.window", windows
         return
@@ -243,8 +243,8 @@ def _prior(profile: Profile, name: str) -> float:
     if key == "window":
         known = kernels.window_us if kernels else 0.0
         return known or _WINDOW_MACS * rates.work_us[OpKind.CONV2D]
-    if key.startswith("output_"):
-        kind = OpKind(key.removeprefix("output_"))
+    if key in STORES.values():
+        kind = next(kind for kind, name in STORES.items() if name == key)
         return (kernels.output_us.get(kind, 0.0) if kernels else 0.0) or _OUTPUT_MACS * rates.work_us[kind]
     code = key.upper()
     return (kernels.code_us.get(code, 0.0) if kernels else 0.0) or rates.work_us[_KIND_OF[code]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +32,8 @@ def rewrite(raw: bytes, calibration: Calibration, *, machine: Machine, when: str
     document["revision"] = int(document["revision"]) + 1
     paragraphs = [part for part in document["notes"].split("\n\n") if not part.strip().startswith(_MARK)]
     told = f"{_MARK}with the medians of {count - held} graphs, {where}, {when}; {held} more were kept out."
-    document["notes"] = "\n\n".join(part.strip() for part in [*paragraphs, told])
+    wrapped = textwrap.fill(told, 98, break_on_hyphens=False, break_long_words=False)
+    document["notes"] = "\n\n".join(part.strip() for part in [*paragraphs, wrapped])
     sources = {name: data for name, data in document["sources"].items() if name != _SOURCE}
     document["sources"] = {
         **sources,

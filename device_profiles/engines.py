@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 from device_profiles.accelerator import Accelerator
 from device_profiles.figures import Figure
-from device_profiles.kernels import CODES, Kernels
-from device_profiles.ops import MAC_KINDS, OpKind
+from device_profiles.kernels import CODES, STORES, Kernels
+from device_profiles.ops import OpKind
 from device_profiles.profile import Rates
 from device_profiles.systolic import Energies, Systolic
 from tamiyo_runtime.contracts.plan import Precision
@@ -43,12 +43,11 @@ def _kernels(figures: Figures, precision: Precision) -> Kernels | None:
     known = {key.removeprefix(prefix): figure for key, figure in figures.items() if key.startswith(prefix)}
     if not known:
         return None
-    outputs = {kind: f"output_{kind}" for kind in MAC_KINDS}
     return Kernels(
         depth=int(known["depth"].value) if "depth" in known else 1,
         width=int(known["width"].value) if "width" in known else 1,
         window_us=known["window"].value * 1e-3 if "window" in known else 0.0,
-        output_us={kind: work_us(known[key], figures) for kind, key in outputs.items() if key in known},
+        output_us={kind: work_us(known[key], figures) for kind, key in STORES.items() if key in known},
         code_us={code: work_us(known[code.lower()], figures) for code in CODES if code.lower() in known},
     )
 

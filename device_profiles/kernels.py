@@ -28,6 +28,12 @@ CODES = (
     *("MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "RESHAPE", "PAD", "CONCATENATION", "TRANSPOSE"),
 )
 """Operators without MACs that may have a rate of their own."""
+STORES = {
+    OpKind.CONV2D: "store_conv",
+    OpKind.DEPTHWISE_CONV2D: "store_depthwise",
+    OpKind.FULLY_CONNECTED: "store_dense",
+}
+"""Keys of the time a byte of output, by kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

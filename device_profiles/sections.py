@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from device_profiles.figures import Rule, rule
-from device_profiles.kernels import CODES
+from device_profiles.kernels import CODES, STORES
 from device_profiles.ops import MAC_KINDS, OpKind
 from tamiyo_runtime.contracts.plan import Precision
 
@@ -35,7 +35,7 @@ _KERNELS = {
     "depth": rule("channels that kernels sum at a time", "1", 1, 256, needed=False, whole=True),
     "width": rule("output channels that kernels compute at a time", "1", 1, 256, needed=False, whole=True),
     "window": rule("time to look up a position of a window, an output position", "ns", 0, 1e5, needed=False),
-    **{f"output_{kind}": _more(f"CPU time an output byte of {kind}", 0.0) for kind in OpKind if kind in MAC_KINDS},
+    **{key: _more(f"CPU time an output byte of {kind}", 0.0) for kind, key in STORES.items()},
     **{code.lower(): _more(f"CPU time a byte read or written by {code}", 1e-4) for code in CODES},
 }
 _MEMORY = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from device_profiles.cost import Op, OpKind, estimate
 from device_profiles.loader import load_profile
 from tamiyo_runtime.contracts.plan import Precision
-from tests.unit.device_profiles import fit_cortex_m
+from tests.unit.device_profiles import fit_cortex_m, x86_runs
 from tests.unit.device_profiles.engine_checks import ENGINE_CHECKS
 from tests.unit.device_profiles.published import A53_MHZ, CORAL_A53, MLPERF_TINY
 from tests.unit.device_profiles.tiny_networks import NETWORKS, graph, rows
@@ -58,6 +58,7 @@ CHECKS: Mapping[Key, Check] = {
     **ENGINE_CHECKS,
     ("raspberry-pi-4", "MLPerf Tiny v0.5, four int8 networks with LEIP on a Pi 4", "latency"): _pi4,
     ("raspberry-pi-3", "coral.ai, TFLite on a Cortex-A53 at 1.5 GHz, eight image networks", "latency"): _a53,
+    ("x86-64", x86_runs.AGAINST, "latency"): x86_runs.errors,
     ("cortex-m4", _ST, "latency"): lambda: _held_out("cortex-m4", "latency"),
     ("cortex-m4", _ST, "energy"): lambda: _held_out("cortex-m4", "energy"),
     ("cortex-m7", _ST, "latency"): lambda: _held_out("cortex-m7", "latency"),

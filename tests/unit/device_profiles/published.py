@@ -16,7 +16,6 @@ class Network:
     depthwise: int
     operators: int
     pi4_ms: float
-    x86_ms: float
 
     def graph(self) -> list[Op]:
         """Operators of the right work and number. The classes are additive, so one operator a class will do."""
@@ -29,12 +28,12 @@ class Network:
 
 
 # MACs recounted from the .tflite files of mlcommons/tiny. Pi 4: MLPerf Tiny v0.5, closed division, Raspberry Pi 4 with
-# LEIP int8. x86: LiteRT 2.3, int8, one thread, AMD EPYC virtual server, p50.
+# LEIP int8.
 MLPERF_TINY = {
-    "ad": Network(264_192, 0, 0, 10, pi4_ms=0.192, x86_ms=0.003),
-    "kws": Network(768, 2_368_000, 288_000, 13, pi4_ms=0.42, x86_ms=0.043),
-    "vww": Network(512, 6_690_816, 798_336, 31, pi4_ms=2.60, x86_ms=0.125),
-    "ic": Network(640, 12_500_992, 0, 16, pi4_ms=1.07, x86_ms=0.078),
+    "ad": Network(264_192, 0, 0, 10, pi4_ms=0.192),
+    "kws": Network(768, 2_368_000, 288_000, 13, pi4_ms=0.42),
+    "vww": Network(512, 6_690_816, 798_336, 31, pi4_ms=2.60),
+    "ic": Network(640, 12_500_992, 0, 16, pi4_ms=1.07),
 }
 
 

@@ -1,7 +1,9 @@
 """ONNX float32 -> ONNX int8: a QuantizeLinear and a DequantizeLinear around every operator, input and output float.
 
-Static ranges, the plain minimum and maximum over the calibration samples, one weight scale a channel. The quantiser
-works on files, in a folder of its own, and leaves its notes and its name in the result; slimming removes them.
+Static ranges, the plain minimum and maximum over the calibration samples, one weight scale a channel, weights of seven
+bits: on x86 without VNNI the runtime's kernels add two products in 16 bits, which eight bits overflow without a word.
+The quantiser works on files, in a folder of its own, and leaves its notes and its name in the result; slimming removes
+them.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ def quantise(float_model: bytes, samples: NDArray[np.float32], *, name: str) -> 
             Feeds(),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=True,
             activation_type=quantization.QuantType.QInt8,
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,

@@ -75,9 +75,14 @@ _SEGMENTS = (
     "ONNX: one graph with an If a seed."
 )
 _WHOLE = (
-    "every boundary is a trip over the bus, so whole configurations: the bare host, the full network and the "
-    "best between them by accuracy and cost"
+    "TFLite: every boundary is dear, so whole configurations: the bare host, the full network and the best between "
+    "them by accuracy and cost"
 )
+_AUTO = (
+    "by cost: whole configurations where boundaries would cost more than 5 % of the network and the graphs fit, else "
+    "one graph a segment, with seeds too small to switch alone in groups. ONNX: one graph with an If a seed or group"
+)
+_GATING = {"segments": _SEGMENTS, "whole": _WHOLE, "auto": _AUTO}
 
 
 def find_target(name: str) -> Target:
@@ -98,7 +103,7 @@ def target_of(profile: Profile, *, name: str | None = None) -> Target:
         variants.append(
             replace(
                 recipe,
-                layout=Layout.WHOLE if whole else recipe.layout,
+                layout=Layout.WHOLE if whole and recipe.format is Format.TFLITE else recipe.layout,
                 per_tensor_dense=hints.operator_table in _OLD_DENSE,
             )
         )
@@ -110,7 +115,7 @@ def target_of(profile: Profile, *, name: str | None = None) -> Target:
         title=profile.title,
         profile=profile.id if name is None or not name.endswith(SUFFIX) else name,
         variants=tuple(variants),
-        gating=_WHOLE if whole else _SEGMENTS,
+        gating=_GATING[hints.layout],
         layout=hints.layout,
         operator_table=hints.operator_table,
         compiler=compiler or None,

@@ -70,6 +70,7 @@ def planned(
         budget=limits,
         accuracy_floor=request.accuracy_floor,
         quantise=request.quantise,
+        version=request.version,
         calibration_samples=len(request.calibration),
         calibration_sha256=hashlib.sha256(np.ascontiguousarray(request.calibration).tobytes()).hexdigest(),
         test_samples=len(request.test_inputs),

@@ -39,6 +39,13 @@ def export(
     quantise: Annotated[
         str, typer.Option(help="to keep the accuracy in int8: auto, ptq, mixed (some operators in float) or qat (tune)")
     ] = "auto",
+    bundle_version: Annotated[
+        int, typer.Option(min=1, help="release number: a device refuses a lower one of the same name than it ran")
+    ] = 1,
+    report: Annotated[
+        Path | None, typer.Option(help="write the HTML report here; default: beside the bundle", metavar="FILE")
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="write no HTML report")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check everything and show the plan, write nothing")
     ] = False,
@@ -70,7 +77,7 @@ def export(
     if replay is not None:
         if run is not None or target is not None or dry_run or plan is not None:
             raise InputError("--replay takes run, target and all choices from the plan", hint="leave the others out")
-        _replay(replay, key=key, as_json=as_json)
+        _replay(replay, key=key, report=report, no_report=no_report, as_json=as_json)
         return
     if run is None or target is None:
         missing = "the run" if run is None else "--target"
@@ -85,9 +92,12 @@ def export(
         budget_power_mw=budget_power_mw,
         accuracy_floor=accuracy_floor,
         quantise=quantise,
+        bundle_version=bundle_version,
         smoke=smoke,
         strict=strict,
         overwrite=overwrite,
+        report=report,
+        no_report=no_report,
     )
     if dry_run:
         _plan(choices, plan, key=key, as_json=as_json)
@@ -97,19 +107,30 @@ def export(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Choices:
-    """What the command line, or a plan, says. ``budget``: as a plan fixes it; else the profile's with the changes."""
+    """What the command line, or a plan, says.
+
+    ``budget``: as a plan fixes it; else the profile's with the changes. ``report``: where the HTML page goes.
+    """
 
     run: Path
     target: str
     out: Path
     accuracy_floor: float | None
     quantise: str
+    bundle_version: int
     smoke: bool
     strict: bool
     overwrite: bool
+    report: Path | None = None
+    no_report: bool = False
     budget_latency_ms: float | None = None
     budget_power_mw: float | None = None
     budget: Budget | None = None
+
+    @property
+    def page(self) -> Path | None:
+        """Where the HTML report goes; None: nowhere."""
+        return None if self.no_report else self.report or self.out.with_suffix(".html")
 
 
 def _resolved(choices: _Choices, key: Path | None) -> tuple[Plan, ExportRequest, SigningKey | None]:
@@ -130,11 +151,17 @@ def _resolved(choices: _Choices, key: Path | None) -> tuple[Plan, ExportRequest,
         power_mw=choices.budget_power_mw,
         energy_burst_mj=None,
     )
+    if choices.page is not None and choices.page.exists() and not choices.overwrite:
+        raise InputError(f"{choices.page} exists already", hint="pass --overwrite to replace it, or --no-report")
     if not choices.run.is_dir():
         raise InputError(f"no run at {choices.run}", hint=f"make one: tamiyo train {choices.run}")
     signer = SigningKey.load(key) if key is not None else None
     request = replace(
-        _request(choices.run), budget=budget, accuracy_floor=choices.accuracy_floor, quantise=choices.quantise
+        _request(choices.run),
+        budget=budget,
+        accuracy_floor=choices.accuracy_floor,
+        quantise=choices.quantise,
+        version=choices.bundle_version,
     )
     check_request(reduced(request) if choices.smoke else request)
     return replace(resolved, budget=budget), request, signer
@@ -142,20 +169,23 @@ def _resolved(choices: _Choices, key: Path | None) -> tuple[Plan, ExportRequest,
 
 def _export(choices: _Choices, *, key: Path | None, as_json: bool, planned: ExportPlan | None = None) -> None:
     from exporters import pipeline
+    from tamiyo_runtime.bundle import Bundle
+    from tamiyo_runtime.cli.inspect_cmd import write_page
     from tamiyo_runtime.contracts.export_plan import check_same
-    from tamiyo_runtime.signing import SigningKey
+    from tamiyo_runtime.signing import SigningKey, Trust
 
     resolved, request, signer = _resolved(choices, key)
     if planned is not None:
         check_same(planned, _document(choices, request))
     _say_head(resolved, quiet=as_json)
     steps = Steps(quiet=as_json)
+    signer = signer or SigningKey.default()
     try:
         report = pipeline.export(
             request,
             choices.target,
             choices.out,
-            key=signer or SigningKey.default(),
+            key=signer,
             overwrite=choices.overwrite,
             strict=choices.strict,
             smoke=choices.smoke,
@@ -164,7 +194,10 @@ def _export(choices: _Choices, *, key: Path | None, as_json: bool, planned: Expo
     except BaseException:
         steps.fail()
         raise
-    _say_report(report, choices.out, as_json=as_json)
+    if choices.page is not None:
+        bundle = Bundle.open(choices.out, trusted=Trust.of(signer.public))
+        write_page(bundle, choices.page, overwrite=choices.overwrite)
+    _say_report(report, choices.out, page=choices.page, as_json=as_json)
 
 
 def _plan(choices: _Choices, file: Path | None, *, key: Path | None, as_json: bool) -> None:
@@ -188,7 +221,7 @@ def _plan(choices: _Choices, file: Path | None, *, key: Path | None, as_json: bo
             say(f"\nNext:  tamiyo export --replay {file}")
 
 
-def _replay(file: Path, *, key: Path | None, as_json: bool) -> None:
+def _replay(file: Path, *, key: Path | None, report: Path | None, no_report: bool, as_json: bool) -> None:
     """Do what a plan says; raises InputError naming what has changed since it was made."""
     from tamiyo_runtime.contracts.errors import InputError
     from tamiyo_runtime.contracts.export_plan import read_plan
@@ -203,9 +236,12 @@ def _replay(file: Path, *, key: Path | None, as_json: bool) -> None:
         out=Path(planned.out),
         accuracy_floor=planned.accuracy_floor,
         quantise=planned.quantise,
+        bundle_version=planned.version,
         smoke=planned.smoke,
         strict=planned.strict,
         overwrite=planned.overwrite,
+        report=report,
+        no_report=no_report,
         budget=planned.budget,
     )
     _export(choices, key=key, as_json=as_json, planned=planned)
@@ -346,13 +382,13 @@ def _say_plan(plan: ExportPlan, request: ExportRequest, *, as_json: bool) -> Non
         say(f"{name:<18} {value}")
 
 
-def _say_report(report: ExportReport, out: Path, *, as_json: bool) -> None:
+def _say_report(report: ExportReport, out: Path, *, page: Path | None, as_json: bool) -> None:
     from tamiyo_runtime.cli.render import emit_json, say, table
     from tamiyo_runtime.contracts.document import dump
     from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, size
 
     if as_json:
-        emit_json({"out": str(out), **dump(report)})
+        emit_json({"out": str(out), "page": None if page is None else str(page), **dump(report)})
         return
     preferred = report.variants[0]
     if report.smoke:
@@ -373,5 +409,7 @@ def _say_report(report: ExportReport, out: Path, *, as_json: bool) -> None:
         ],
     )
     say("variants: " + ", ".join(f"{item.id} {size(item.size_bytes)}" for item in report.variants))
+    if page is not None:
+        say(f"report:   {page}")
     profile = report.profile.partition(" ")[0]
     say(f"\nNext:  tamiyo inspect {out}   |   tamiyo run {out} --device simulated:{profile}   |   tamiyo verify {out}")

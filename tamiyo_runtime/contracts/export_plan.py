@@ -36,7 +36,8 @@ class PlannedVariant:
 class ExportPlan:
     """What an export will do. ``accuracy_floor`` is a share; None: two points below the network's own in torch.
 
-    ``options`` go to the vendor's compiler; ``tools`` are the versions of everything that makes or checks a graph.
+    ``version`` is the bundle's. ``options`` go to the vendor's compiler; ``tools`` are the versions of everything that
+    makes or checks a graph.
     """
 
     schema: str
@@ -59,6 +60,7 @@ class ExportPlan:
     smoke: bool
     strict: bool
     overwrite: bool
+    version: int = 1
 
     def __post_init__(self) -> None:
         check_schema(self.schema, SCHEMA)

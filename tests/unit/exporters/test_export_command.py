@@ -180,3 +180,29 @@ def test_targets_are_listed_and_shown(tamiyo: Run) -> None:
     code, _, err = tamiyo("targets", "edge-tup")
     assert code == 2
     assert "did you mean edge-tpu?" in err
+
+
+@pytest.mark.toolchain
+def test_the_page_lies_beside_the_bundle_unless_told_otherwise_and_the_version_is_in_it(
+    tamiyo: Run, tmp_path: Path
+) -> None:
+    arguments = ("export", "quadrants", "--target", "edge-tpu", "--smoke", "--bundle-version", "7", "--out", "q.tamiyo")
+    code, out, err = tamiyo(*arguments)
+    assert (code, err) == (0, "")
+    assert "report:   q.html" in out
+    assert Bundle.open(tmp_path / "q.tamiyo").manifest.version == 7
+    page = (tmp_path / "q.html").read_text()
+    assert "version 7" in page
+    assert "Made with --smoke" in page
+    (tmp_path / "q.tamiyo").unlink()
+    code, _, err = tamiyo(*arguments)
+    assert (code, err.splitlines()[0]) == (2, "error: q.html exists already")
+    code, _, _ = tamiyo("inspect", "q.tamiyo")
+    assert code == 2
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "x"])
+def test_a_version_is_a_number_from_one_on(tamiyo: Run, version: str) -> None:
+    code, _, err = tamiyo("export", "quadrants", "--target", "edge-tpu", "--bundle-version", version)
+    assert code == 2
+    assert "--bundle-version" in err

@@ -22,6 +22,8 @@ from tamiyo_runtime.contracts.plan import Precision
 
 INVOCATION = "(invocation)"
 Where = Mapping[tuple[str, int], Placement]
+Noise = Mapping[str, Mapping[str, Mapping[int, float]]]
+NO_NOISE: Noise = {}
 
 
 def layers(
@@ -31,14 +33,27 @@ def layers(
     budgeted: Budgeted,
     profile: Profile,
     placements: Sequence[Placement] = (),
+    noise: Noise = NO_NOISE,
 ) -> tuple[LayerReport, ...]:
-    """An entry an operator, variant by variant in their order, graph by graph, in running order."""
+    """An entry an operator, variant by variant in their order, graph by graph, in running order.
+
+    ``noise``: signal over quantisation noise in dB by variant, graph and index.
+    """
     where = {(item.graph, item.index): item for item in placements}
     return tuple(
         layer
         for variant in compiled
         for graph, artefact in variant.artefacts.items()
-        for layer in _graph(variant, graph, artefact, network=network, budgeted=budgeted, profile=profile, where=where)
+        for layer in _graph(
+            variant,
+            graph,
+            artefact,
+            network=network,
+            budgeted=budgeted,
+            profile=profile,
+            where=where,
+            noise=noise.get(variant.recipe.id, {}).get(graph, {}),
+        )
     )
 
 
@@ -58,6 +73,7 @@ def _graph(
     budgeted: Budgeted,
     profile: Profile,
     where: Where,
+    noise: Mapping[int, float],
 ) -> list[LayerReport]:
     precision = variant.recipe.precision
     # A gated graph holds all seeds, and its operators are known by the configurations that run in it.
@@ -87,6 +103,7 @@ def _graph(
                 on_accelerator=placed is not None and placed.on_accelerator,
                 reason=None if placed is None else placed.reason,
                 module=None if term.op is None else modules[index],
+                sqnr_db=noise.get(index),
             )
         )
     return found

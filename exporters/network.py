@@ -8,7 +8,6 @@ with the trunk between them, which run either as one piece with the seeds or as 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exporters.backends.flatbuffer import INPUT, OUTPUT
+from exporters.ops.traced import trace
 from exporters.request import ExportRequest, SeedModule
 from tamiyo_runtime.contracts.errors import IncompatibleError
-from tamiyo_runtime.contracts.plan import Configuration, SegmentKind
+from tamiyo_runtime.contracts.plan import Configuration, Precision, SegmentKind
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,8 @@ Gates = tuple[bool, ...]
 class Piece:
     """One part: a trunk piece, a seed or the head. ``example`` is an input, batch 1; ``shape`` that of the output.
 
-    ``slots`` are those that switch it, none for a piece that always runs; it runs when their seeds are ``when``.
+    ``params`` counts them as deployed, batch norms folded. ``slots`` are those that switch it, none for a piece that
+    always runs; it runs when their seeds are ``when``.
     ``made_of`` names the captured parts that a piece of a group was joined from.
     """
 
@@ -270,7 +271,7 @@ def _piece(
         module=module,
         example=value,
         shape=tuple(answer.shape),
-        params=sum(math.prod(parameter.shape) for parameter in module.parameters()),
+        params=sum(op.params or 0 for op in trace(module, value, precision=Precision.FLOAT32)),
         slot=None if seed is None else seed.slot,
         blueprint=None if seed is None else seed.blueprint,
         slots=() if seed is None else (seed.slot,),

@@ -20,7 +20,7 @@ from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.cost import Cost
 from tamiyo_runtime.contracts.errors import BudgetError
 from tamiyo_runtime.contracts.plan import Format, Layout, Precision
-from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, size
+from tamiyo_runtime.contracts.units import microjoules, milliseconds, size
 
 _COSTLIEST = 3
 _FILE_SHARE = 50  # percent of a bundle that whole graphs may fill: samples, vectors and other formats travel too
@@ -75,14 +75,14 @@ def run(captured: Captured, profile: Profile, budget: Budget, target: Target) ->
     host, full = costs[network.host.id], costs[network.full.id]
     check_host(host, budget, profile, [part for part in parts if part.kind != "seed"])
     deadline = f" of {milliseconds(budget.latency_ms)}" if budget.latency_ms is not None else ""
-    error = percent(profile.value("model.relative_error"), digits=0)
+    factor = 1 + profile.value("model.relative_error")
     text = (
         f"host {milliseconds(host.latency_ms.value)}, full {milliseconds(full.latency_ms.value)}{deadline}"
-        f" (+-{error}, {host.latency_ms.source.value}, {recipe.id})"
+        f" (within a factor of {factor:.2g}, {host.latency_ms.source.value}, {recipe.id})"
     )
     text += f"; {choice.reason}"
     lines = [part_line(part) for part in parts]
-    excess = first_excess(full, budget)
+    excess = first_excess(full, budget) or memory_excess(full, profile)
     outcome = ok(text, *lines) if excess is None else warn(f"{text}; the full network: {excess}", *lines)
     budgeted = Budgeted(traced=traced, costs=costs, parts=parts, choice=choice, captured=captured, target=target)
     return budgeted, outcome
@@ -163,9 +163,21 @@ def first_excess(cost: Cost, budget: Budget) -> str | None:
     return None
 
 
+def memory_excess(cost: Cost, profile: Profile) -> str | None:
+    """What does not fit where a device keeps weights and activations apart: in flash, in SRAM."""
+    for name, what, used in (
+        ("memory.flash_bytes", "weights", cost.weight_bytes),
+        ("memory.sram_bytes", "activations", cost.activation_bytes),
+    ):
+        if name in profile.figures and used > profile.value(name):
+            room = size(int(profile.value(name)))
+            return f"{size(used)} of {what} is over the {room} of {profile.id} ({name})"
+    return None
+
+
 def check_host(host: Cost, budget: Budget, profile: Profile, parts: Sequence[PartReport]) -> None:
     """Raise BudgetError, naming the costliest parts, when the bare host exceeds a limit."""
-    excess = first_excess(host, budget)
+    excess = first_excess(host, budget) or memory_excess(host, profile)
     if excess is None:
         return
     costliest = sorted(parts, key=lambda part: (-part.cost.latency_ms.value, part.name))[:_COSTLIEST]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.signing import PublicKey, Trust
 
 
@@ -15,5 +16,25 @@ def trust_of(keys: Sequence[Path] | None) -> Trust:
 
 
 def open_bundle(path: Path, keys: Sequence[Path] | None) -> Bundle:
-    """Open and verify a bundle for a command."""
+    """Open and verify a bundle for a command.
+
+    Raises InputError for what plainly is something else, saying what, before it is taken for a broken bundle.
+    """
+    refuse_other(path)
     return Bundle.open(path, trusted=trust_of(keys))
+
+
+def refuse_other(path: Path) -> None:
+    """Raise InputError when a path is a run folder, another folder, a profile or a document: what users mix up."""
+    if path.is_dir():
+        if (path / "run.json").is_file():
+            raise InputError(
+                f"{path} is a run folder, not a bundle", hint=f"make one of it: tamiyo export {path} --target TARGET"
+            )
+        raise InputError(f"{path} is a folder, not a bundle", hint="a bundle is one file, as `tamiyo export` writes it")
+    if path.suffix == ".toml" and path.is_file():
+        raise InputError(f"{path} is a TOML file, not a bundle", hint=f"a device profile? tamiyo profile show {path}")
+    if path.suffix == ".json" and path.is_file():
+        raise InputError(
+            f"{path} is a JSON document, not a bundle", hint=f"an export plan? tamiyo export --replay {path}"
+        )

@@ -33,6 +33,29 @@ def test_inspect_as_json_is_the_manifest(tamiyo: Any, own_bundle: Path) -> None:
     assert len(data["manifest"]["variants"]) == 3
 
 
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("run", "is a run folder, not a bundle"),
+        ("folder", "is a folder, not a bundle"),
+        ("board.toml", "is a TOML file, not a bundle"),
+        ("plan.json", "is a JSON document, not a bundle"),
+    ],
+)
+def test_what_plainly_is_no_bundle_is_called_by_its_name(
+    tamiyo: Any, tmp_path: Path, command: str, name: str, what: str
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "board.toml").write_text("")
+    (tmp_path / "plan.json").write_text("{}")
+    outcome = tamiyo(command, tmp_path / name)
+    assert outcome.code == 2
+    assert f"{name} {what}" in outcome.err
+
+
 def test_verify_replays_every_variant_and_the_policy(tamiyo: Any, own_bundle: Path) -> None:
     outcome = tamiyo("verify", own_bundle, "--json")
     assert outcome.code == 0

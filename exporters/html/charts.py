@@ -83,7 +83,8 @@ def scatter(points: Sequence[Point], *, x_label: str, y_label: str, x_text: Call
     front = sorted((p for p in points if p.front), key=lambda p: p.x)
     for before, after in pairwise(front):
         drawing.line(to_x(before.x), to_y(before.y), to_x(after.x), to_y(after.y), "s2", dashed=True)
-    for point in sorted(points, key=lambda p: p.front):
+    taken: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda p: (p.front, -p.y, p.x)):
         style = "s2 f2" if point.front else "softline hollow"
         if point.chosen:
             drawing.dot(to_x(point.x), to_y(point.y), "s1 empty", radius=8.5, tip=point.tip)
@@ -91,7 +92,11 @@ def scatter(points: Sequence[Point], *, x_label: str, y_label: str, x_text: Call
         if point.front or point.chosen:
             flush = "end" if to_x(point.x) > WIDTH - 120 else ""
             shift = -8 if flush else 8
-            drawing.text(to_x(point.x) + shift, to_y(point.y) + 17, shortened(point.label, 24), flush)
+            x, y = to_x(point.x) + shift, to_y(point.y) + 17
+            while any(abs(x - other_x) < 60 and abs(y - other_y) < 13 for other_x, other_y in taken):
+                y += 13
+            taken.append((x, y))
+            drawing.text(x, y, shortened(point.label, 24), flush)
     return drawing.render()
 
 

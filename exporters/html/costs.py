@@ -110,7 +110,7 @@ def _scatter(
 def _table(variant: Variant, samples: int, chosen: str | None, *, fold: str = "") -> Table:
     on_front = front(variant.runnables, _latency)
     return Table(
-        ["configuration", "", "accuracy", "latency", "energy", "source", "memory", "MACs"],
+        ["configuration", "", "accuracy", "latency", "energy", "source", "memory"],
         [
             [
                 item.configuration,
@@ -127,7 +127,6 @@ def _table(variant: Variant, samples: int, chosen: str | None, *, fold: str = ""
                 energy_text(item.cost.energy_uj),
                 _sources(item.cost),
                 size(item.cost.peak_memory_bytes),
-                f"{item.cost.macs:,}",
             ]
             for item in variant.runnables
         ],
@@ -195,7 +194,7 @@ def _layers(report: ExportReport | None) -> Section:
     if not report.layers:
         note = "Costs operator by operator: not recorded; below, part by part in the preferred form."
         return Section(title, note, (Figure(_part_bars(report.parts), _caption(report.parts[0].cost.latency_ms)),))
-    layers = [layer for layer in report.layers if layer.variant == report.layers[0].variant]
+    layers, runs = full_chain(report)
     shown = sorted(layers, key=lambda layer: -layer.latency_ms.value)[:_MOST_BARS]
     kept = [layer for layer in layers if layer in shown]
     rest = f" The {len(shown)} costliest of {len(layers)}; the table has all." if len(layers) > len(shown) else ""
@@ -216,13 +215,27 @@ def _layers(report: ExportReport | None) -> Section:
     head = ["graph", "operator", "part", "MACs", "weights", "live", "latency", "energy", "source"]
     return Section(
         title,
-        f"Variant {layers[0].variant}, operators in the order they run.{rest}",
+        f"Variant {layers[0].variant}{runs}, operators in the order they run.{rest}",
         (
             Figure(_layer_bars(kept), _caption(kept[0].latency_ms)),
             _by_operator(layers),
             Table(head, rows, fold=f"{len(rows)} operators of all variants"),
         ),
     )
+
+
+def full_chain(report: ExportReport) -> tuple[list[LayerReport], str]:
+    """Layers of the graphs that run with all seeds in the first variant that has any, and how to say so."""
+    variant = report.layers[0].variant
+    layers = [layer for layer in report.layers if layer.variant == variant]
+    runnables = [item for found in report.variants if found.id == variant for item in found.runnables]
+    full = max(runnables, key=lambda item: (item.configuration.count("1"), item.configuration), default=None)
+    order = {} if full is None else {graph: place for place, graph in enumerate(full.chain)}
+    chained = [layer for layer in layers if layer.graph in order]
+    if full is None or not chained:
+        return layers, ""
+    chained.sort(key=lambda layer: (order[layer.graph], layer.index))
+    return chained, f", {full.configuration} with all seeds"
 
 
 def _caption(example: Estimate) -> str:
@@ -233,7 +246,7 @@ def _layer_bars(layers: Sequence[LayerReport]) -> str:
     operators = sorted({layer.operator for layer in layers})
     items = [
         Bar(
-            label=f"{layer.graph} {layer.operator.lower()}",
+            label=f"{layer.module or layer.graph} {layer.operator.lower()}",
             value=layer.latency_ms.value,
             low=layer.latency_ms.low,
             high=layer.latency_ms.high,

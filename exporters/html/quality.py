@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from exporters.figures import NOT_RECORDED
 from exporters.html.charts import Bar, bars
+from exporters.html.costs import full_chain
 from exporters.html.page import Figure, Section, Table
-from exporters.report import ExportReport
+from exporters.report import ExportReport, LayerReport
 from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.plan import Precision
 from tamiyo_runtime.contracts.units import milliseconds, percent, size
@@ -53,13 +55,13 @@ def _quantisation(manifest: Manifest, report: ExportReport | None) -> Section:
     parts: list[Table | Figure] = [
         Table(["variant", "configuration", "accuracy", "torch", "same answer", "SQNR, dB"], rows)
     ]
-    noisy = [(layer, layer.sqnr_db) for layer in report.layers if layer.sqnr_db is not None]
+    noisy = _noisy(report)
     note = ""
     if noisy:
         worst = sorted(noisy, key=lambda pair: pair[1])[:_MOST_BARS]
         items = [
             Bar(
-                label=f"{layer.graph} {layer.operator.lower()}",
+                label=f"{layer.module or layer.graph} {layer.operator.lower()}",
                 value=found,
                 text=f"{found:.1f} dB",
                 colour=0 if found >= _GOOD_DB else 1,
@@ -79,6 +81,13 @@ def _quantisation(manifest: Manifest, report: ExportReport | None) -> Section:
         note = f"Error layer by layer: {NOT_RECORDED}."
     text = "Measured on the test set. SQNR: power of torch's logits over that of the difference."
     return Section(title, text, parts, note)
+
+
+def _noisy(report: ExportReport) -> list[tuple[LayerReport, float]]:
+    """Operators whose answers were compared, those that run with all seeds where layers of more are known."""
+    compared = replace(report, layers=tuple(layer for layer in report.layers if layer.sqnr_db is not None))
+    layers = full_chain(compared)[0] if compared.layers else []
+    return [(layer, layer.sqnr_db) for layer in layers if layer.sqnr_db is not None]
 
 
 def _sensitivity(manifest: Manifest, report: ExportReport | None) -> Section:

@@ -327,7 +327,9 @@ def test_points_lie_where_their_figures_say_and_the_front_is_filled() -> None:
         y_label="accuracy",
         x_text=str,
     )
-    cheap, dear = (shape for shape in shapes(svg, "circle") if "f2" in shape["class"])
+    filled = [shape for shape in shapes(svg, "circle") if "f2" in shape["class"]]
+    cheap, dear = sorted(filled, key=lambda shape: float(shape["cx"]))
+    assert float(dear["cy"]) < float(cheap["cy"])
     off = next(shape for shape in shapes(svg, "circle") if "hollow" in shape["class"])
     assert float(cheap["cx"]) < float(off["cx"]) < float(dear["cx"])
     assert float(dear["cy"]) < float(cheap["cy"]) < float(off["cy"])

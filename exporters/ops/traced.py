@@ -139,7 +139,7 @@ class _Recorder:
 
     def _fuses(self, name: str, args: Sequence[Any]) -> bool:
         """Whether the call disappears in the operator before it; a norm leaves its offset there as a bias."""
-        if not self.ops:
+        if not self.ops or name not in _ACTIVATIONS | _NORMS:
             return False
         before = self.ops[-1]
         follows = self._root(args[0]) in self.accesses[-1].writes

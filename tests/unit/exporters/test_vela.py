@@ -84,7 +84,8 @@ def profile_file(folder: Path, mode: str = "Shared_Sram") -> Path:
     lines = load_source("coral-usb")
     start = lines.index("[export]\n")
     end = next(i for i in range(start + 1, len(lines)) if lines[i].startswith("["))
-    text = "".join([*lines[:start], EXPORT.replace("MODE", mode), "\n", *lines[end:]])
+    kept = [line for line in lines[end:] if not line.startswith("io_bytes_per_us")]  # nothing crosses a bus here
+    text = "".join([*lines[:start], EXPORT.replace("MODE", mode), "\n", *kept])
     path = folder / "ethos.toml"
     path.write_text(text.replace('id = "coral-usb"', 'id = "ethos"', 1))
     return path

@@ -33,4 +33,4 @@ def test_a_misspelt_target_names_the_near_one() -> None:
     with pytest.raises(UnknownNameError) as caught:
         targets.get("edgetpu")
     assert caught.value.message == "unknown target 'edgetpu'"
-    assert caught.value.hint == "did you mean edge-tpu?"
+    assert caught.value.hint == "did you mean edge-tpu or cloud-tpu?"

@@ -33,8 +33,9 @@ def _append(model: Any, other: Any, name: str) -> None:
     main, more = model.subgraphs[0], other.subgraphs[0]
     seam, entry = int(main.outputs[0]), int(more.inputs[0])
     given, taken = main.tensors[seam], more.tensors[entry]
-    if list(given.shape) != list(taken.shape) or given.type != taken.type:
-        raise TamiyoError(f"{name}: a piece gives {list(given.shape)}, the next takes {list(taken.shape)}")
+    before, after = [int(n) for n in given.shape], [int(n) for n in taken.shape]
+    if before != after or given.type != taken.type:
+        raise TamiyoError(f"{name}: a piece gives {before}, the next takes {after}")
     buffers, codes = len(model.buffers), _merged(model, other)
     moved = {entry: seam, -1: -1}
     for index, tensor in enumerate(more.tensors):

@@ -2,12 +2,13 @@
 
 A session owns no resource but its own state. It gets a board (whose clock is the only time it knows, real or virtual),
 a source, a reporter and an executor, and drives the pure parts: the policy proposes, the governor decides, the mode
-table follows. It ends when the samples are through, or soon after `Session.stop`, which a signal handler may call.
+table follows. It ends when the samples are through, or soon after `Session.stop`, which a signal handler may call. A
+stream of samples, which may have no end, it starts, waits for without using the processor, and closes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, repeat
@@ -26,24 +27,25 @@ from tamiyo_runtime.observer import Observer
 from tamiyo_runtime.options import Options
 from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.reporter import Narrator, Reporter
-from tamiyo_runtime.sources.base import Sample, Source
-from tamiyo_runtime.summary import SessionSummary, Tally, TraceRecorder
+from tamiyo_runtime.sources.base import Intake, Sample, Source, Stream
+from tamiyo_runtime.summary import SessionSummary, Tally, TraceRecorder, Turn
 
 _PUMP_S = 0.25  # how often telemetry gets a turn, and how long a stop may take
 _SLOWDOWN_STEP = 0.05  # a change of the board's speed by this share is worth telling the policy and the collector
 _FILL_STEP = 0.05  # as is such a change of the bucket's fill
 _FAULT_AFTER = 10  # samples skipped in a row
+_LOSS_GAP_S = 10.0  # at most one record of lost samples in this time; the last one has the sum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a session is asked to do.
 
-    ``samples``: how many, the source being repeated as needed; None for the source once. ``period_s``: from one sample
-    to the next, 0 for back to back. ``budget`` None stands for the bundle's. ``schedule``: budgets that replace it,
-    (seconds since the start, budget). ``policy_every``: the policy is consulted when the board's speed, the budget, the
-    choice, or the fill of the bucket (by 5 %) has changed, since it answers the same to the same state, and at the
-    latest after so many samples. ``trace``: keep one row a sample.
+    ``samples``: how many, the source being repeated as needed; None for the source once, for a stream until it ends.
+    ``period_s``: from one sample to the next, 0 for back to back, or as they arrive. ``budget`` None stands for the
+    bundle's. ``schedule``: budgets that replace it, (seconds since the start, budget). ``policy_every``: the policy is
+    consulted when the board's speed, the budget, the choice, or the fill of the bucket (by 5 %) has changed, since it
+    answers the same to the same state, and at the latest after so many samples. ``trace``: keep one row a sample.
     """
 
     samples: int | None = None
@@ -65,27 +67,30 @@ class Session:
         executor: Executor,
         *,
         board: Board,
-        source: Source,
+        source: Source | Stream,
         reporter: Reporter,
         policy: Policy | None = None,
         plan: Plan | None = None,
         link_level: Callable[[float], float] | None = None,
         on_sample: Callable[[Tally, Mode], None] | None = None,
+        on_turn: Callable[[Turn], None] | None = None,
     ) -> None:
         """Check the plan; raises BudgetError when not even the bare host fits it, InputError without samples.
 
         ``link_level``: share of the link's credit left at a time of the clock. ``on_sample`` is called after every
-        sample, for a display.
+        sample, ``on_turn`` four times a second from the loop itself: when an inference hangs, it stops.
         """
         self._plan = plan or Plan()
         self._manifest, self._executor, self._board, self._source = manifest, executor, board, source
-        self._policy, self._on_sample = policy, on_sample
+        self._policy, self._on_sample, self._on_turn = policy, on_sample, on_turn
+        self._stream: Stream | None = None if isinstance(source, Sized) else source
+        self._losses, self._losses_told_s = 0, float("-inf")
         self._link_level = link_level or (lambda now_s: 1.0)
         self._options = Options.of(executor.runnables, manifest.configurations)
         self._limits(self._plan.budget or manifest.budget)
         for _, budget in self._plan.schedule:
             self._limits(budget)
-        if not len(source):
+        if isinstance(source, Sized) and not len(source):
             raise InputError(f"{source.label} holds no sample")
         self._names = tuple(runnable.configuration for runnable in executor.runnables)
         self._observer = Observer(manifest, executor.variant, period_s=self._plan.period_s)
@@ -100,7 +105,19 @@ class Session:
         self._stopping = True
 
     def run(self) -> SessionSummary:
-        """Work through the samples; raises GraphError when not even the bare host runs any more."""
+        """Work through the samples.
+
+        Raises GraphError when not even the bare host runs any more, InputError when a stream turns out to hold none.
+        """
+        try:
+            if self._stream is not None:
+                self._stream.start()
+            return self._run()
+        finally:
+            if self._stream is not None:
+                self._stream.close()
+
+    def _run(self) -> SessionSummary:
         self._begin()
         started_s, period_s, clock = self._started_s, self._plan.period_s, self._board.clock
         for index, sample in enumerate(self._samples()):
@@ -131,6 +148,7 @@ class Session:
 
     def _end(self) -> SessionSummary:
         now_s = self._board.clock.now_s()
+        intake = self._follow_intake(now_s, at_once=True)
         self._tell.event(now_s, Event.STOP, detail="stopped" if self._stopping else "done")
         self._reporter.pump(now_s)
         tally = self._tally
@@ -152,20 +170,40 @@ class Session:
             latency_p99_ms=tally.latency.quantile(0.99),
             latency_max_ms=tally.latency.maximum if tally.inferences else None,
             latency_source=tally.latency_source,
-            energy_source=tally.energy_source,
+            energy_source=tally.weakest_energy_source(),
             mode=self._tell.mode,
             stopped_early=self._stopping,
             decisions=self._tell.decisions,
             policy_failures=tally.policy_failures,
             counts={name: count for name, count in zip(self._names, tally.counts, strict=True) if count},
             skips=dict(tally.skips),
+            lost={reason.value: count for reason, count in intake.lost.items()} if intake else {},
+            energy_by_source=tally.energy_by_source(),
             trace=self._trace.finish() if self._trace else None,
         )
 
     def _samples(self) -> Iterator[Sample]:
+        if not isinstance(self._source, Sized):
+            return islice(self._arrivals(self._source), self._plan.samples)
         if self._plan.samples is None:
             return iter(self._source)
         return islice(chain.from_iterable(repeat(self._source)), self._plan.samples)
+
+    def _arrivals(self, stream: Stream) -> Iterator[Sample]:
+        """Samples as they come; while there is none, everything else goes on."""
+        while not self._stopping:
+            try:
+                sample = stream.take(_PUMP_S)
+            except InputError as exc:
+                self._tell.event(self._board.clock.now_s(), Event.STOP, detail=f"source: {exc.message}")
+                self._reporter.pump(self._board.clock.now_s())
+                raise
+            if sample is not None:
+                yield sample
+            elif stream.ended():
+                return
+            else:
+                self._turn(self._board.clock.now_s())
 
     def _wait(self, due_s: float) -> float:
         """Let time pass until ``due_s`` or the order to stop, telemetry having its turns; returns the time then."""
@@ -173,15 +211,36 @@ class Session:
         now_s = clock.now_s()
         while not self._stopping:
             if now_s >= self._next_pump_s:
-                self._tell.state(self._governor.fill(self._state, now_s * 1e3), self._slowdown or 1.0)
-                self._reporter.pump(now_s)
+                self._turn(now_s)
                 now_s = clock.now_s()
-                self._next_pump_s = now_s + _PUMP_S
             if now_s >= due_s:
                 break
             clock.sleep_until(min(due_s, self._next_pump_s))
             now_s = clock.now_s()
         return now_s
+
+    def _turn(self, now_s: float) -> None:
+        """What is due a few times a second, whether or not samples come."""
+        fill = self._governor.fill(self._state, now_s * 1e3)
+        intake = self._follow_intake(now_s)
+        self._tell.state(fill, self._slowdown or 1.0)
+        self._reporter.pump(now_s)
+        self._next_pump_s = self._board.clock.now_s() + _PUMP_S
+        if self._on_turn is not None:
+            running = None if self._state.current == SKIP else self._names[self._state.current]
+            self._on_turn(Turn(self._tally, self._tell.mode, running, fill, self._board.status(), intake))
+
+    def _follow_intake(self, now_s: float, *, at_once: bool = False) -> Intake | None:
+        """Tell of samples that were lost on their way in, now and then."""
+        if self._stream is None:
+            return None
+        intake = self._stream.intake()
+        losses = sum(intake.lost.values())
+        if losses > self._losses and (at_once or now_s - self._losses_told_s >= _LOSS_GAP_S):
+            self._losses, self._losses_told_s = losses, now_s
+            detail = ", ".join(f"{reason} {count}" for reason, count in sorted(intake.lost.items()))
+            self._tell.event(now_s, Event.SOURCE_LOSS, value=losses, detail=detail)
+        return intake
 
     def _step(self, index: int, sample: Sample, now_s: float) -> None:
         now_ms = now_s * 1e3
@@ -362,9 +421,11 @@ class Session:
         tally = self._tally
         tally.inferences += 1
         tally.counts[option] += 1
+        if usage.energy_source is not tally.energy_source:
+            tally.energy_from(usage.energy_source)
         tally.energy_uj += usage.energy_uj
         tally.latency.add(usage.latency_ms)
-        tally.latency_source, tally.energy_source = usage.latency_source, usage.energy_source
+        tally.latency_source = usage.latency_source
         tally.deadline_misses += missed
         if correct is not None:
             tally.labelled += 1

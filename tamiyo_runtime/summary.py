@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from tamiyo_runtime.contracts.cost import Source
 from tamiyo_runtime.contracts.records import Mode
+from tamiyo_runtime.meters import BoardStatus
+from tamiyo_runtime.sources.base import Intake
 
 _STEP = math.log(1.01)
 _LEAST = 1e-9  # stands for 0 on the logarithmic scale
@@ -115,6 +117,8 @@ class SessionSummary:
     """What happened. Durations are on the board's clock; the two sources say what the figures are.
 
     ``counts`` maps configurations to inferences, ``skips`` reasons to samples; ``energy_uj`` is that of inferences.
+    ``energy_by_source`` says how much of it is what: with some of it estimated, ``energy_source`` is the estimate's.
+    ``lost`` maps reasons to what a stream could not hand over.
     Percentiles are None when nothing ran, ``accuracy`` when no sample had a label.
     """
 
@@ -142,6 +146,8 @@ class SessionSummary:
     policy_failures: int
     counts: Mapping[str, int] = field(default_factory=dict)
     skips: Mapping[str, int] = field(default_factory=dict)
+    lost: Mapping[str, int] = field(default_factory=dict)
+    energy_by_source: Mapping[str, float] = field(default_factory=dict)
     trace: Trace | None = None
 
     @property
@@ -169,6 +175,44 @@ class Tally:
         self.energy_uj = 0.0
         self.latency = LatencyHistogram()
         self.latency_source: Source | None = None
-        self.energy_source: Source | None = None
+        self.energy_source: Source | None = None  # of the last inference
+        self._energy_by_source: dict[Source, float] = {}
+        self._told_apart_uj = 0.0
         self.counts = [0] * options
         self.skips: Counter[str] = Counter()
+
+    def energy_from(self, source: Source) -> None:
+        """From now on energies come from another source. Called where that changes, not at every inference."""
+        self._tell_apart()
+        self.energy_source = source
+
+    def energy_by_source(self) -> dict[str, float]:
+        """Energy so far by where its figures come from, uJ."""
+        self._tell_apart()
+        return {source.value: energy_uj for source, energy_uj in self._energy_by_source.items()}
+
+    def weakest_energy_source(self) -> Source | None:
+        """What may be said of the sum: measured only where all of it is."""
+        self._tell_apart()
+        return next((source for source in self._energy_by_source if source is not Source.MEASURED), self.energy_source)
+
+    def _tell_apart(self) -> None:
+        if self.energy_source is not None:
+            before_uj = self._energy_by_source.get(self.energy_source, 0.0)
+            self._energy_by_source[self.energy_source] = before_uj + self.energy_uj - self._told_apart_uj
+        self._told_apart_uj = self.energy_uj
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How things stand, a few times a second: for a status line, and to show a watchdog that the loop goes round.
+
+    ``configuration``: what runs, None before the first inference. ``fill``: of the energy bucket, 0..1.
+    """
+
+    tally: Tally
+    mode: Mode
+    configuration: str | None
+    fill: float
+    status: BoardStatus
+    intake: Intake | None

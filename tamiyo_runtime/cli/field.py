@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,14 @@ from tamiyo_runtime.contracts.records import Mode
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.installed import check_version, record_version
 from tamiyo_runtime.link import Link, links
-from tamiyo_runtime.meters import Board, VirtualClock
+from tamiyo_runtime.meters import Board, MeteredBoard, VirtualClock
+from tamiyo_runtime.meters.attribution import Total
 from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.reporter import Reporter, Silent
 from tamiyo_runtime.session import Plan, Session
 from tamiyo_runtime.sources import open_source
-from tamiyo_runtime.sources.base import Source
-from tamiyo_runtime.summary import SessionSummary, Tally
+from tamiyo_runtime.sources.base import Source, Stream
+from tamiyo_runtime.summary import SessionSummary, Tally, Turn
 
 if TYPE_CHECKING:
     from collector.store import DeviceLedger
@@ -45,6 +46,7 @@ class FieldRequest:
     """What to run and where.
 
     ``throttle``: (start_s, slowdown) for simulated boards. ``state_dir``: where spool and store live.
+    ``as_it_comes``: on a real clock, samples of a live stream are taken when they arrive, whatever the plan's period.
     ``allow_downgrade``: on this machine, run an older version of a bundle than ran before.
     """
 
@@ -61,13 +63,15 @@ class FieldRequest:
     use_policy: bool = True
     seed: int = 0
     allow_downgrade: bool = False
+    as_it_comes: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldResult:
     """What came of it. ``counters`` and ``ledger`` are None where there was no telemetry or no collector of ours.
 
-    ``delivered``: everything recorded was stored by a collector before the run ended.
+    ``delivered``: everything recorded was stored by a collector before the run ended. ``board_total``: what a meter
+    saw of the whole board, pauses included; None without a meter.
     """
 
     summary: SessionSummary
@@ -79,6 +83,7 @@ class FieldResult:
     spool: Path | None = None
     store: Path | None = None
     airtime_worst_hour_s: float | None = None
+    board_total: Total | None = None
 
 
 class FieldRun:
@@ -92,11 +97,15 @@ class FieldRun:
         if self.on_device and not request.allow_downgrade:
             check_version(bundle)  # before anything of an old bundle is loaded
         self.link: Link = open_link(request.link)
-        self.source: Source = open_source(request.source, bundle)
+        self.source: Source | Stream = open_source(request.source, bundle)
         with hushed():
             self.executor = Executor(bundle, request.variant)
             self.policy = Policy.of(bundle, self.executor.variant.format) if request.use_policy else None
-        self._session(Silent(), None)  # a budget that cannot be met is found out before anything is started
+        live = getattr(self.source, "live", False)
+        self.plan = (
+            replace(request.plan, period_s=0.0) if live and self.on_device and request.as_it_comes else request.plan
+        )
+        self._session(Silent())  # a budget that cannot be met is found out before anything is started
         self._stack = contextlib.ExitStack()
         self._telemetry: Telemetry | None = None
         self._collector: Any = None
@@ -115,14 +124,18 @@ class FieldRun:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def run(self, on_sample: Callable[[Tally, Mode], None] | None = None) -> FieldResult:
+    def run(
+        self,
+        on_sample: Callable[[Tally, Mode], None] | None = None,
+        on_turn: Callable[[Turn], None] | None = None,
+    ) -> FieldResult:
         """Work through the samples, then deliver what is left; SIGTERM and SIGINT end it early and cleanly."""
         telemetry = self._telemetry
-        session = self._session(telemetry or Silent(), on_sample)
+        session = self._session(telemetry or Silent(), on_sample, on_turn)
         with ended_by_signals(session.stop):
             summary = session.run()
             if telemetry is None:
-                return FieldResult(summary=summary, link=self.link.label, broker=self.broker)
+                return FieldResult(summary=summary, link=self.link.label, broker=self.broker, board_total=self._total)
             clock = self.board.clock
             limit_s = _FLUSH_VIRTUAL_S if isinstance(clock, VirtualClock) else _FLUSH_S
             delivered = telemetry.flush(clock.now_s(), limit_s)
@@ -137,7 +150,13 @@ class FieldRun:
             spool=self._spool_path,
             store=self._store_path if self._collector else None,
             airtime_worst_hour_s=worst_hour_s() if worst_hour_s else None,
+            board_total=self._total,
         )
+
+    @property
+    def _total(self) -> Total | None:
+        total = self.board.total if isinstance(self.board, MeteredBoard) else None
+        return total if total is not None and total.seconds else None
 
     @property
     def on_device(self) -> bool:
@@ -182,7 +201,12 @@ class FieldRun:
         )
         stack.callback(self._telemetry.close)
 
-    def _session(self, reporter: Reporter, on_sample: Callable[[Tally, Mode], None] | None) -> Session:
+    def _session(
+        self,
+        reporter: Reporter,
+        on_sample: Callable[[Tally, Mode], None] | None = None,
+        on_turn: Callable[[Turn], None] | None = None,
+    ) -> Session:
         return Session(
             self.bundle.manifest,
             self.executor,
@@ -190,9 +214,10 @@ class FieldRun:
             source=self.source,
             reporter=reporter,
             policy=self.policy,
-            plan=self.request.plan,
+            plan=self.plan,
             link_level=self.link.level,
             on_sample=on_sample,
+            on_turn=on_turn,
         )
 
 

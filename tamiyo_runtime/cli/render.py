@@ -87,8 +87,10 @@ class Progress:
         self.done += count
         self.show(remark)
 
-    def show(self, remark: str | None = None) -> None:
-        """Redraw, at most ten times a second, and on terminals only."""
+    def show(self, remark: str | None = None, *, done: int | None = None) -> None:
+        """Redraw, at most ten times a second, and on terminals only; ``done``: so many are done by now."""
+        if done is not None:
+            self.done = done
         if remark is not None:
             self.remark = remark
         now_s = time.monotonic()

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tamiyo_runtime.cli.field import FieldRequest, FieldResult, FieldRun
     from tamiyo_runtime.contracts.budget import Budget
     from tamiyo_runtime.summary import Trace
+
+
+_PERIOD_MS = 100.0
 
 
 def run(
@@ -21,9 +26,21 @@ def run(
     broker: Annotated[
         str, typer.Option(help="none, mqtt://HOST:PORT, or embedded, mosquitto, auto to start one and a collector")
     ] = "none",
-    source: Annotated[str, typer.Option(help="bundle (its test set), or a folder of .npy, .pgm or .png")] = "bundle",
-    samples: Annotated[int | None, typer.Option(min=1, help="how many; default: the source once")] = None,
-    period_ms: Annotated[float, typer.Option(min=0, help="from one sample to the next; 0: back to back")] = 100.0,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="bundle (its test set), a FOLDER of .npy, .pgm or .png, FILE.csv, stdin, tcp://HOST:PORT, "
+            "serial:///dev/ttyUSB0?baud=115200, mqtt://HOST:PORT/TOPIC, generator?seed=1&noise=.05&drift=.001; "
+            "a line or message is one sample; streams take ?queue=64&drop=oldest|newest|wait (docs/sources.md)"
+        ),
+    ] = "bundle",
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="how many; default: the source once, a stream until it ends or SIGTERM")
+    ] = None,
+    period_ms: Annotated[
+        float | None,
+        typer.Option(min=0, help="from one sample to the next; 0: back to back; default: 100, a stream as it comes"),
+    ] = None,
     device_id: Annotated[str, typer.Option(help="name of this device in the fleet")] = "device-1",
     fleet: Annotated[str, typer.Option(help="name of the fleet")] = "default",
     state_dir: Annotated[Path | None, typer.Option(help="spool and store; default: ~/.local/state/tamiyo")] = None,
@@ -62,10 +79,12 @@ def run(
     from tamiyo_runtime.cli.field import FieldRequest, FieldRun, default_state_dir
     from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, throttle_phases
     from tamiyo_runtime.cli.render import emit_json, progress
+    from tamiyo_runtime.cli.status_line import status_line
     from tamiyo_runtime.cli.trust import open_bundle
     from tamiyo_runtime.contracts.errors import BudgetError
     from tamiyo_runtime.contracts.units import microjoules
     from tamiyo_runtime.session import Plan
+    from tamiyo_runtime.sources import length_of
 
     phases = throttle_phases(throttle)
     check_trace(trace, overwrite=overwrite)
@@ -75,7 +94,7 @@ def run(
     )
     plan = Plan(
         samples=samples,
-        period_s=period_ms * 1e-3,
+        period_s=(_PERIOD_MS if period_ms is None else period_ms) * 1e-3,
         budget=budget,
         schedule=tuple(budget_schedule(budget_at or [], budget)),
         trace=trace is not None,
@@ -94,17 +113,18 @@ def run(
         use_policy=policy,
         seed=seed,
         allow_downgrade=allow_downgrade,
+        as_it_comes=period_ms is None,
     )
     field = FieldRun(opened, request)
     if dry_run:
         _show_plan(field, request, budget, as_json=as_json)
         return
-    with field, progress(f"run {opened.manifest.name}", samples or len(field.source)) as bar:
-        result = field.run(
-            lambda tally, mode: bar.advance(
-                remark=f"{mode}, {microjoules(tally.energy_uj)}"
-            )  # redrawn ten times a second
-        )
+    with field, progress(f"run {opened.manifest.name}", samples or length_of(field.source)) as bar:
+        if field.on_device:
+            result = field.run(on_turn=lambda turn: bar.show(status_line(turn), done=turn.tally.samples))
+            bar.show(done=result.summary.samples)
+        else:  # a virtual clock takes its turns as fast as it can
+            result = field.run(lambda tally, mode: bar.advance(remark=f"{mode}, {microjoules(tally.energy_uj)}"))
     if trace is not None and result.summary.trace is not None:
         write_trace(result.summary.trace, trace, overwrite=overwrite)
     if as_json:
@@ -159,6 +179,8 @@ def as_data(result: FieldResult) -> dict[str, Any]:
     data: dict[str, Any] = {item.name: getattr(summary, item.name) for item in fields(summary) if item.name != "trace"}
     data |= {"accuracy": summary.accuracy, "skipped": summary.skipped, "mean_power_mw": summary.mean_power_mw}
     data |= {"link": result.link, "broker": result.broker}
+    if result.board_total is not None:
+        data |= {"board_energy_uj": result.board_total.energy_uj, "board_energy_s": result.board_total.seconds}
     if result.counters is not None:
         telemetry = {item.name: getattr(result.counters, item.name) for item in fields(result.counters)}
         telemetry["dropped"] = {str(reason): count for reason, count in result.counters.dropped.items()}
@@ -185,6 +207,7 @@ def as_data(result: FieldResult) -> dict[str, Any]:
 def _show_plan(field: FieldRun, request: FieldRequest, budget: Budget, *, as_json: bool) -> None:
     from tamiyo_runtime.cli.render import emit_json, say
     from tamiyo_runtime.contracts.document import dump
+    from tamiyo_runtime.sources import length_of
 
     plan = {
         "bundle": field.bundle.manifest.name,
@@ -195,8 +218,8 @@ def _show_plan(field: FieldRun, request: FieldRequest, budget: Budget, *, as_jso
         "link": field.link.label,
         "broker": request.broker,
         "source": field.source.label,
-        "samples": request.plan.samples or len(field.source),
-        "period_ms": request.plan.period_s * 1e3,
+        "samples": field.plan.samples or length_of(field.source),
+        "period_ms": field.plan.period_s * 1e3,
         "budget": dump(budget),
         "budget_schedule": [[when_s, dump(later)] for when_s, later in request.plan.schedule],
         "throttle": [list(phase) for phase in request.throttle],
@@ -230,16 +253,31 @@ def _show(result: FieldResult, trace: Path | None) -> None:
         say(f"latency          p50 {p50}, p99 {p99}, max {worst} ({s.latency_source})")
         say(f"deadlines        {s.deadline_misses} missed")
         power = f", {s.mean_power_mw:.3g} mW on average" if s.mean_power_mw is not None else ""
-        say(f"energy           {microjoules(s.energy_uj)}{power} ({s.energy_source})")
+        say(f"energy           {microjoules(s.energy_uj)}{power} ({_shares(s.energy_by_source, s.energy_source)})")
+    if (seen := result.board_total) is not None:
+        mean_mw = seen.energy_uj / seen.seconds * 1e-3
+        took = f"{microjoules(seen.energy_uj)} in {seen.seconds:.1f} s, {mean_mw:.4g} mW"
+        say(f"meter            {took}, pauses included (measured)")
     say(f"duration         {s.duration_s:.1f} s on the board's clock; mode at the end: {s.mode}")
     if s.policy_failures:
         say(f"policy           failed {s.policy_failures} times; the governor chose instead")
+    if s.lost:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in s.lost.items())
+        say(f"lost on arrival  {sum(s.lost.values())}: {reasons}")
     if s.stopped_early:
         say("stopped          by a signal, in good order")
     say(f"decisions        {s.decisions} records of what ran and why")
     _show_telemetry(result)
     if trace is not None:
         say(f"trace            {trace}")
+
+
+def _shares(by_source: Mapping[str, float], only: str | None) -> str:
+    """Where a sum comes from: one word, or the share of each."""
+    total = sum(by_source.values())
+    if len(by_source) < 2 or not total:
+        return str(only)
+    return ", ".join(f"{energy_uj / total:.0%} {source}" for source, energy_uj in by_source.items())
 
 
 def _show_telemetry(result: FieldResult) -> None:

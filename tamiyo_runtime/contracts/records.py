@@ -62,6 +62,7 @@ class Event(StrEnum):
     POLICY_FAILURE = "policy_failure"
     LINK_LOST = "link_lost"
     LINK_RESTORED = "link_restored"
+    SOURCE_LOSS = "source_loss"  # value: samples lost on their way in, since the start; detail: why, and how many each
 
 
 class LossReason(StrEnum):

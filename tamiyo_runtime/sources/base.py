@@ -1,13 +1,15 @@
-"""The port between the loop and whatever produces samples.
+"""The ports between the loop and whatever produces samples.
 
-A source checks everything it can before the first sample is given out: a stream that turns out to be unusable halfway
-has wasted the energy of its first half.
+A `Source` holds all its samples and checks them before the first is given out: one that turns out to be unusable
+halfway has wasted the energy of its first half. A `Stream` has no length: samples arrive when they do, some are lost,
+and losing one is counted and told, not an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sized
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +19,7 @@ from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_runtime.contracts.registry import Registry
+from tamiyo_runtime.sources.address import Address
 
 Array = NDArray[Any]
 
@@ -29,13 +32,9 @@ class Sample(NamedTuple):
 
 
 class Source(Protocol):
-    """A stream of samples; iterating a second time starts again from the front."""
+    """Samples, all known beforehand; iterating a second time starts again from the front."""
 
     label: str
-
-    @classmethod
-    def open(cls, bundle: Bundle, path: Path | None) -> Source:
-        """Open for a bundle's input; raises InputError naming the file that cannot be used."""
 
     def __iter__(self) -> Iterator[Sample]:
         """All samples, once."""
@@ -44,14 +43,76 @@ class Source(Protocol):
         """How many there are."""
 
 
-sources: Registry[type[Source]] = Registry("sources")
+class Loss(StrEnum):
+    """Why something that arrived was not given to the loop."""
+
+    QUEUE_FULL = "queue_full"  # the loop was busy: which sample goes is the stream's ``drop`` option
+    TOO_FAST = "too_fast"  # more messages a second than ``rate`` allows
+    TOO_LONG = "too_long"
+    NOT_NUMBERS = "not_numbers"
+    WRONG_COUNT = "wrong_count"  # numbers, but not as many as the bundle takes, or in another shape
+    NOT_FINITE = "not_finite"
+    OUT_OF_RANGE = "out_of_range"  # beyond the range of the sensor that the network was trained on
+    CUT_OFF = "cut_off"  # the connection ended in the middle of a line
 
 
-def open_source(text: str, bundle: Bundle) -> Source:
-    """The source named by a command line: the name of one that needs no path, as ``bundle``; else a path."""
-    if text in sources and text != "folder":
-        return sources.get(text).open(bundle, None)
-    return sources.get("folder").open(bundle, Path(text))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """What came in so far. ``state``: of the connection, in a few words."""
+
+    received: int = 0
+    lost: Mapping[Loss, int] = field(default_factory=dict)
+    state: str = ""
+
+
+class Stream(Protocol):
+    """Samples that arrive. ``live``: at a pace of their own, rather than whenever one is asked for.
+
+    One thread calls everything; what waits for input runs in a thread of the stream's own.
+    """
+
+    label: str
+    live: bool
+
+    def start(self) -> None:
+        """Begin to take in samples; raises InputError where that can be known to be impossible."""
+
+    def take(self, timeout_s: float) -> Sample | None:
+        """The next sample, waiting for it up to ``timeout_s`` without using the processor.
+
+        Raises InputError when all that came in first was unusable, or when nothing ever came and nothing will.
+        """
+
+    def ended(self) -> bool:
+        """Whether no sample will come any more."""
+
+    def intake(self) -> Intake:
+        """Counts so far."""
+
+    def close(self) -> None:
+        """Stop taking in, at once; may be called twice."""
+
+
+class Opener(Protocol):
+    """What is registered: a class, mostly."""
+
+    @staticmethod
+    def open(bundle: Bundle, address: Address) -> Source | Stream:
+        """Open for a bundle's input; raises InputError naming what cannot be used, UnknownNameError for an option."""
+
+
+sources: Registry[type[Opener]] = Registry("sources")
+
+
+def open_source(text: str, bundle: Bundle) -> Source | Stream:
+    """What a command line's ``--source`` names; raises UnknownNameError, InputError."""
+    address = Address.parse(text, sources.names())
+    return sources.get(address.kind).open(bundle, address)
+
+
+def length_of(source: Source | Stream) -> int | None:
+    """How many samples there are, None for a stream."""
+    return len(source) if isinstance(source, Sized) else None
 
 
 def check_sample(value: Array, spec: InputSpec, name: str) -> Array:

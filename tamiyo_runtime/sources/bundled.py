@@ -7,7 +7,6 @@ import math
 import re
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from tamiyo_runtime.bundle import SAMPLES, Bundle
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError
+from tamiyo_runtime.sources.address import Address
 from tamiyo_runtime.sources.base import Array, Sample, check_sample, sources
 
 # The header that numpy writes (version 1.0) for arrays of numbers in C order; numpy itself would read it by `eval`.
@@ -35,8 +35,9 @@ class BundleSource:
         self._labels: list[int] = labels.tolist()
 
     @classmethod
-    def open(cls, bundle: Bundle, path: Path | None = None) -> BundleSource:
+    def open(cls, bundle: Bundle, address: Address) -> BundleSource:
         """Open the test set of a bundle; raises InputError when it holds none."""
+        address.only()
         if SAMPLES not in bundle.names:
             raise InputError(f"{bundle.name} holds no test set", hint="pass a folder of samples: --source PATH")
         arrays = load_arrays(bundle.read(SAMPLES), SAMPLES)

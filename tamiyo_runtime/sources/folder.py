@@ -15,6 +15,7 @@ import numpy as np
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.errors import InputError, MissingDependencyError
 from tamiyo_runtime.files import read_bytes
+from tamiyo_runtime.sources.address import Address
 from tamiyo_runtime.sources.base import Array, Sample, check_sample, sources
 
 _LIMIT_BYTES = 16 << 20
@@ -33,11 +34,9 @@ class FolderSource:
         self._samples = tuple(samples)
 
     @classmethod
-    def open(cls, bundle: Bundle, path: Path | None) -> FolderSource:
+    def open(cls, bundle: Bundle, address: Address) -> FolderSource:
         """Read and check every file; raises InputError naming the first that cannot be used."""
-        if path is None:
-            raise InputError("a folder source needs a path", hint="pass --source PATH")
-        manifest = bundle.manifest
+        manifest, path = bundle.manifest, Path(address.body)
         samples = [
             Sample(check_sample(read_sample(file), manifest.input, str(file)), _label_of(file, manifest.classes))
             for file in _files(path)

@@ -123,4 +123,4 @@ def test_a_damaged_archive_of_arrays_is_an_integrity_error(data: bytes) -> None:
 
 
 def test_sources_are_a_registry() -> None:
-    assert sources.names() == ("bundle", "folder")
+    assert sources.names() == ("bundle", "csv", "folder", "generator", "mqtt", "serial", "stdin", "tcp")

@@ -128,12 +128,18 @@ class FieldRun:
         self,
         on_sample: Callable[[Tally, Mode], None] | None = None,
         on_turn: Callable[[Turn], None] | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> FieldResult:
-        """Work through the samples, then deliver what is left; SIGTERM and SIGINT end it early and cleanly."""
+        """Work through the samples, then deliver what is left; SIGTERM and SIGINT end it early and cleanly.
+
+        ``on_end`` is called between the two.
+        """
         telemetry = self._telemetry
         session = self._session(telemetry or Silent(), on_sample, on_turn)
         with ended_by_signals(session.stop):
             summary = session.run()
+            if on_end is not None:
+                on_end()
             if telemetry is None:
                 return FieldResult(summary=summary, link=self.link.label, broker=self.broker, board_total=self._total)
             clock = self.board.clock

@@ -48,6 +48,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "Run": {
         "run": Command("tamiyo_runtime.cli.run_cmd:run", "run a bundle under its budgets, on a board or simulated"),
         "measure": Command("tamiyo_runtime.cli.measure_cmd:measure", "time a bundle or a probe kit on this machine"),
+        "service": Command("tamiyo_runtime.cli.service_cmd:app", "print a systemd unit that runs a bundle for good"),
         "collect": Command("tamiyo_runtime.cli.collect_cmd:collect", "store the fleet's telemetry and keep the ledger"),
         "broker": Command("tamiyo_runtime.cli.broker_cmd:broker", "start an MQTT broker on this machine"),
         "demo": Command("tamiyo_runtime.cli.demo_cmd:demo", "the whole path at once, with a report"),

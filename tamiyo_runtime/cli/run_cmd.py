@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tamiyo_runtime.cli.field import FieldRequest, FieldResult, FieldRun
     from tamiyo_runtime.contracts.budget import Budget
-    from tamiyo_runtime.summary import Trace
+    from tamiyo_runtime.summary import Trace, Turn
 
 
 _PERIOD_MS = 100.0
@@ -76,6 +76,8 @@ def run(
 
       tamiyo run digits.tamiyo --device simulated:coral-usb --link lora-eu868 --broker embedded --period-ms 1000
     """
+    import time
+
     from tamiyo_runtime.cli.field import FieldRequest, FieldRun, default_state_dir
     from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, throttle_phases
     from tamiyo_runtime.cli.render import emit_json, progress
@@ -83,6 +85,7 @@ def run(
     from tamiyo_runtime.cli.trust import open_bundle
     from tamiyo_runtime.contracts.errors import BudgetError
     from tamiyo_runtime.contracts.units import microjoules
+    from tamiyo_runtime.service import Notifier
     from tamiyo_runtime.session import Plan
     from tamiyo_runtime.sources import length_of
 
@@ -121,7 +124,14 @@ def run(
         return
     with field, progress(f"run {opened.manifest.name}", samples or length_of(field.source)) as bar:
         if field.on_device:
-            result = field.run(on_turn=lambda turn: bar.show(status_line(turn), done=turn.tally.samples))
+            notifier = Notifier.of_environment()
+
+            def on_turn(turn: Turn) -> None:
+                bar.show(status_line(turn), done=turn.tally.samples)
+                if notifier is not None:
+                    notifier.turn(time.monotonic(), lambda: status_line(turn))
+
+            result = field.run(on_turn=on_turn, on_end=notifier.stopping if notifier else None)
             bar.show(done=result.summary.samples)
         else:  # a virtual clock takes its turns as fast as it can
             result = field.run(lambda tally, mode: bar.advance(remark=f"{mode}, {microjoules(tally.energy_uj)}"))

@@ -132,7 +132,7 @@ def run(
                     notifier.turn(time.monotonic(), lambda: status_line(turn))
 
             result = field.run(on_turn=on_turn, on_end=notifier.stopping if notifier else None)
-            bar.show(done=result.summary.samples)
+            bar.show(f"{result.summary.mode}, {microjoules(result.summary.energy_uj)}", done=result.summary.samples)
         else:  # a virtual clock takes its turns as fast as it can
             result = field.run(lambda tally, mode: bar.advance(remark=f"{mode}, {microjoules(tally.energy_uj)}"))
     if trace is not None and result.summary.trace is not None:

@@ -24,7 +24,7 @@ from tamiyo_runtime.contracts.records import Decision, Event, EventRecord, Mode,
 from tamiyo_runtime.contracts.running import RunningState
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.interpreters import GraphError
-from tamiyo_runtime.meters import Board, HostBoard, VirtualClock
+from tamiyo_runtime.meters import Board, HostBoard, MeteredBoard, Meters, VirtualClock
 from tamiyo_runtime.policy import Policy, PolicyAnswer
 from tamiyo_runtime.reporter import Silent
 from tamiyo_runtime.session import Plan, Session
@@ -299,6 +299,38 @@ def test_on_a_real_board_latency_is_measured_and_energy_estimated(run: Run, tiny
     assert summary.energy_source is FigureSource.ANALYTIC
     assert summary.latency_p50_ms is not None
     assert summary.energy_uj == pytest.approx(float(np.nansum(summary.trace.latency_ms)) * profile.active_mw)  # type: ignore[union-attr]  # asked for
+
+
+class SteadyMeter:
+    """Counts 5 W, in steps of a tenth of a millisecond, on the machine's own clock."""
+
+    label, scope, interval_ms = "a counter", "everything", 0.1
+
+    def read_uj(self) -> float:
+        return time.perf_counter_ns() // 100_000 * 0.1 * 5000.0
+
+
+class Slow(Executor):
+    """An executor that takes a millisecond at the least."""
+
+    def classify(self, sample: np.ndarray, index: int) -> tuple[int, float]:  # type: ignore[type-arg]  # a double
+        until = time.perf_counter() + 1e-3
+        while time.perf_counter() < until:
+            pass
+        return super().classify(sample, index)
+
+
+def test_on_a_metered_board_a_sum_is_measured_only_where_all_of_it_is(run: Run, tiny_bundle: Bundle) -> None:
+    meter = SteadyMeter()
+    board = MeteredBoard(tiny_bundle.manifest.profile, Meters(power=meter), meter)
+    summary, _ = run(board=board, executor=Slow(tiny_bundle, "int8"), period_s=0.0, budget=Budget(), samples=250)
+    assert summary.energy_source is FigureSource.ANALYTIC  # the first tenth of a second was
+    parts = summary.energy_by_source
+    assert parts.keys() == {"analytic", "measured"}
+    assert sum(parts.values()) == pytest.approx(summary.energy_uj)
+    trace = summary.trace
+    assert trace is not None
+    assert trace.energy_uj[-1] / trace.latency_ms[-1] == pytest.approx(5000.0, rel=0.02)
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=3000), st.floats(0.01, 1.0))

@@ -8,7 +8,7 @@ For tests, and for trying out what a board without a power meter at hand would d
     fake.advance(0.1, power_mw=15_000)
 
 The trees follow the kernel's documentation, file by file; none was recorded on a device. `FakeBoard.history` keeps
-every value that was set, in order.
+every change of a value, in order.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FakeBoard:
         self._now_ns = 0
         self._counters: list[_Counter] = []
         self._sensors: list[str] = []
-        self._made: set[str] = set()
+        self._shown: dict[str, str] = {}
 
     def now_s(self) -> float:
         """Seconds since the beginning."""
@@ -55,12 +55,14 @@ class FakeBoard:
 
     def set(self, path: str, value: object) -> None:
         """Write an attribute, making its folders."""
-        file = self.root / path
-        if path not in self._made:
+        file, text = self.root / path, str(value)
+        if self._shown.get(path) == text:
+            return
+        if path not in self._shown:
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._made.add(path)
-        file.write_text(f"{value}\n", encoding="ascii")
-        self.history.append(Change(self.now_s(), path, str(value)))
+        file.write_text(f"{text}\n", encoding="ascii")
+        self._shown[path] = text
+        self.history.append(Change(self.now_s(), path, text))
 
     def rapl(self, zones: Mapping[str, int], *, range_uj: int = 262_143_328_850) -> None:
         """Counters by name (``package-0``, ``dram``, ``psys``), each with its first reading in uJ.

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,12 +24,20 @@ def _process(bundle: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*command, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, env=os.environ, text=True)
 
 
-def test_sigterm_ends_a_run_that_waits_for_a_line_and_good_lines_before_it_count(own_bundle: Path) -> None:
+def test_sigterm_ends_a_run_that_waits_for_a_line_and_good_lines_before_it_count(
+    own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.settimeout(30.0)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     process = _process(own_bundle)
     assert process.stdin is not None
     process.stdin.write(LINE * 5 + "1,2,3\n")
     process.stdin.flush()
-    time.sleep(2.5)
+    assert manager.recv(4096).startswith(b"READY=1")
+    manager.close()
+    time.sleep(0.6)  # of silence
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err

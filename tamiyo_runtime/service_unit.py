@@ -16,7 +16,8 @@ from tamiyo_runtime.contracts.document import require
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _MEMORY = re.compile(r"[1-9][0-9]*[KMGT]?")
-_HOMES = ("/home", "/root", "/run/user")
+_HOMES = ("/home/", "/root/", "/run/user/")
+_TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108  not written to: a service has its own
 _ALWAYS = """\
 NoNewPrivileges=yes
 ProtectSystem=strict
@@ -76,11 +77,14 @@ class Unit:
 
     def text(self) -> str:
         """The unit file."""
-        at_home = [path for path in self.reads if str(path).startswith(_HOMES)]
+        needed = [Path(self.command[0]), *self.reads]
+        at_home = [path for path in needed if str(path).startswith(_HOMES)]
+        lost = [path for path in needed if str(path).startswith(_TEMPORARY)]
         lines = [
             f"# {self.name}.service, made by tamiyo service print. To install it:",
             f"#   tamiyo service print ... | sudo tee /etc/systemd/system/{self.name}.service",
             f"#   sudo systemctl daemon-reload && sudo systemctl enable --now {self.name}",
+            *(f"# {path} has to move: the service has a temporary folder of its own." for path in lost),
             *(f"# {path} is in a home folder: see that the service's user may read it." for path in at_home),
             "[Unit]",
             f"Description={_plain(self.description)}",

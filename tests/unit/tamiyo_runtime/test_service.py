@@ -187,6 +187,7 @@ def test_a_unit_gets_what_it_needs_and_no_more() -> None:
     ):
         assert f"{line}\n" in text
     assert "# /home/me/x is in a home folder" in text
+    assert "# /tmp/y has to move" in _unit(reads=(Path("/tmp/y"),)).text()
     assert "DynamicUser" not in text
     assert "PrivateDevices" not in text
 

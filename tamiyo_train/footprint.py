@@ -22,7 +22,8 @@ class Kind(StrEnum):
     DEPTHWISE = "depthwise_conv2d"
     FULLY_CONNECTED = "fully_connected"
     MEAN = "mean"
-    ELEMENTWISE = "elementwise"
+    ADD = "add"
+    MULTIPLY = "multiply"
     ACTIVATION = "activation"
     LOGISTIC = "logistic"
     RESHAPE = "reshape"
@@ -34,13 +35,20 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One operator on one sample: parameters, multiply-accumulates, elements read and written."""
+    """One operator on one sample: parameters, multiply-accumulates, elements read and written.
+
+    ``gemm``: the matrix product (M, K, N) that it amounts to, ``groups`` times over; ``window`` counts the positions of
+    a convolution's window. See `device_profiles.ops.Op`.
+    """
 
     kind: Kind
     params: int
     macs: int
     input_elements: int
     output_elements: int
+    gemm: tuple[int, int, int] | None = None
+    groups: int = 1
+    window: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +81,17 @@ def conv(
     channels, *axes = shape
     window = int(kernel ** len(axes))
     per_output = window * (1 if depthwise else channels)
-    outputs = out_channels * math.prod(-(-axis // stride) for axis in axes)
+    positions = math.prod(-(-axis // stride) for axis in axes)
+    outputs = out_channels * positions
     return Layer(
         kind=Kind.DEPTHWISE if depthwise else Kind.CONV,
         params=per_output * out_channels + out_channels * bias,
         macs=per_output * outputs,
         input_elements=math.prod(shape),
         output_elements=outputs,
+        gemm=(positions, per_output, 1 if depthwise else out_channels),
+        groups=out_channels if depthwise else 1,
+        window=window,
     )
 
 
@@ -91,6 +103,7 @@ def linear(inputs: int, outputs: int, *, positions: int = 1, bias: bool = True) 
         macs=inputs * outputs * positions,
         input_elements=inputs * positions,
         output_elements=outputs * positions,
+        gemm=(positions, inputs, outputs),
     )
 
 
@@ -109,6 +122,8 @@ def matmul(rows: int, inner: int, columns: int, *, batch: int = 1) -> Layer:
         macs=batch * rows * inner * columns,
         input_elements=batch * inner * (rows + columns),
         output_elements=batch * rows * columns,
+        gemm=(rows, inner, columns),
+        groups=batch,
     )
 
 
@@ -129,7 +144,7 @@ def activation(elements: int) -> Layer:
 
 def changed(slot: Slot) -> tuple[Layer, ...]:
     """The residual add of a seed, and the joining with the carried part when there is one."""
-    add = pointwise(Kind.ELEMENTWISE, slot.writable * slot.positions, operands=2)
+    add = pointwise(Kind.ADD, slot.writable * slot.positions, operands=2)
     if slot.writable == slot.channels:
         return (add,)
     return add, pointwise(Kind.RESHAPE, slot.elements)

@@ -130,12 +130,12 @@ def attention_layers(
 
     return (
         footprint.linear(channels, channels, positions=asking),
-        footprint.pointwise(Kind.ELEMENTWISE, channels * asking),
+        footprint.pointwise(Kind.MULTIPLY, channels * asking),
         *footprint.transposed(time, heads, batch=batch * width),
         footprint.linear(channels, channels, positions=asked, bias=False),
         *footprint.transposed(others, heads, batch=batch * width),
         footprint.matmul(time, width, others, batch=products),
-        *((footprint.pointwise(Kind.ELEMENTWISE, weights),) if masked else ()),
+        *((footprint.pointwise(Kind.ADD, weights),) if masked else ()),
         footprint.pointwise(Kind.SOFTMAX, weights),
         footprint.linear(channels, channels, positions=asked),
         *footprint.transposed(others, heads, batch=batch * width),

@@ -62,12 +62,12 @@ def _layers(slot: Slot) -> tuple[Layer, ...]:
         footprint.activation(inner * positions),
         footprint.mix(slot, inner, 1),
         footprint.pointwise(Kind.LOGISTIC, positions),
-        footprint.pointwise(Kind.ELEMENTWISE, inner * positions),
+        footprint.pointwise(Kind.MULTIPLY, inner * positions),
         *mean,
         footprint.mix(pooled, inner, 1),
         footprint.pointwise(Kind.LOGISTIC, 1),
         footprint.mix(slot, inner, slot.writable),
-        footprint.pointwise(Kind.ELEMENTWISE, slot.writable * positions),
+        footprint.pointwise(Kind.MULTIPLY, slot.writable * positions),
         *footprint.changed(slot),
     )
 

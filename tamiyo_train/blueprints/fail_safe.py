@@ -86,10 +86,10 @@ def fail_safe(blueprint: Blueprint) -> Blueprint:
 
     def layers(slot: Slot) -> tuple[Layer, ...]:
         written = slot.elements if slot.carried is None else slot.writable
-        gate = footprint.pointwise(Kind.ELEMENTWISE, written)
+        gate = footprint.pointwise(Kind.MULTIPLY, written)
         return (
             *blueprint.layers(slot),
-            footprint.pointwise(Kind.ELEMENTWISE, written, operands=2),
+            footprint.pointwise(Kind.ADD, written, operands=2),
             replace(gate, params=slot.writable),
             *footprint.changed(slot),
         )

@@ -34,7 +34,7 @@ def _layers(slot: Slot) -> tuple[Layer, ...]:
         footprint.mix(slot, slot.channels, slot.writable),
         footprint.mix(slot, slot.channels, slot.writable),
         footprint.pointwise(Kind.LOGISTIC, written),
-        footprint.pointwise(Kind.ELEMENTWISE, written, operands=2),
+        footprint.pointwise(Kind.MULTIPLY, written, operands=2),
         *footprint.changed(slot),
     )
 

@@ -51,7 +51,7 @@ def _layers(slot: Slot) -> tuple[Layer, ...]:
         footprint.activation(inner),
         footprint.mix(pooled, inner, slot.writable),
         footprint.pointwise(Kind.LOGISTIC, slot.writable),
-        footprint.pointwise(Kind.ELEMENTWISE, slot.writable),
+        footprint.pointwise(Kind.MULTIPLY, slot.writable),
         *footprint.changed(slot),
     )
 

@@ -78,7 +78,7 @@ def attention1d(*, shape: tuple[int, int], classes: int, width: int = 8) -> Host
     embedding = (
         footprint.conv(shape, width, kernel=STEM_KERNEL, stride=2),
         footprint.activation(elements),
-        replace(footprint.pointwise(Kind.ELEMENTWISE, elements, operands=2), params=elements),
+        replace(footprint.pointwise(Kind.ADD, elements, operands=2), params=elements),
     )
     return Host(
         name=f"attention1d-{width}",
@@ -102,5 +102,5 @@ def _feed(shape: tuple[int, int]) -> tuple[Layer, ...]:
         footprint.conv(shape, FEED_FACTOR * channels),
         footprint.activation(FEED_FACTOR * channels * time),
         footprint.conv((FEED_FACTOR * channels, time), channels),
-        footprint.pointwise(Kind.ELEMENTWISE, math.prod(shape), operands=2),
+        footprint.pointwise(Kind.ADD, math.prod(shape), operands=2),
     )

@@ -78,7 +78,7 @@ class Forgetful(Adding):
 def adding_layers(*, extra: int = 0, elements: int = SLOT.elements):
     return (
         footprint.Layer(
-            kind=footprint.Kind.ELEMENTWISE,
+            kind=footprint.Kind.MULTIPLY,
             params=8 + extra,
             macs=0,
             input_elements=elements,

@@ -12,7 +12,7 @@ from exporters.report import ExportReport, KernelReport, VariantReport
 from tamiyo_runtime.bundle import entry_of
 from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.plan import Precision
-from tamiyo_runtime.contracts.units import milliseconds, percent, size
+from tamiyo_runtime.contracts.units import factor, milliseconds, percent, size
 
 CARD = "MODEL_CARD.md"
 
@@ -102,8 +102,8 @@ def _cost_model(manifest: Manifest, report: ExportReport) -> str:
     return (
         "## How well the costs are known\n\n"
         f"Profile {_text(report.profile)}, sha256 `{report.profile_sha256}`: {profile.active_mw:g} mW while "
-        f"computing, {profile.idle_mw:g} mW while waiting, estimates within "
-        f"{percent(profile.relative_error, digits=0)} at 90 %.\n\n"
+        f"computing, {profile.idle_mw:g} mW while waiting; the truth lies {factor(profile.relative_error)} "
+        "from an estimate of latency in nine of ten cases.\n\n"
         f"{checks}"
     )
 

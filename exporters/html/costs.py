@@ -11,7 +11,7 @@ from exporters.report import ExportReport, LayerReport, PartReport
 from tamiyo_runtime.contracts.cost import Cost, Estimate
 from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.plan import Runnable, Variant
-from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, size
+from tamiyo_runtime.contracts.units import factor, microjoules, milliseconds, percent, size
 
 _MOST_BARS = 48
 
@@ -298,7 +298,7 @@ def _known(manifest: Manifest, report: ExportReport | None) -> Section:
     profile = manifest.profile
     rows = [
         ["profile", f"{profile.id} r{profile.revision}"],
-        ["stated interval of the cost model", f"within {percent(profile.relative_error, digits=0)}, 90 % of the time"],
+        ["stated interval of the cost model", f"{factor(profile.relative_error)}, 90 % of the time"],
         ["power while computing, while waiting", f"{profile.active_mw:g} mW, {profile.idle_mw:g} mW"],
     ]
     checks = [[line] for line in report.cost_checks] if report else []

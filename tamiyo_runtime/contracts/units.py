@@ -50,6 +50,11 @@ def percent(share: float, *, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def factor(relative_error: float) -> str:
+    """An interval that is a factor, as shares: ``factor(0.25) == "-20 % to +25 %"``."""
+    return f"-{percent(1 - 1 / (1 + relative_error), digits=0)} to +{percent(relative_error, digits=0)}"
+
+
 def plural(count: int, noun: str) -> str:
     """A number of things in words: ``1 graph``, ``2 graphs``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -28,6 +28,11 @@ class VariantRecipe:
     layout: Layout
     per_tensor_dense: bool = False
 
+    @property
+    def int8_tflite(self) -> bool:
+        """Whether it is what accelerators and their compilers take; QDQ graphs in ONNX are for runtimes on hosts."""
+        return self.precision is Precision.INT8 and self.format is Format.TFLITE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -96,10 +101,11 @@ def find_target(name: str) -> Target:
 def target_of(profile: Profile, *, name: str | None = None) -> Target:
     """The target that a profile describes; raises SchemaError when its ``[export]`` names what is not known here."""
     hints = profile.export
+    place = profile.id if name is None else name  # in messages: a file of the user's is known by its path
     whole = hints.layout == "whole"
     variants = []
     for item in hints.variants:
-        recipe = RECIPES[_known(profile, "variants", item, RECIPES)]
+        recipe = RECIPES[_known(place, "variants", item, RECIPES)]
         variants.append(
             replace(
                 recipe,
@@ -107,9 +113,9 @@ def target_of(profile: Profile, *, name: str | None = None) -> Target:
                 per_tensor_dense=hints.operator_table in _OLD_DENSE,
             )
         )
-    compiler = hints.compiler and vendors.get(_known(profile, "compiler", hints.compiler, vendors.names()))
+    compiler = hints.compiler and vendors.get(_known(place, "compiler", hints.compiler, vendors.names()))
     if compiler:
-        _check_options(profile, compiler)
+        _check_options(place, hints.options, compiler)
     return Target(
         name=profile.id if name is None or name.endswith(SUFFIX) else name,
         title=profile.title,
@@ -124,18 +130,18 @@ def target_of(profile: Profile, *, name: str | None = None) -> Target:
     )
 
 
-def _check_options(profile: Profile, compiler: VendorCompiler) -> None:
+def _check_options(place: str, options: Mapping[str, str], compiler: VendorCompiler) -> None:
     try:
-        compiler.check(profile.export.options)
+        compiler.check(options)
     except SchemaError as exc:
-        raise SchemaError(f"{profile.id}: {exc.path}", exc.message.removeprefix(f"{exc.path}: ")) from exc
+        raise SchemaError(f"{place}: {exc.path}", exc.message.removeprefix(f"{exc.path}: ")) from exc
 
 
-def _known(profile: Profile, key: str, name: str, legal: Collection[str]) -> str:
+def _known(place: str, key: str, name: str, legal: Collection[str]) -> str:
     if name not in legal:
         near = difflib.get_close_matches(name, legal, n=2, cutoff=0.5)
         raise SchemaError(
-            f"{profile.id}: export.{key}",
+            f"{place}: export.{key}",
             f"'{name}' is not one of {', '.join(sorted(legal))}",
             hint=f"did you mean {' or '.join(near)}?" if near else None,
         )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from device_profiles.loader import load_profile, profile_ids
+from device_profiles.loader import SUFFIX, load_profile, profile_ids, read_profile
 from device_profiles.profile import Profile
 from tamiyo_runtime.cli import profile_view
 from tamiyo_runtime.cli.calibrate_cmd import calibrate, probes
@@ -30,13 +30,23 @@ def show(
         str | None, typer.Argument(help="Id of a profile, or a .toml file; without one, all ids.", metavar="ID")
     ] = None,
     as_json: _AsJson = False,
+    as_toml: Annotated[
+        bool, typer.Option("--toml", help="Print the file itself, to start a board of your own.")
+    ] = False,
 ) -> None:
     """Show every figure of a profile: value, interval, unit and source, and the error that was found.
 
-    Example: tamiyo profile show coral-usb
+    Examples:
+
+      tamiyo profile show coral-usb
+
+      tamiyo profile show cortex-m4 --toml > my-board.toml
     """
     if profile is None:
         _list(as_json=as_json)
+        return
+    if as_toml:
+        say(read_profile(profile).decode().rstrip("\n"))
         return
     known = load_profile(profile)
     if as_json:
@@ -56,7 +66,7 @@ def check(
     Example: tamiyo profile check my-board.toml
     """
     profile = load_profile(file)
-    _check_export(profile)
+    _check_export(profile, file)
     checked = [
         f"{len(profile.figures)} figures: known keys, legal units, plausible values, an interval and a source each",
         "physics: energy of a MAC, idle below active power, temperatures in order",
@@ -79,19 +89,21 @@ def check(
     say(f"ok: {profile.id} r{profile.revision}, sha256 {profile.sha256}")
     for line in checked:
         say(f"  {line}")
+    if file.endswith(SUFFIX) and profile.id in profile_ids() and profile.sha256 != load_profile(profile.id).sha256:
+        say(f"note: '{profile.id}' is also the id of a profile that comes with tamiyo; give this one an id of its own")
     say(f"Next:  tamiyo profile show {file}   |   tamiyo targets {file}   |   tamiyo export RUN --target {file}")
 
 
-def _check_export(profile: Profile) -> None:
+def _check_export(profile: Profile, file: str) -> None:
     """Raises SchemaError when ``[export]`` names a variant, compiler, option or operator table that nobody knows."""
     from exporters.ops.shipped import tables
     from exporters.targets import target_of
     from tamiyo_runtime.contracts.errors import SchemaError
 
-    target_of(profile)
+    target_of(profile, name=file)
     name, legal = profile.export.operator_table, tables.names()
     if name is not None and name not in legal:
-        raise SchemaError(f"{profile.id}: export.operator_table", f"'{name}' is not one of {', '.join(legal)}")
+        raise SchemaError(f"{file}: export.operator_table", f"'{name}' is not one of {', '.join(legal)}")
 
 
 def _names(profile: Profile) -> list[str]:

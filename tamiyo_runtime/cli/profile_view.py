@@ -9,10 +9,8 @@ from device_profiles import errors_table
 from device_profiles.figures import Basis
 from device_profiles.profile import Profile
 from device_profiles.sections import SECTIONS
-from tamiyo_runtime.cli.render import format_table
+from tamiyo_runtime.cli.render import WIDTH, format_table, labelled
 from tamiyo_runtime.contracts.document import dump
-
-WIDTH = 100
 
 
 def full(profile: Profile) -> str:
@@ -33,7 +31,7 @@ def full(profile: Profile) -> str:
             for name, f in profile.figures.items()
         ],
     )
-    sources = "\n".join(_item(f"{number:>4}  ", citation.text) for number, citation in enumerate(citations, 1))
+    sources = "\n".join(labelled(f"{number:>4}  ", citation.text) for number, citation in enumerate(citations, 1))
     return "\n\n".join(
         [
             f"{_wrapped(f'{profile.id} r{profile.revision}  {profile.title}')}\nsha256 {profile.sha256}",
@@ -86,14 +84,14 @@ def _export(profile: Profile) -> str:
         "compiler": hints.compiler,
         "options": ", ".join(f"{key} = {value}" for key, value in hints.options.items()) or None,
     }
-    return "\n".join(_item(f"  {key:<15} ", value) for key, value in rows.items() if value)
+    return "\n".join(labelled(f"  {key:<15} ", value) for key, value in rows.items() if value)
 
 
 def _checks(profile: Profile) -> str:
     lines = []
     for block in profile.validation:
-        lines.append(_item(f"  {block.figure:<8}", f"{errors_table.found(block)}"))
-        lines.append(_item(" " * 10, block.against + (f"; {block.note}" if block.note else "")))
+        lines.append(labelled(f"  {block.figure:<8}", f"{errors_table.found(block)}"))
+        lines.append(labelled(" " * 10, block.against + (f"; {block.note}" if block.note else "")))
     return "\n".join(lines) or f"  {errors_table.UNCHECKED}"
 
 
@@ -105,10 +103,6 @@ def _first_error(profile: Profile) -> str:
 def _number(value: float) -> str:
     """Whole numbers in full, since they are counts; of others what is known of them at best."""
     return f"{value:.0f}" if value == int(value) else f"{value:.5g}"
-
-
-def _item(label: str, text: str) -> str:
-    return textwrap.fill(text, WIDTH, initial_indent=label, subsequent_indent=" " * len(label), break_on_hyphens=False)
 
 
 def _wrapped(text: str) -> str:

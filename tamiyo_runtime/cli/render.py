@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,11 +19,17 @@ from typing import Any, TextIO
 from tamiyo_runtime.contracts.errors import TamiyoError
 
 _REDRAW_S = 0.1
+WIDTH = 100  # columns that text is wrapped to; commands to copy are not wrapped
 
 
 def say(text: str = "") -> None:
     """One line, or several, on stdout."""
     print(text, flush=True)
+
+
+def labelled(label: str, text: str) -> str:
+    """``text`` behind its label, wrapped, with the label's width kept free below it."""
+    return textwrap.fill(text, WIDTH, initial_indent=label, subsequent_indent=" " * len(label), break_on_hyphens=False)
 
 
 def note(text: str) -> None:

@@ -96,17 +96,17 @@ def _compiler(record: dict[str, Any]) -> str | None:
 
 def _show(record: dict[str, Any], *, asked: str) -> None:
     from exporters.ops.shipped import tables
-    from tamiyo_runtime.cli.render import say, table
+    from tamiyo_runtime.cli.render import labelled, say, table
 
     profile = record["profile"]
     say(f"{record['name']}: {record['title']}")
-    say(f"profile    {profile['id']} r{profile['revision']}, {profile['title']} (sha256 {profile['sha256'][:16]})")
-    say(f"gating     {record['gating']}")
+    say(f"profile    {profile['id']} r{profile['revision']} (sha256 {profile['sha256'][:16]})")
+    say(labelled("gating     ", record["gating"]))
     if record["operator_table"] is not None:
         rules = tables.get(record["operator_table"])
         basis = rules.source if rules.verified else f"{rules.source}; not confirmed by the vendor's compiler"
-        say(f"operators  {len(rules.rules)} on the {rules.device}: {', '.join(sorted(rules.rules))}")
-        say(f"           after {basis}")
+        say(labelled("operators  ", f"{len(rules.rules)} on the {rules.device}: {', '.join(sorted(rules.rules))}"))
+        say(labelled("           ", f"after {basis}"))
     if record["compiler"] is not None:
         compiler = record["compiler"]
         say(f"compiler   {_compiler(record)}; {compiler['command']}")

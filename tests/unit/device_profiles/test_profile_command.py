@@ -120,3 +120,26 @@ def test_check_fails_with_exit_2_and_names_file_key_and_legal_names(
 def test_an_unknown_profile_exits_2_and_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profile", "show", "coral"]) == 2
     assert "coral-usb" in capsys.readouterr().err
+
+
+def test_the_file_of_a_profile_is_printed_as_it_is_to_start_a_board_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["profile", "show", "cortex-m4", "--toml"]) == 0
+    board = tmp_path / "my-board.toml"
+    board.write_text(capsys.readouterr().out)
+    assert main(["profile", "check", str(board)]) == 0
+    out = capsys.readouterr().out
+    assert load_profile("cortex-m4").sha256 in out  # byte for byte
+    assert "note:" not in out
+
+
+def test_a_copy_that_was_changed_and_kept_its_id_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = tmp_path / "my-board.toml"
+    text = resources.files("device_profiles").joinpath("data", "cortex-m4.toml").read_text()
+    board.write_text(text.replace("revision = 1", "revision = 2"))
+    assert main(["profile", "check", str(board)]) == 0
+    assert "note: 'cortex-m4' is also the id of a profile that comes with tamiyo" in capsys.readouterr().out
+    board.write_text(text.replace('id = "cortex-m4"', 'id = "my-board"'))
+    assert main(["profile", "check", str(board)]) == 0
+    assert "note:" not in capsys.readouterr().out

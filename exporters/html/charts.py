@@ -72,7 +72,10 @@ def scatter(points: Sequence[Point], *, x_label: str, y_label: str, x_text: Call
         drawing.text(_LEFT - 6, to_y(value) + 4, f"{value:g}", "soft end")
     for value in ticks(x_low, x_high):
         drawing.line(to_x(value), top, to_x(value), height - bottom, "grid")
-        drawing.text(to_x(value), height - bottom + 16, x_text(value), "soft mid")
+        if to_x(value) > WIDTH - 24:  # a label in the middle below it would leave the drawing
+            drawing.text(WIDTH, height - bottom + 16, x_text(value), "soft end")
+        else:
+            drawing.text(to_x(value), height - bottom + 16, x_text(value), "soft mid")
     drawing.line(_LEFT, height - bottom, WIDTH - _RIGHT, height - bottom, "axis")
     drawing.text((WIDTH + _LEFT) / 2, height - 8, x_label, "soft mid")
     drawing.text(_LEFT, top - 2, y_label, "soft small")

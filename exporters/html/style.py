@@ -41,6 +41,8 @@ svg.own .box { fill:var(--wash); stroke:var(--line) }
 @media (max-width:640px) { main { padding:16px 10px 40px } section { padding:14px 14px; border-radius:8px }
   h1 { font-size:23px } .card b { font-size:19px } .cards { grid-template-columns:1fr 1fr } }
 @media print { :root { --wash:#fff } main { max-width:none; padding:0 } .scroll { overflow:visible }
-  .scroll svg { min-width:0 } section, .card { border-color:#bbb; break-inside:avoid } table { font-size:11px }
-  td, th { white-space:normal } details > :not(summary) { display:block } }
+  .scroll svg { min-width:0 } section, .card { border-color:#bbb } table { font-size:11px }
+  figure, tr, .card { break-inside:avoid } h2 { break-after:avoid }
+  td, th { white-space:normal } details > :not(summary) { display:block }
+  details::details-content { display:block; content-visibility:visible } }
 """

@@ -40,7 +40,7 @@ def measure(
     if not 0 < seconds <= 86_400:
         raise InputError(f"--seconds {seconds:g} is not in 0 to 86400", hint="60 is enough on a quiet machine")
     with hushed():
-        subjects, reference, interpreter, kind, digest = _load(subject, trust_of(key), variant, precision)
+        subjects, reference, interpreter, kind, digest, profile = _load(subject, trust_of(key), variant, precision)
     with progress(f"timing {len(subjects)} graphs", total=100) as bar:
 
         def tick(rounds: int, share: float) -> None:
@@ -54,15 +54,15 @@ def measure(
     if as_json:
         emit_json(dump(runs))
         return
-    _show(runs)
+    _show(runs, profile)
     if out is not None and kind == "probes":
         say(f"\nNext:  tamiyo profile calibrate PROFILE {out} --out my-board.toml")
 
 
 def _load(
     path: Path, trusted: object, variant: str | None, precision: str | None
-) -> tuple[list[Subject], str, str, str, str]:
-    """Subjects, the reference among them, the interpreter, what kind of file it was, and its digest."""
+) -> tuple[list[Subject], str, str, str, str, str]:
+    """Subjects, the reference among them, the interpreter, what kind of file it was, its digest, whose estimates."""
     from tamiyo_runtime.bundle import Bundle
     from tamiyo_runtime.contracts.errors import UnknownNameError, UsageError
     from tamiyo_runtime.contracts.plan import Precision
@@ -80,15 +80,16 @@ def _load(
         opened = open_kit(path, trusted=trusted)
         only = None if precision is None else Precision(precision)
         loaded = subjects_of_kit(opened, interpreter=interpreter, precision=only)
-        return loaded, opened.kit.reference, interpreter, "probes", opened.digest
+        return loaded, opened.kit.reference, interpreter, "probes", opened.digest, ""
     if precision is not None:
         raise UsageError("a bundle is measured by variant", hint="pass --variant; tamiyo inspect lists them")
     bundle = Bundle.open(path, trusted=trusted)
     subjects, interpreter = subjects_of_bundle(bundle, variant)
-    return subjects, subjects[0].id, interpreter, "bundle", bundle.digest
+    profile = bundle.manifest.profile
+    return subjects, subjects[0].id, interpreter, "bundle", bundle.digest, f"{profile.id} r{profile.revision}"
 
 
-def _show(runs: Runs) -> None:
+def _show(runs: Runs, profile: str) -> None:
     from statistics import median
 
     from tamiyo_runtime.cli.render import say, table
@@ -117,6 +118,7 @@ def _show(runs: Runs) -> None:
                 for run in runs.runs
             ],
         )
+        say(f"\nestimates are of {profile}, for which the bundle was made; the times are of this machine")
         return
     families = dict.fromkeys((run.family, run.precision) for run in runs.runs)
     rows = []

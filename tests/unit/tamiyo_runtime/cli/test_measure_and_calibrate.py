@@ -62,6 +62,7 @@ def test_a_bundle_is_measured_configuration_by_configuration(tamiyo, own_bundle:
     refused = tamiyo("profile", "calibrate", "x86-64", out, "--dry-run")
     assert refused.code == 2
     assert "say nothing of single operators" in refused.err
+    assert "estimates are of" in tamiyo("measure", own_bundle, "--seconds", "0.1").out
     assert tamiyo("measure", own_bundle, "--variant", "absent").code == 2
     assert tamiyo("measure", tmp_path / "absent.tamiyo").code == 2
 

@@ -22,6 +22,7 @@ from collector.store import Arrival, Delivery, Rejected, Store
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.contracts.records import Batch
+from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.connection import Connection
 from tamiyo_runtime.transport.topics import Address, Channel, fleet_filter
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 QUEUE = 256
 GROUP = 500
 _RETRY_S = 1.0
+_ACK_EXPIRY_S = 600  # whoever did not hear it by then has sent again
 _BACKOFF_CAP_S = 5.0  # an operator's machine: there are few collectors, so coming back soon is worth more
 
 
@@ -51,7 +53,7 @@ class Collector:
     One collector a fleet: a second one of the same ``fleet`` takes the broker's session over.
     """
 
-    def __init__(self, url: str, store_path: Path, fleet: str) -> None:
+    def __init__(self, url: str, store_path: Path, fleet: str, access: Access | None = None) -> None:
         self._fleet = fleet
         channels = (Channel.TELEMETRY, Channel.EVENTS, Channel.BIRTH, Channel.STATE)
         self._queue: Queue[Delivered] = Queue(QUEUE)
@@ -60,6 +62,7 @@ class Collector:
             f"tamiyo-collector-{fleet}",
             subscriptions=[fleet_filter(fleet, channel) for channel in channels],
             on_message=self._take,
+            access=access,
             persistent=True,
             manual_ack=True,
             backoff_cap_s=_BACKOFF_CAP_S,
@@ -161,6 +164,7 @@ class Collector:
         for device, batches in stored.items():
             topic = Address(self._fleet, device).topic(Channel.ACK)
             for ack in acks(batches):
-                self._connection.publish(topic, wire.encode_ack(ack))  # if it gets lost, the device sends again
+                # if it gets lost, the device sends again
+                self._connection.publish(topic, wire.encode_ack(ack), expiry_s=_ACK_EXPIRY_S)
         for message, _ in group:
             self._connection.ack(message)

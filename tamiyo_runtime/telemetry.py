@@ -32,7 +32,7 @@ from tamiyo_runtime.contracts.records import (
 from tamiyo_runtime.link import Link
 from tamiyo_runtime.meters import Clock, Usage
 from tamiyo_runtime.spool import Spool
-from tamiyo_runtime.transport import Address, open_transport
+from tamiyo_runtime.transport import Access, Address, open_transport
 from tamiyo_runtime.transport.offline import URL as OFFLINE
 from tamiyo_runtime.uplink import Pace, Uplink
 from tamiyo_runtime.windows import WindowBuilder
@@ -279,18 +279,20 @@ def open_telemetry(
     window_s: float = 1.0,
     samples_per_s: float = 50.0,
     spool_bytes: int = 64 << 20,
+    access: Access | None = None,
 ) -> Telemetry:
     """Put the parts together.
 
-    ``url``: ``mqtt://HOST:PORT``, ``memory://NAME``, or None to spool only. ``bundle``: first 8 hex digits of the
-    manifest's sha256. ``about`` is told in the birth message (board, link, interpreter: labels, no secrets).
-    Raises InputError for a bad name or a spool in use, UnknownNameError for a scheme, MissingExtraError.
+    ``url``: ``mqtt://HOST:PORT``, ``mqtts://HOST:PORT``, ``memory://NAME``, or None to spool only. ``bundle``: first
+    8 hex digits of the manifest's sha256. ``about`` is told in the birth message (board, link, interpreter: labels, no
+    secrets). ``access``: what to show to the broker. Raises InputError for a bad name, a spool in use or a certificate
+    that cannot be used, UnknownNameError for a scheme, MissingExtraError.
     """
     address = Address(fleet, device)
     queue = Spool(spool, limit_bytes=spool_bytes, clock=clock)
     try:
         birth = {"schema": BIRTH, "boot": queue.boot, "bundle": bundle, **(about or {})}
-        transport = open_transport(url or OFFLINE, address, birth)
+        transport = open_transport(url or OFFLINE, address, birth, access)
     except BaseException:
         queue.close()
         raise

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tamiyo_runtime.cli.broker_options import BrokerCa, BrokerCert, BrokerKey, access_to
+
 if TYPE_CHECKING:
     from collector.store import DeviceLedger, Store
 
@@ -23,7 +25,12 @@ _PAUSE_SHARE = 10  # the ledger of a large store takes a while: most of the time
 def collect(
     *,
     store: Annotated[Path, typer.Option(help="SQLite file; made when missing, added to when there")],
-    broker: Annotated[str, typer.Option(help="mqtt://HOST:PORT, or embedded, mosquitto, auto to start one")] = "auto",
+    broker: Annotated[
+        str, typer.Option(help="mqtt[s]://HOST:PORT, or embedded, mosquitto, auto to start one")
+    ] = "auto",
+    broker_ca: BrokerCa = None,
+    broker_cert: BrokerCert = None,
+    broker_key: BrokerKey = None,
     fleet: Annotated[str, typer.Option(help="name of the fleet")] = "default",
     for_s: Annotated[float | None, typer.Option("--for", min=0, help="stop after so many seconds")] = None,
     until_balanced: Annotated[
@@ -38,10 +45,12 @@ def collect(
     from collector.service import Collector
     from tamiyo_runtime.cli.render import emit_json, note, progress
     from tamiyo_runtime.contracts.errors import InputError
+    from tamiyo_runtime.transport.access import check_handshake
     from tamiyo_runtime.transport.broker import start_broker
 
     if store.is_dir():
         raise InputError(f"the store {store} is a folder", hint="name a file, such as telemetry.db")
+    access = access_to(broker, broker_ca, broker_cert, broker_key)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -51,7 +60,9 @@ def collect(
             handle = stack.enter_context(start_broker(broker, store.with_name(f"{store.name}.broker")))
             url = handle.url
             note(f"{handle.name} at {url} ({handle.notes})")
-        collector = Collector(url, store, fleet)
+        if access is not None:
+            check_handshake(url, access)
+        collector = Collector(url, store, fleet, access)
         stack.callback(collector.stop)
         collector.start(timeout_s=_CONNECT_S)
         deadline_s = time.monotonic() + for_s if for_s is not None else float("inf")

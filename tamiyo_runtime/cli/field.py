@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tamiyo_runtime.bundle import Bundle
-from tamiyo_runtime.cli.render import hushed
-from tamiyo_runtime.contracts.errors import UnknownNameError
+from tamiyo_runtime.cli.render import hushed, note
+from tamiyo_runtime.contracts.errors import InputError, UnknownNameError
 from tamiyo_runtime.contracts.records import Mode
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.installed import check_version, record_version
@@ -33,6 +33,7 @@ from tamiyo_runtime.summary import SessionSummary, Tally, Turn
 if TYPE_CHECKING:
     from collector.store import DeviceLedger
     from tamiyo_runtime.telemetry import Counters, Telemetry
+    from tamiyo_runtime.transport.access import Access
 
 NO_BROKER = "none"
 BROKERS = ("auto", "embedded", "mosquitto")
@@ -46,6 +47,7 @@ class FieldRequest:
     """What to run and where.
 
     ``throttle``: (start_s, slowdown) for simulated boards. ``state_dir``: where spool and store live.
+    ``access``: what to show to a broker that is not ours.
     ``as_it_comes``: on a real clock, samples of a live stream are taken when they arrive, whatever the plan's period.
     ``allow_downgrade``: on this machine, run an older version of a bundle than ran before.
     """
@@ -53,6 +55,7 @@ class FieldRequest:
     device: str = "host"
     link: str = "ethernet"
     broker: str = NO_BROKER
+    access: Access | None = None
     source: str = "bundle"
     device_id: str = "device-1"
     fleet: str = "default"
@@ -193,6 +196,8 @@ class FieldRun:
             self._collector = Collector(url, self._store_path, request.fleet)
             stack.callback(self._collector.stop)
             self._collector.start(timeout_s=_FLUSH_S)
+        elif request.access is not None:
+            _greet(url, request.access)
         self._telemetry = open_telemetry(
             spool=self._spool_path,
             url=url,
@@ -204,6 +209,7 @@ class FieldRun:
             about={"board": self.board.label, "link": self.link.label, "interpreter": self.executor.interpreter},
             budget=self.request.plan.budget or self.bundle.manifest.budget,
             pace=Pace(settle_s=_SETTLE_S) if not self.on_device else None,
+            access=request.access,
         )
         stack.callback(self._telemetry.close)
 
@@ -225,6 +231,18 @@ class FieldRun:
             on_sample=on_sample,
             on_turn=on_turn,
         )
+
+
+def _greet(url: str, access: Access) -> None:
+    """Refuse a broker whose certificate is refused. A service goes on: what it is there for needs no broker."""
+    from tamiyo_runtime.transport.access import check_handshake
+
+    try:
+        check_handshake(url, access)
+    except InputError as exc:
+        if "NOTIFY_SOCKET" not in os.environ:
+            raise
+        note(f"warning: {exc.message}; telemetry waits in the spool")
 
 
 def open_link(name: str) -> Link:

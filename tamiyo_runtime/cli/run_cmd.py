@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tamiyo_runtime.cli.broker_options import BrokerCa, BrokerCert, BrokerKey, access_to
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,8 +26,11 @@ def run(
     device: Annotated[str, typer.Option(help="host, simulated, or simulated:PROFILE")] = "host",
     link: Annotated[str, typer.Option(help="ethernet, lora-eu868, lora-eu868-sf7 ... -sf12")] = "ethernet",
     broker: Annotated[
-        str, typer.Option(help="none, mqtt://HOST:PORT, or embedded, mosquitto, auto to start one and a collector")
+        str, typer.Option(help="none, mqtt[s]://HOST:PORT, or embedded, mosquitto, auto to start one and a collector")
     ] = "none",
+    broker_ca: BrokerCa = None,
+    broker_cert: BrokerCert = None,
+    broker_key: BrokerKey = None,
     source: Annotated[
         str,
         typer.Option(
@@ -91,6 +96,7 @@ def run(
 
     phases = throttle_phases(throttle)
     check_trace(trace, overwrite=overwrite)
+    access = access_to(broker, broker_ca, broker_cert, broker_key)
     opened = open_bundle(bundle, key)
     budget = changed_budget(
         opened.manifest.budget, latency_ms=latency_ms, power_mw=power_mw, energy_burst_mj=energy_burst_mj
@@ -106,6 +112,7 @@ def run(
         device=device,
         link=link,
         broker=broker,
+        access=access,
         source=source,
         device_id=device_id,
         fleet=fleet,

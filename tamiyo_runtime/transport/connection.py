@@ -2,8 +2,9 @@
 
 paho's own loop retries without jitter, so a fleet returns in step after a broker's restart; its offline queue is
 bounded RAM that rejects the newest and forgets everything at a kill. So: full jitter here, and `publish` refuses
-while there is no connection. MQTT 5 is tried first and 3.1.1 when the broker does not answer to it. Callbacks run on
-paho's thread and must only hand things on.
+while there is no connection. Each time MQTT 5 is tried first, and 3.1.1 when the broker does not answer to it; message
+expiry and content type are told where the version has room for them. A client certificate is read again before each
+connection, since it is renewed while a device runs. Callbacks run on paho's thread and must only hand things on.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from tamiyo_runtime.contracts.errors import InputError, MissingExtraError
+from tamiyo_runtime.transport.access import Access, BrokerAddress
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
@@ -39,6 +40,7 @@ class Will:
 
     topic: str
     payload: bytes
+    content_type: str | None = None
 
 
 class Connection:
@@ -57,11 +59,16 @@ class Connection:
         on_message: Callable[[MQTTMessage], None],
         on_up: Callable[[], None] = lambda: None,
         will: Will | None = None,
+        access: Access | None = None,
         persistent: bool = False,
         manual_ack: bool = False,
         backoff_cap_s: float = _BACKOFF_CAP_S,
     ) -> None:
-        self.host, self.port = _host_and_port(url)
+        address = BrokerAddress.parse(url)
+        self.host, self.port = address.host, address.port
+        self._access = access or Access()
+        self._user = address.user or self._access.user
+        self._tls = self._access.context() if address.tls else None
         _paho()
         self._client_id = client_id
         self._subscriptions = [(topic, 1) for topic in subscriptions]
@@ -74,7 +81,7 @@ class Connection:
         self._rng = random.Random()  # noqa: S311 - spreads reconnects, guards nothing
         self._client: Client | None = None
         self._last_sent: MQTTMessageInfo | None = None
-        self._answered = False
+        self._answered = self._refused = False
         self._up = threading.Event()
         self._stopping = threading.Event()
         self._changed = threading.Event()
@@ -99,12 +106,26 @@ class Connection:
         self._changed.clear()
         return changed
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
-        """Hand a message to paho, QoS 1; False when there is no connection or paho's window is full."""
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        content_type: str | None = None,
+        expiry_s: int | None = None,
+    ) -> bool:
+        """Hand a message to paho, QoS 1; False when there is no connection or paho's window is full.
+
+        ``content_type`` and ``expiry_s`` (how long the broker may keep it for those away) are told by MQTT 5 only.
+        """
         client = self._client
         if client is None or not self._up.is_set():
             return False
-        self._last_sent = client.publish(topic, payload, qos=1, retain=retain)
+        properties = None
+        if client.protocol == _paho().MQTTv5:
+            properties = _properties("PUBLISH", ContentType=content_type, MessageExpiryInterval=expiry_s)
+        self._last_sent = client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         return bool(self._last_sent.rc == 0)
 
     def wait_sent(self, timeout_s: float) -> None:
@@ -140,6 +161,7 @@ class Connection:
             self._changed.set()
             if self._answered:
                 failures = 0
+                protocols = [paho.MQTTv5, paho.MQTTv311]  # it may be another broker, or a later one, next time
             elif reached:
                 protocols.reverse()  # the broker hung up without a welcome: it may not speak this version
                 if protocol == paho.MQTTv5:
@@ -149,19 +171,18 @@ class Connection:
 
     def _connect_and_serve(self, client: Client, protocol: int) -> bool:
         """One connection from beginning to end; whether the broker could be reached at all."""
-        paho = _paho()
         options: dict[str, Any] = {}
-        if protocol == paho.MQTTv5:
+        if protocol == _paho().MQTTv5:
             options["clean_start"] = not self._persistent
             if self._persistent:
-                from paho.mqtt.packettypes import PacketTypes
-                from paho.mqtt.properties import Properties
-
-                properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-                properties.SessionExpiryInterval = SESSION_EXPIRY_S
-                options["properties"] = properties
+                options["properties"] = _properties("CONNECT", SessionExpiryInterval=SESSION_EXPIRY_S)
         try:
+            if self._tls is not None:
+                self._access.show_identity(self._tls)
             client.connect(self.host, self.port, keepalive=KEEPALIVE_S, **options)
+        except InputError as exc:
+            self.last_error = exc.message
+            return False
         except (OSError, ValueError) as exc:  # ValueError: a name that no resolver would take
             self.last_error = f"{self.host}:{self.port}: {exc}"
             return False
@@ -190,15 +211,23 @@ class Connection:
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_message = self._received
-        if self._will:
-            client.will_set(self._will.topic, self._will.payload, qos=1, retain=True)
+        client.on_publish = self._taken
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        if self._user is not None or self._access.password is not None:
+            client.username_pw_set(self._user or "", self._access.password)
+        if will := self._will:
+            properties = None
+            if protocol == paho.MQTTv5:
+                properties = _properties("WILLMESSAGE", ContentType=will.content_type)
+            client.will_set(will.topic, will.payload, qos=1, retain=True, properties=properties)
         return client
 
     def _connected(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self.last_error = f"{self.host}:{self.port} refused: {reason}"
             return
-        self._answered = True
+        self._answered, self._refused = True, False
         if self._subscriptions:
             client.subscribe(self._subscriptions)
         self._up.set()
@@ -207,23 +236,31 @@ class Connection:
 
     def _disconnected(self, client: Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._up.clear()
-        self.last_error = f"{self.host}:{self.port} disconnected: {reason}"
+        if not self._refused:  # mosquitto also hangs up on whom it refuses, and says no more then
+            self.last_error = f"{self.host}:{self.port} disconnected: {reason}"
         self._changed.set()
+
+    def _taken(self, client: Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
+        """The broker has a message, or in MQTT 5 says why it does not want it."""
+        if reason.is_failure:
+            self._refused = True
+            self.last_error = f"{self.host}:{self.port} refuses what {self._client_id} sends: {reason}"
 
     def _received(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         self._on_message(message)
         self._changed.set()
 
 
-def _host_and_port(url: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or 1883
-    except ValueError as exc:
-        raise InputError(f"{url!r} is no broker address: {exc}", hint="write mqtt://HOST:PORT") from exc
-    if parts.scheme != "mqtt" or not host:
-        raise InputError(f"{url!r} is no broker address", hint="write mqtt://HOST:PORT")
-    return host, port
+def _properties(packet: str, **values: Any) -> Any:
+    """Properties of an MQTT 5 packet, without those that are None."""
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+
+    properties = Properties(getattr(PacketTypes, packet))  # type: ignore[no-untyped-call]  # paho leaves it untyped
+    for name, value in values.items():
+        if value is not None:
+            setattr(properties, name, value)
+    return properties
 
 
 def _paho() -> Any:

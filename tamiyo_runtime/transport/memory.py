@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.port import transports
 from tamiyo_runtime.transport.topics import Address, Channel
 
@@ -44,7 +45,7 @@ class Bus:
 class MemoryTransport:
     """A device's end of a `Bus`."""
 
-    def __init__(self, url: str, address: Address, birth: Mapping[str, Any]) -> None:
+    def __init__(self, url: str, address: Address, birth: Mapping[str, Any], access: Access | None = None) -> None:
         self.label = url
         self.bus = Bus.named(url.partition("://")[2])
         self._address = address

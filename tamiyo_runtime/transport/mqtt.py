@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tamiyo_runtime.transport.connection import Connection, Will
+from tamiyo_runtime.transport.access import Access
+from tamiyo_runtime.transport.connection import SESSION_EXPIRY_S, Connection, Will
 from tamiyo_runtime.transport.port import transports
 from tamiyo_runtime.transport.topics import Address, Channel
 
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 
 _INBOX = 1024  # acks are idempotent and resent frames are acked again, so the oldest may go
 _GOODBYE_S = 0.5
+_JSON = "application/json"
+_FRAME = "application/vnd.tamiyo.batch"
 
 
 @transports.register("mqtt")
+@transports.register("mqtts")
 class MqttTransport:
     """See `Transport`. The birth goes out again after every reconnection, since a broker may forget it."""
 
-    def __init__(self, url: str, address: Address, birth: Mapping[str, Any]) -> None:
+    def __init__(self, url: str, address: Address, birth: Mapping[str, Any], access: Access | None = None) -> None:
         self.label = url
         self._address = address
         self._birth = json.dumps(dict(birth), separators=(",", ":")).encode()
@@ -33,7 +37,8 @@ class MqttTransport:
             subscriptions=[address.topic(Channel.ACK)],
             on_message=self._take,
             on_up=self._announce,
-            will=Will(address.topic(Channel.STATE), b'{"state":"offline"}'),
+            will=Will(address.topic(Channel.STATE), b'{"state":"offline"}', _JSON),
+            access=access,
         )
 
     def start(self) -> None:
@@ -46,7 +51,8 @@ class MqttTransport:
 
     def publish(self, channel: Channel, payload: bytes) -> bool:
         """Hand a frame to the connection; False while there is none."""
-        return self._connection.publish(self._address.topic(channel), payload)
+        topic = self._address.topic(channel)
+        return self._connection.publish(topic, payload, content_type=_FRAME, expiry_s=SESSION_EXPIRY_S)
 
     def receive(self) -> list[bytes]:
         """Acks that came in since the last call."""
@@ -62,13 +68,16 @@ class MqttTransport:
     def close(self, farewell: Mapping[str, Any]) -> None:
         """Say goodbye, retained, and disconnect."""
         payload = json.dumps(dict(farewell), separators=(",", ":")).encode()
-        if self._connection.publish(self._address.topic(Channel.STATE), payload, retain=True):
+        if self._say(Channel.STATE, payload):
             self._connection.wait_sent(_GOODBYE_S)
         self._connection.stop()
 
     def _announce(self) -> None:
-        self._connection.publish(self._address.topic(Channel.BIRTH), self._birth, retain=True)
-        self._connection.publish(self._address.topic(Channel.STATE), b'{"state":"online"}', retain=True)
+        self._say(Channel.BIRTH, self._birth)
+        self._say(Channel.STATE, b'{"state":"online"}')
+
+    def _say(self, channel: Channel, payload: bytes) -> bool:
+        return self._connection.publish(self._address.topic(channel), payload, retain=True, content_type=_JSON)
 
     def _take(self, message: MQTTMessage) -> None:
         self._inbox.append(bytes(message.payload))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.port import transports
 from tamiyo_runtime.transport.topics import Address, Channel
 
@@ -16,7 +17,7 @@ URL = "offline://"
 class OfflineTransport:
     """Never connected."""
 
-    def __init__(self, url: str, address: Address, birth: Mapping[str, Any]) -> None:
+    def __init__(self, url: str, address: Address, birth: Mapping[str, Any], access: Access | None = None) -> None:
         self.label = "offline"
 
     def start(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from tamiyo_runtime.contracts.registry import Registry
+from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.topics import Address, Channel
 
 
@@ -14,7 +15,7 @@ class Transport(Protocol):
 
     label: str
 
-    def __init__(self, url: str, address: Address, birth: Mapping[str, Any]) -> None: ...
+    def __init__(self, url: str, address: Address, birth: Mapping[str, Any], access: Access | None = None) -> None: ...
 
     def start(self) -> None:
         """Begin to connect, in the background."""
@@ -38,12 +39,13 @@ class Transport(Protocol):
 transports: Registry[type[Transport]] = Registry("transports")
 
 
-def open_transport(url: str, address: Address, birth: Mapping[str, Any]) -> Transport:
+def open_transport(url: str, address: Address, birth: Mapping[str, Any], access: Access | None = None) -> Transport:
     """Start the transport that a URL such as ``mqtt://127.0.0.1:1883`` names.
 
-    Raises UnknownNameError for an unknown scheme, MissingExtraError without the client library.
+    Raises UnknownNameError for an unknown scheme, InputError for a certificate that cannot be used, MissingExtraError
+    without the client library.
     """
     scheme = url.partition("://")[0]
-    transport = transports.get(scheme)(url, address, birth)
+    transport = transports.get(scheme)(url, address, birth, access)
     transport.start()
     return transport

@@ -20,7 +20,7 @@ class Line:
         self.published: list[str] = []
         self.acked: list[str] = []
 
-    def publish(self, topic: str, payload: bytes) -> bool:
+    def publish(self, topic: str, payload: bytes, **_: object) -> bool:
         self.published.append(topic)
         return True
 

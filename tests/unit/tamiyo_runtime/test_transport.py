@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tamiyo_runtime.contracts.errors import (
 )
 from tamiyo_runtime.transport import Address, Channel, transports
 from tamiyo_runtime.transport import broker as broker_module
+from tamiyo_runtime.transport import connection as connection_module
 from tamiyo_runtime.transport.broker import start_broker
 from tamiyo_runtime.transport.connection import Connection, backoff_s
 from tamiyo_runtime.transport.topics import fleet_filter, parse
@@ -63,6 +65,41 @@ def test_without_the_client_library_the_extra_is_named(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
     with pytest.raises(MissingExtraError, match=r"paho\.mqtt"):
         Connection("mqtt://x", "id", subscriptions=[], on_message=lambda message: None)
+
+
+@given(st.integers(0, 10_000), st.integers(), st.floats(0.01, 600.0))
+def test_a_pause_is_drawn_from_0_to_the_doubled_base_or_the_cap(failures: int, seed: int, cap_s: float) -> None:
+    highest_s = min(cap_s, 0.5 * 2.0 ** min(failures, 60))
+    assert 0.0 <= backoff_s(failures, random.Random(seed), cap_s=cap_s) <= highest_s
+    share = random.Random(seed).random()
+    assert backoff_s(failures, random.Random(seed), cap_s=cap_s) == pytest.approx(share * highest_s)
+
+
+def test_the_reconnect_loop_draws_each_pause_anew_and_begins_again_after_a_success(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    attempts = count()
+
+    def drawn(failures: int, rng: random.Random, *, cap_s: float) -> float:
+        asked.append(failures)
+        return 0.0
+
+    def connect(self: Client, *_: object, **__: object) -> int:
+        if next(attempts) == 3:
+            connection._answered = True  # what a CONNACK does
+            return 0
+        raise OSError("refused")
+
+    monkeypatch.setattr(connection_module, "backoff_s", drawn)
+    monkeypatch.setattr(Client, "connect", connect)
+    monkeypatch.setattr(Client, "loop_forever", lambda *_, **__: 0)
+    connection = Connection("mqtt://h", "me", subscriptions=[], on_message=lambda _: None)
+    connection.start()
+    while len(asked) < 7:
+        assert connection._thread.is_alive()
+    connection.stop()
+    assert asked[:7] == [0, 1, 2, 0, 1, 2, 3]
 
 
 def test_reconnects_spread_over_the_whole_interval() -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from exporters.figures import NOT_RECORDED, accuracy_text, energy_text, facts, latency_text
+from exporters.figures import NOT_RECORDED, accuracy_text, energy_text, facts, latency_text, share_text
 from exporters.report import ExportReport, KernelReport, VariantReport
 from tamiyo_runtime.bundle import entry_of
 from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.plan import Precision
-from tamiyo_runtime.contracts.units import factor, milliseconds, percent, size
+from tamiyo_runtime.contracts.units import factor, milliseconds, percent, plural, size
 
 CARD = "MODEL_CARD.md"
 
@@ -22,7 +22,7 @@ def card(manifest: Manifest, report: ExportReport, files: Mapping[str, bytes]) -
     parts = [
         _head(manifest, report),
         _network(manifest),
-        *(_variant(variant, report.test_samples) for variant in report.variants),
+        *(_variant(variant, report) for variant in report.variants),
         _cost_model(manifest, report),
         _quantisation(report),
         _limits(manifest, report),
@@ -41,15 +41,22 @@ def _head(manifest: Manifest, report: ExportReport) -> str:
         ("input", f"{shape} ({manifest.input.layout}), raw {manifest.input.raw_low:g} to {manifest.input.raw_high:g}"),
         ("target", f"{manifest.target}, profile {report.profile}"),
         ("version", str(manifest.version)),
-        ("test set", f"{report.test_samples} samples, on which nothing was calibrated"),
-        ("accuracy floor", f"{percent(report.accuracy_floor)} (demanded of the network with all seeds)"),
+        ("test set", f"{report.test_samples} samples"),
+        ("accuracy floor", _floor(report)),
         ("licence of the data", str(_data_licence(manifest))),
     ]
+    seeds = len(manifest.plan.seeded_slots)
+    parts = f" that runs with or without each of its {plural(seeds, 'grown part')} (seeds)," if seeds else ","
     return (
-        f"# {_text(manifest.name)}\n\nA classifier that runs with or without each of its "
-        f"{len(manifest.plan.seeded_slots)} grown parts (seeds), compiled for {_text(manifest.target)}."
+        f"# {_text(manifest.name)}\n\nA classifier{parts} compiled for {_text(manifest.target)}."
         f"{smoke if report.smoke else ''}\n\n{_table(('', ''), rows)}"
     )
+
+
+def _floor(report: ExportReport) -> str:
+    if report.accuracy_floor is None:
+        return "none was demanded"
+    return f"{percent(report.accuracy_floor)} (demanded of the network with all seeds)"
 
 
 def _data_licence(manifest: Manifest) -> str:
@@ -74,12 +81,12 @@ def _network(manifest: Manifest) -> str:
     return f"## Network\n\n{text}\n\n{_table(('part', 'kind', 'slot', 'blueprint', 'parameters'), rows)}"
 
 
-def _variant(variant: VariantReport, samples: int) -> str:
+def _variant(variant: VariantReport, report: ExportReport) -> str:
     rows = [
         (
             item.configuration,
-            accuracy_text(item.accuracy, samples),
-            percent(item.torch_accuracy),
+            accuracy_text(item.accuracy, report.test_samples),
+            share_text(item.torch_accuracy),
             latency_text(item.cost.latency_ms),
             energy_text(item.cost.energy_uj),
             f"{item.cost.latency_ms.source.value}, {item.cost.energy_uj.source.value}",
@@ -87,7 +94,15 @@ def _variant(variant: VariantReport, samples: int) -> str:
         )
         for item in variant.runnables
     ]
-    head = ("configuration", "accuracy (measured)", "torch (measured)", "latency", "energy", "cost is", "memory")
+    head = (
+        "configuration",
+        "accuracy (measured)",
+        f"{report.reference} (measured)",
+        "latency",
+        "energy",
+        "cost is",
+        "memory",
+    )
     text = (
         f"{variant.format.value}, {variant.precision.value}, {variant.layout.value}, {size(variant.size_bytes)}. "
         "Accuracy: share of the test set that these graphs, run by the real interpreter, get right, with its 95 % "
@@ -118,7 +133,7 @@ def _quantisation(report: ExportReport) -> str:
         noise = NOT_RECORDED if full.sqnr_db is None else f"{full.sqnr_db:.1f} dB"
         lines.append(
             f"{variant.id}: static int8; with all seeds, signal to quantisation noise of the logits {noise} "
-            f"(measured), agreement with torch {percent(full.agreement)} (measured)"
+            f"(measured), agreement with {report.reference} {percent(full.agreement)} (measured)"
         )
     kept = [item.part for item in report.sensitivity if item.kept_float]
     nothing = "nothing" if report.sensitivity else NOT_RECORDED
@@ -144,6 +159,7 @@ def _limits(manifest: Manifest, report: ExportReport) -> str:
         "Accuracy holds for data like the test set. Nothing was measured for shifted, damaged or adversarial input.",
         "An answer is the largest logit; the logits are not calibrated probabilities.",
     ]
+    lines += report.notes
     if any(item.cost.latency_ms.source.value != "measured" for item in report.variants[0].runnables):
         lines.append("Latency and energy are estimates for the profile, not measured on a device of yours.")
     return f"## Use and limits\n\n{_bullets(lines)}"

@@ -25,8 +25,15 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
-def accuracy_text(share: float, count: int) -> str:
-    """An accuracy with its interval: ``94.4 % (91.6 to 96.4)``."""
+def share_text(share: float | None) -> str:
+    """A share, or that nobody recorded it."""
+    return NOT_RECORDED if share is None else percent(share)
+
+
+def accuracy_text(share: float | None, count: int) -> str:
+    """An accuracy with its interval: ``94.4 % (91.6 to 96.4)``; without it where the count is not known, as 0."""
+    if share is None or not count:
+        return share_text(share)
     low, high = wilson(share, count)
     return f"{percent(share)} ({100 * low:.1f} to {100 * high:.1f})"
 

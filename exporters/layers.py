@@ -18,7 +18,6 @@ from exporters.network import Network
 from exporters.ops.table import Placement
 from exporters.report import LayerReport
 from exporters.steps.budget import Budgeted
-from tamiyo_runtime.contracts.plan import Precision
 
 INVOCATION = "(invocation)"
 Where = Mapping[tuple[str, int], Placement]
@@ -85,10 +84,30 @@ def _graph(
         runs = {item.id: item.gates for item in network.configurations}
         chain = network.chain(runs.get(graph, network.full.gates))
         modules = _aligned(ops, [(names[p.name], budgeted.traced[precision].get(p.name, ())) for p in chain])
-    shares = _shares(explain(profile, [ops], precision=precision), artefact)
+    return _entries(variant, graph, ops, profile, modules=modules, where=where, noise=noise)
+
+
+def layers_of(variant: Compiled, graph: str, profile: Profile) -> tuple[LayerReport, ...]:
+    """An entry an operator of one graph that no part of a network is known of."""
+    ops = variant.artefacts[graph].ops
+    return tuple(_entries(variant, graph, ops, profile, modules=[None] * len(ops), where={}, noise={}))
+
+
+def _entries(
+    variant: Compiled,
+    graph: str,
+    ops: Sequence[Op],
+    profile: Profile,
+    *,
+    modules: Sequence[str | None],
+    where: Where,
+    noise: Mapping[int, float],
+) -> list[LayerReport]:
+    precision = variant.recipe.precision
+    shares = _shares(explain(profile, [ops], precision=precision), variant.artefacts[graph])
     found = []
     for index, (term, share) in enumerate(shares, start=-1):
-        placed = where.get((graph, index)) if precision is Precision.INT8 else None
+        placed = where.get((graph, index)) if variant.recipe.int8_tflite else None
         found.append(
             LayerReport(
                 variant=variant.recipe.id,

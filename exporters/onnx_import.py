@@ -6,35 +6,33 @@ What the file computes is taken as right: int8 is compared with ONNX Runtime run
 from __future__ import annotations
 
 import hashlib
-import io
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from device_profiles.profile import Profile
 from exporters.backends import onnx as onnx_backend
 from exporters.backends import qdq
 from exporters.backends.onnx_reading import Imported, read_onnx
 from exporters.compiled import Artefact, Compiled, graph_file
 from exporters.evaluate import Comparison, compare, logits_of
+from exporters.layers import cost_checks, layers_of
 from exporters.ops.onnx_counting import count
 from exporters.pipeline import Plan
 from exporters.quantise.goal import FULL_LOSS
-from exporters.sbom import SBOM, sbom
-from exporters.steps import selftest
+from exporters.report import SCHEMA, ExportReport, PartReport, RunnableReport, StepReport, VariantReport
+from exporters.steps import package, selftest
 from exporters.steps.budget import first_excess
-from exporters.steps.package import VECTOR_COUNT
+from exporters.steps.outcome import ok, skip
 from exporters.targets import FLOAT_GATED, INT8_ONNX, VariantRecipe, targets
 from tamiyo_runtime import __version__
-from tamiyo_runtime.bundle import SAMPLES, VECTORS, entry_of, write_bundle
+from tamiyo_runtime.bundle import SAMPLES, VECTORS, entry_of
 from tamiyo_runtime.contracts.cost import Cost
-from tamiyo_runtime.contracts.document import canonical_json
 from tamiyo_runtime.contracts.errors import BudgetError, IncompatibleError, InputError
-from tamiyo_runtime.contracts.manifest import SCHEMA, InputSpec, Manifest
+from tamiyo_runtime.contracts.manifest import SCHEMA as MANIFEST
+from tamiyo_runtime.contracts.manifest import InputSpec, Manifest
 from tamiyo_runtime.contracts.plan import (
     Configuration,
     Format,
@@ -44,6 +42,7 @@ from tamiyo_runtime.contracts.plan import (
     SegmentPlan,
     Variant,
 )
+from tamiyo_runtime.contracts.units import milliseconds, plural
 from tamiyo_runtime.interpreters.base import GraphError
 from tamiyo_runtime.selftest import Vectors
 
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 
     from tamiyo_runtime.signing import SigningKey
 
-RECORD = "import.json"
 GRAPH = "network"
 ONLY = Configuration(id=Configuration.name_of(()), gates=())
 LEAST_SAMPLES = 16
@@ -68,32 +66,6 @@ class Source:
     input: InputSpec
     samples: NDArray[np.float32]
     labels: NDArray[np.int64] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedVariant:
-    """A variant as measured here. ``accuracy`` None: there were no labels. Agreement is with the float graph."""
-
-    id: str
-    size_bytes: int
-    accuracy: float | None
-    agreement: float
-    sqnr_db: float | None
-    cost: Cost
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportReport:
-    """What an import did. ``bundle_bytes`` is None in the copy that the bundle holds. ``notes`` are for people."""
-
-    name: str
-    target: str
-    profile: str
-    opset: int
-    samples: int
-    variants: tuple[ImportedVariant, ...]
-    notes: tuple[str, ...]
-    bundle_bytes: int | None = None
 
 
 def check_target(plan: Plan) -> None:
@@ -120,7 +92,7 @@ def check_source(source: Source, model: Imported) -> None:
         raise InputError(f"labels must be {len(x)} numbers from 0 to {model.outputs - 1}, one a sample")
 
 
-def import_onnx(path: Path, source: Source, plan: Plan, *, key: SigningKey, overwrite: bool) -> ImportReport:
+def import_onnx(path: Path, source: Source, plan: Plan, *, key: SigningKey, overwrite: bool) -> ExportReport:
     """Make the signed bundle ``plan.out``.
 
     Raises what `read_onnx` and `check_source` do, IncompatibleError when the target runs no ONNX or ONNX Runtime does
@@ -148,22 +120,56 @@ def import_onnx(path: Path, source: Source, plan: Plan, *, key: SigningKey, over
     if problem is None:
         variants.append(int8)
         answers[INT8_ONNX.id] = found
+        notes.append(f"{INT8_ONNX.id} was calibrated on the samples that it was measured on: its figures flatter it")
     else:
         notes.append(f"{INT8_ONNX.id} left out: {problem}")
-    report = ImportReport(
+    profile = plan.profile
+    report = ExportReport(
+        schema=SCHEMA,
         name=source.name,
         target=plan.target.name,
-        profile=f"{plan.profile.id} r{plan.profile.revision}",
-        opset=model.opset,
-        samples=len(source.samples),
-        variants=tuple(
-            _measured(item, answers[item.recipe.id], answers[FLOAT_GATED.id], source, plan.profile) for item in variants
+        profile=f"{profile.id} r{profile.revision}",
+        profile_sha256=profile.sha256,
+        classes=len(source.classes),
+        test_samples=len(source.samples),
+        accuracy_floor=None,
+        steps=_steps(model, cost, problem),
+        parts=(
+            PartReport(
+                name=GRAPH,
+                kind=SegmentKind.HEAD.value,
+                blueprint=None,
+                params=cost.params,
+                cost=cost,
+            ),
         ),
+        variants=tuple(
+            _measured(item, answers[item.recipe.id], answers[FLOAT_GATED.id], source, plan) for item in variants
+        ),
+        layers=tuple(layer for item in variants for layer in layers_of(item, GRAPH, profile)),
+        cost_checks=cost_checks(profile),
+        reference="the file in float",
         notes=tuple(notes),
+        extra={"imported": {"format": "onnx", "opset": model.opset}},
     )
-    data = _bundle(source, plan, variants, answers, report=report, key=key)
+    contents = _contents(source, plan, variants, answers, report=report)
+    data, _ = package.run(contents, report, plan.out.name, key=key)
     written, _ = selftest.run(data, plan.out, key=key, overwrite=overwrite)
     return replace(report, bundle_bytes=written)
+
+
+def _steps(model: Imported, cost: Cost, problem: str | None) -> tuple[StepReport, ...]:
+    """What was done before packing; the bundle exists, so what comes after went well."""
+    int8 = ok("static, a QDQ pair around every operator") if problem is None else skip(f"left out: {problem}")
+    outcomes = {
+        "read model": ok(f"ONNX opset {model.opset}, {plural(cost.params, 'parameter')}, {cost.macs} MACs"),
+        "budget check": ok(f"{milliseconds(cost.latency_ms.value)} ({cost.latency_ms.source.value})"),
+        "quantise int8 static": int8,
+    }
+    return tuple(
+        StepReport(number=number, name=name, status=outcome.status, message=outcome.message)
+        for number, (name, outcome) in enumerate(outcomes.items(), 1)
+    )
 
 
 def _variant(recipe: VariantRecipe, model: Imported, data: bytes, source: Source) -> Compiled:
@@ -197,45 +203,52 @@ def _loses(item: Comparison, *, labelled: bool) -> str | None:
 
 
 def _measured(
-    variant: Compiled, found: NDArray[np.float32], wanted: NDArray[np.float32], source: Source, profile: Profile
-) -> ImportedVariant:
-    item = _compared(found, wanted, source)
-    return ImportedVariant(
-        id=variant.recipe.id,
+    variant: Compiled, found: NDArray[np.float32], wanted: NDArray[np.float32], source: Source, plan: Plan
+) -> VariantReport:
+    item, labelled = _compared(found, wanted, source), source.labels is not None
+    cost = variant.cost(plan.profile, ONLY.id)
+    recipe = variant.recipe
+    return VariantReport(
+        id=recipe.id,
+        format=recipe.format,
+        precision=recipe.precision,
+        layout=recipe.layout,
         size_bytes=variant.size_bytes,
-        accuracy=None if source.labels is None else item.accuracy,
-        agreement=item.agreement,
-        sqnr_db=item.sqnr_db,
-        cost=variant.cost(profile, ONLY.id),
+        runnables=(
+            RunnableReport(
+                configuration=ONLY.id,
+                chain=(GRAPH,),
+                accuracy=item.accuracy if labelled else None,
+                torch_accuracy=item.torch_accuracy if labelled else None,
+                agreement=item.agreement,
+                difference=item.difference,
+                cost=cost,
+                sqnr_db=item.sqnr_db,
+                on_front=labelled,
+                chosen=first_excess(cost, plan.budget) is None,
+            ),
+        ),
     )
 
 
-def _bundle(
+def _contents(
     source: Source,
     plan: Plan,
     variants: list[Compiled],
     answers: Mapping[str, NDArray[np.float32]],
     *,
-    report: ImportReport,
-    key: SigningKey,
-) -> bytes:
-    rows = np.linspace(0, len(source.samples) - 1, min(VECTOR_COUNT, len(source.samples))).astype(np.int64)
+    report: ExportReport,
+) -> package.Contents:
+    rows = package.spread(len(source.samples))
     files: dict[str, bytes] = {item.artefacts[GRAPH].graph.file: item.artefacts[GRAPH].data for item in variants}
     logits = {(name, ONLY.id): found[rows] for name, found in answers.items()}
     files[VECTORS] = Vectors(inputs=source.samples[rows].astype(np.float32), logits=logits).to_bytes()
     if source.labels is not None:
-        files[SAMPLES] = _npz({"x": source.samples.astype(np.float32), "y": source.labels.astype(np.int64)})
-    files[RECORD] = canonical_json(report)
-    ops = variants[0].artefacts[GRAPH].ops
-    head = Segment(
-        name=GRAPH,
-        kind=SegmentKind.HEAD,
-        params=sum(op.params or 0 for op in ops),
-        macs=sum(op.macs for op in ops),
-    )
-    measured = {item.id: item for item in report.variants}
+        files[SAMPLES] = package.npz({"x": source.samples.astype(np.float32), "y": source.labels.astype(np.int64)})
+    cost = report.parts[0].cost
+    head = Segment(name=GRAPH, kind=SegmentKind.HEAD, params=cost.params, macs=cost.macs)
     manifest = Manifest(
-        schema=SCHEMA,
+        schema=MANIFEST,
         name=source.name,
         target=plan.target.name,
         task=source.name,
@@ -245,43 +258,29 @@ def _bundle(
         configurations=(ONLY,),
         variants=tuple(
             Variant(
-                id=item.recipe.id,
-                format=item.recipe.format,
-                precision=item.recipe.precision,
-                layout=item.recipe.layout,
-                graphs={name: artefact.graph for name, artefact in item.artefacts.items()},
-                runnables=(
-                    Runnable(
-                        configuration=ONLY.id,
-                        chain=(GRAPH,),
-                        cost=measured[item.recipe.id].cost,
-                        accuracy=measured[item.recipe.id].accuracy,
-                    ),
+                id=item.id,
+                format=item.format,
+                precision=item.precision,
+                layout=item.layout,
+                graphs={name: artefact.graph for name, artefact in made.artefacts.items()},
+                runnables=tuple(
+                    Runnable(configuration=run.configuration, chain=run.chain, cost=run.cost, accuracy=run.accuracy)
+                    for run in item.runnables
                 ),
             )
-            for item in variants
+            for item, made in zip(report.variants, variants, strict=True)
         ),
         policy=None,
         profile=plan.profile.snapshot(),
         budget=plan.budget,
         files={name: entry_of(data) for name, data in files.items()},
         provenance={
-            "imported": {"format": "onnx", "opset": report.opset},
+            **report.extra,
             "calibration": {
                 "samples": len(source.samples),
                 "sha256": hashlib.sha256(source.samples.tobytes()).hexdigest(),
             },
-            "tools": {"tamiyo-edge": __version__},
+            "tools": {"tamiyo-edge": __version__, **package.versions()},
         },
     )
-    files[SBOM] = sbom(manifest, files)
-    with tempfile.TemporaryDirectory(prefix="tamiyo-import-") as folder:
-        trial = Path(folder) / "trial.tamiyo"
-        write_bundle(trial, manifest, files, key, overwrite=False)
-        return trial.read_bytes()
-
-
-def _npz(arrays: Mapping[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **dict(arrays))
-    return buffer.getvalue()
+    return package.Contents(manifest=manifest, files=files)

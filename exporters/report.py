@@ -42,7 +42,7 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnableReport:
-    """A configuration of a variant, measured on the test set by running it.
+    """A configuration of a variant, measured on the test set by running it. Accuracies are None without labels.
 
     ``agreement`` is the share of test samples with torch's answer, ``sqnr_db`` the power of torch's logits over that of
     the difference (None when there is none), ``difference`` the largest absolute one. ``on_front``: no other of the
@@ -51,8 +51,8 @@ class RunnableReport:
 
     configuration: str
     chain: tuple[str, ...]
-    accuracy: float
-    torch_accuracy: float
+    accuracy: float | None
+    torch_accuracy: float | None
     agreement: float
     difference: float
     cost: Cost
@@ -138,7 +138,7 @@ class KernelReport:
     """An int8 configuration on other kernels than those it was measured on: largest differences, quantisation steps.
 
     ``worst_lsb`` of a logit, the chain run from end to end; None where the kernels do not take a graph, and ``problem``
-    says why. ``operator_lsb``: of any one operator's answer, fed alike.
+    says why. ``operator_lsb``: of any one operator's answer, fed alike. ``flipped``: share of answers changed.
     """
 
     variant: str
@@ -147,6 +147,7 @@ class KernelReport:
     samples: int
     worst_lsb: int | None
     operator_lsb: int | None = None
+    flipped: float | None = None
     problem: str | None = None
 
 
@@ -167,7 +168,8 @@ class VendorReport:
 class ExportReport:
     """The whole export. ``bundle_bytes`` is None in the copy that the bundle holds.
 
-    ``smoke``: made of a few samples to try the path, so that its accuracies say nothing.
+    ``smoke``: made of a few samples to try the path, so that its accuracies say nothing. ``reference``: what answers
+    and accuracies are compared with where fields say torch. ``notes``: what a reader of the figures must know.
     """
 
     schema: str
@@ -177,7 +179,7 @@ class ExportReport:
     profile_sha256: str
     classes: int
     test_samples: int
-    accuracy_floor: float
+    accuracy_floor: float | None
     steps: tuple[StepReport, ...]
     parts: tuple[PartReport, ...]
     variants: tuple[VariantReport, ...]
@@ -190,6 +192,8 @@ class ExportReport:
     configurations: tuple[ConfigurationReport, ...] = ()
     cost_checks: tuple[str, ...] = ()  # what the cost model was checked against on this profile, and its error
     smoke: bool = False
+    reference: str = "torch"
+    notes: tuple[str, ...] = ()
     bundle_bytes: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 

@@ -34,6 +34,7 @@ def render(bundle: Bundle) -> str:
         lead = f"Made with --smoke, of a few samples, to try the path: its accuracies say nothing. {lead}"
     sections = [
         _network(manifest, report),
+        *_notes(report),
         *costs.sections(manifest, report),
         *quality.sections(manifest, report),
         _steps(report),
@@ -76,6 +77,11 @@ def _cards(bundle: Bundle, report: ExportReport | None) -> list[Card]:
         Card(str(len(variant.runnables)), f"configurations in {variant.id}, switched while running"),
         Card(size(bundle.size_bytes), f"the signed file, with {len(bundle.names)} parts"),
     ]
+
+
+def _notes(report: ExportReport | None) -> list[Section]:
+    notes = report.notes if report else ()
+    return [Section("What to know about the figures", "", (Table([""], [[note] for note in notes]),))] if notes else []
 
 
 def _profile(manifest: Manifest) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from exporters import pareto
 from exporters.figures import NOT_RECORDED, accuracy_text, energy_text, latency_text, wilson
 from exporters.html.charts import Bar, Point, bars, scatter
 from exporters.html.page import Figure, Section, Table
@@ -31,12 +32,9 @@ def sections(manifest: Manifest, report: ExportReport | None) -> list[Section]:
 
 def front(runnables: Sequence[Runnable], cost: Callable[[Cost], Estimate]) -> frozenset[str]:
     """Configurations that no cheaper one equals in measured accuracy."""
-    best, found = -1.0, set()
-    for item in sorted(runnables, key=lambda item: (cost(item.cost).value, -(item.accuracy or 0.0))):
-        if item.accuracy is not None and item.accuracy > best:
-            best = item.accuracy
-            found.add(item.configuration)
-    return frozenset(found)
+    accuracies = {item.configuration: item.accuracy for item in runnables if item.accuracy is not None}
+    costs = {item.configuration: cost(item.cost).value for item in runnables if item.configuration in accuracies}
+    return frozenset(pareto.front(costs, accuracies))
 
 
 def _chosen(report: ExportReport | None) -> dict[str, str]:
@@ -122,7 +120,7 @@ def _table(variant: Variant, samples: int, chosen: str | None, *, fold: str = ""
                     )
                     if holds
                 ),
-                _accuracy(item, samples),
+                accuracy_text(item.accuracy, samples),
                 latency_text(item.cost.latency_ms),
                 energy_text(item.cost.energy_uj),
                 _sources(item.cost),
@@ -132,12 +130,6 @@ def _table(variant: Variant, samples: int, chosen: str | None, *, fold: str = ""
         ],
         fold=fold,
     )
-
-
-def _accuracy(item: Runnable, samples: int) -> str:
-    if item.accuracy is None:
-        return NOT_RECORDED
-    return accuracy_text(item.accuracy, samples) if samples else percent(item.accuracy)
 
 
 def _sources(cost: Cost) -> str:

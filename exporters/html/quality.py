@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from exporters.figures import NOT_RECORDED
+from exporters.figures import NOT_RECORDED, share_text
 from exporters.html.charts import Bar, bars
 from exporters.html.costs import full_chain
 from exporters.html.page import Figure, Section, Table
@@ -38,13 +38,13 @@ def _quantisation(manifest: Manifest, report: ExportReport | None) -> Section:
     if not _int8(manifest):
         return Section(title, "No form in this bundle is quantised.")
     if report is None:
-        return Section(title, f"Comparison with torch: {NOT_RECORDED}.")
+        return Section(title, f"Comparison with the network it was made from: {NOT_RECORDED}.")
     rows = [
         [
             variant.id,
             item.configuration,
-            percent(item.accuracy),
-            percent(item.torch_accuracy),
+            share_text(item.accuracy),
+            share_text(item.torch_accuracy),
             percent(item.agreement),
             "" if item.sqnr_db is None else f"{item.sqnr_db:.1f}",
         ]
@@ -53,7 +53,7 @@ def _quantisation(manifest: Manifest, report: ExportReport | None) -> Section:
         for item in variant.runnables
     ]
     parts: list[Table | Figure] = [
-        Table(["variant", "configuration", "accuracy", "torch", "same answer", "SQNR, dB"], rows)
+        Table(["variant", "configuration", "accuracy", report.reference, "same answer", "SQNR, dB"], rows)
     ]
     noisy = _noisy(report)
     note = ""
@@ -79,7 +79,7 @@ def _quantisation(manifest: Manifest, report: ExportReport | None) -> Section:
         )
     else:
         note = f"Error layer by layer: {NOT_RECORDED}."
-    text = "Measured on the test set. SQNR: power of torch's logits over that of the difference."
+    text = f"Measured on the test set. SQNR: power of the logits of {report.reference} over that of the difference."
     return Section(title, text, parts, note)
 
 

@@ -73,7 +73,7 @@ def contents(
     if floats.policy is not None:
         files.update(floats.policy.files)
     files[VECTORS] = _vectors(captured, floats, quantised, compiled)
-    files[SAMPLES] = _npz({"x": _compact(request.test_inputs), "y": request.test_labels.astype(np.int64)})
+    files[SAMPLES] = npz({"x": _compact(request.test_inputs), "y": request.test_labels.astype(np.int64)})
     used = {name for variant in compiled for name in variant.chains}
     manifest = Manifest(
         schema=SCHEMA,
@@ -93,7 +93,7 @@ def contents(
         provenance={
             **request.provenance,
             "calibration": dict(quantised.calibration),
-            "tools": {"tamiyo-edge": __version__, **_versions()},
+            "tools": {"tamiyo-edge": __version__, **versions()},
             **({"smoke": True} if smoke else {}),
         },
     )
@@ -185,7 +185,7 @@ def _policy_spec(captured: Captured, floats: Floats) -> PolicySpec | None:
 def _vectors(captured: Captured, floats: Floats, quantised: Quantised, compiled: tuple[Compiled, ...]) -> bytes:
     """Answers as measured here, chain by chain; the self-test gets them again from the runtime's executor."""
     request = captured.request
-    rows = _spread(len(request.test_inputs))
+    rows = spread(len(request.test_inputs))
     logits = {
         (variant.recipe.id, name): found[rows]
         for variant in compiled
@@ -193,13 +193,13 @@ def _vectors(captured: Captured, floats: Floats, quantised: Quantised, compiled:
     }
     vectors = Vectors(inputs=request.test_inputs[rows].astype(np.float32), logits=logits)
     if request.policy is not None and floats.policy is not None:
-        rows = _spread(len(request.policy.samples))
+        rows = spread(len(request.policy.samples))
         inputs, outputs = request.policy.samples[rows].astype(np.float32), floats.policy.outputs[rows]
         vectors = replace(vectors, policy_inputs=inputs, policy_outputs=outputs)
     return vectors.to_bytes()
 
 
-def _spread(count: int) -> NDArray[np.int64]:
+def spread(count: int) -> NDArray[np.int64]:
     """Indices of a few vectors, evenly over all of them."""
     return np.linspace(0, count - 1, min(VECTOR_COUNT, count)).astype(np.int64)
 
@@ -210,13 +210,15 @@ def _compact(raw: NDArray[np.float32]) -> NDArray[Any]:
     return whole if whole is not None and np.array_equal(whole, raw) else raw.astype(np.float32)
 
 
-def _npz(arrays: Mapping[str, Any]) -> bytes:
+def npz(arrays: Mapping[str, Any]) -> bytes:
+    """Arrays as an archive."""
     buffer = io.BytesIO()
     np.savez(buffer, **dict(arrays))  # uncompressed, with numpy's fixed time stamps: the same bytes every time
     return buffer.getvalue()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of the tools that are installed."""
     found = {}
     for name in _TOOLS:
         try:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tamiyo_runtime.cli.export_view import Steps, check_page, say_head, say_plan, say_report, write_report
+
 if TYPE_CHECKING:
-    from exporters.pipeline import Plan, StepEvent
-    from exporters.report import ExportReport
+    from exporters.pipeline import Plan
     from exporters.request import ExportRequest
     from tamiyo_runtime.contracts.budget import Budget
     from tamiyo_runtime.contracts.export_plan import ExportPlan
@@ -151,8 +151,7 @@ def _resolved(choices: _Choices, key: Path | None) -> tuple[Plan, ExportRequest,
         power_mw=choices.budget_power_mw,
         energy_burst_mj=None,
     )
-    if choices.page is not None and choices.page.exists() and not choices.overwrite:
-        raise InputError(f"{choices.page} exists already", hint="pass --overwrite to replace it, or --no-report")
+    check_page(choices.page, overwrite=choices.overwrite)
     if not choices.run.is_dir():
         raise InputError(f"no run at {choices.run}", hint=f"make one: tamiyo train {choices.run}")
     signer = SigningKey.load(key) if key is not None else None
@@ -169,15 +168,13 @@ def _resolved(choices: _Choices, key: Path | None) -> tuple[Plan, ExportRequest,
 
 def _export(choices: _Choices, *, key: Path | None, as_json: bool, planned: ExportPlan | None = None) -> None:
     from exporters import pipeline
-    from tamiyo_runtime.bundle import Bundle
-    from tamiyo_runtime.cli.inspect_cmd import write_page
     from tamiyo_runtime.contracts.export_plan import check_same
-    from tamiyo_runtime.signing import SigningKey, Trust
+    from tamiyo_runtime.signing import SigningKey
 
     resolved, request, signer = _resolved(choices, key)
     if planned is not None:
         check_same(planned, _document(choices, request))
-    _say_head(resolved, quiet=as_json)
+    say_head(resolved, quiet=as_json)
     steps = Steps(quiet=as_json)
     signer = signer or SigningKey.default()
     try:
@@ -194,10 +191,8 @@ def _export(choices: _Choices, *, key: Path | None, as_json: bool, planned: Expo
     except BaseException:
         steps.fail()
         raise
-    if choices.page is not None:
-        bundle = Bundle.open(choices.out, trusted=Trust.of(signer.public))
-        write_page(bundle, choices.page, overwrite=choices.overwrite)
-    _say_report(report, choices.out, page=choices.page, as_json=as_json)
+    write_report(choices.out, choices.page, signer=signer, overwrite=choices.overwrite)
+    say_report(report, choices.out, page=choices.page, as_json=as_json)
 
 
 def _plan(choices: _Choices, file: Path | None, *, key: Path | None, as_json: bool) -> None:
@@ -210,11 +205,11 @@ def _plan(choices: _Choices, file: Path | None, *, key: Path | None, as_json: bo
 
     resolved, request, _ = _resolved(choices, key)
     document = _document(choices, request)
-    _say_head(resolved, quiet=as_json)
+    say_head(resolved, quiet=as_json)
     if file is not None:
         text = json.dumps(dump(document), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         write_atomic(file, text.encode(), overwrite=choices.overwrite)
-    _say_plan(document, request, as_json=as_json)
+    say_plan(document, request, as_json=as_json)
     if not as_json:
         say("dry run: nothing was exported" if file is None else f"dry run: the plan is in {file}")
         if file is not None:
@@ -298,118 +293,3 @@ def _request(run: Path) -> ExportRequest:
     except ModuleNotFoundError as exc:
         raise MissingExtraError(exc.name or "torch", "train,export") from exc
     return request_of(pieces(load_run(run)))
-
-
-class Steps:
-    """One line a step on stdout when it ends; on a terminal also its name while it runs."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._live = sys.stderr.isatty() and not quiet
-        self._running: str | None = None
-
-    def show(self, event: StepEvent) -> None:
-        from tamiyo_runtime.cli.render import say
-
-        number = f"[{event.number}/{event.total}]"
-        label = f"{number:<{len(f'[{event.total}/{event.total}]')}} {event.name:<20}"
-        if event.report is None:
-            self._running = label
-            if self._live:
-                print(f"{label} ...", end="", file=sys.stderr, flush=True)
-            return
-        self._running = None
-        self._clear()
-        if self._quiet:
-            return
-        report = event.report
-        seconds = f"  {report.seconds:.1f} s" if report.seconds is not None and report.seconds >= 0.05 else ""
-        say(f"{label} {report.status.value:<5} {report.message}{seconds}")
-        if report.status.value in {"warn", "skip"}:
-            for line in report.details:
-                say(f"{'':<35}{line}")
-
-    def fail(self) -> None:
-        """The step that was running failed: say so before the error itself is shown."""
-        from tamiyo_runtime.cli.render import say
-
-        self._clear()
-        if self._running is not None and not self._quiet:
-            say(f"{self._running} fail")
-
-    def _clear(self) -> None:
-        if self._live:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
-
-
-def _say_head(plan: Plan, *, quiet: bool) -> None:
-    from tamiyo_runtime import __version__
-    from tamiyo_runtime.cli.render import say
-
-    if not quiet:
-        profile = plan.profile
-        say(
-            f"tamiyo {__version__}  export  target {plan.target.name} "
-            f"(profile {profile.id} r{profile.revision}, sha256 {profile.sha256[:8]}...)"
-        )
-
-
-def _say_plan(plan: ExportPlan, request: ExportRequest, *, as_json: bool) -> None:
-    from tamiyo_runtime.cli.inspect_cmd import budget_text
-    from tamiyo_runtime.cli.render import emit_json, say
-    from tamiyo_runtime.contracts.document import dump
-    from tamiyo_runtime.contracts.units import plural
-
-    if as_json:
-        emit_json({"dry_run": True, "name": request.name, **dump(plan)})
-        return
-    floor = "default: 2 points below torch" if plan.accuracy_floor is None else plan.accuracy_floor
-    rows: dict[str, Any] = {
-        "name": request.name,
-        "run": f"{plan.run} (sha256 {plan.run_sha256[:16]})",
-        "out": plan.out,
-        "seeds": ", ".join(f"slot {seed.slot}: {seed.blueprint}" for seed in request.seeds) or "none",
-        "variants": ", ".join(
-            f"{v.id} ({v.layout.value}, {plural(len(v.configurations), 'configuration')})" for v in plan.variants
-        ),
-        "samples": f"{plan.calibration_samples} to calibrate, {plan.test_samples} to test",
-        "accuracy floor": floor,
-        "budget": budget_text(plan.budget),
-        "compiler options": ", ".join(f"{k} {v}" for k, v in sorted(plan.options.items())) or "none",
-        "tools": ", ".join(f"{name} {version}" for name, version in sorted(plan.tools.items())),
-    }
-    for name, value in rows.items():
-        say(f"{name:<18} {value}")
-
-
-def _say_report(report: ExportReport, out: Path, *, page: Path | None, as_json: bool) -> None:
-    from tamiyo_runtime.cli.render import emit_json, say, table
-    from tamiyo_runtime.contracts.document import dump
-    from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, size
-
-    if as_json:
-        emit_json({"out": str(out), "page": None if page is None else str(page), **dump(report)})
-        return
-    preferred = report.variants[0]
-    if report.smoke:
-        say(f"\nsmoke export: {report.test_samples} test samples, for trying the path only; the bundle says so itself")
-    say(f"\n{preferred.id} on {report.profile}, {report.test_samples} test samples, cheapest first:")
-    table(
-        ["configuration", "accuracy", "torch", "latency", "energy", "source"],
-        [
-            [
-                item.configuration,
-                percent(item.accuracy),
-                percent(item.torch_accuracy),
-                milliseconds(item.cost.latency_ms.value),
-                microjoules(item.cost.energy_uj.value),
-                item.cost.latency_ms.source.value,
-            ]
-            for item in preferred.runnables
-        ],
-    )
-    say("variants: " + ", ".join(f"{item.id} {size(item.size_bytes)}" for item in report.variants))
-    if page is not None:
-        say(f"report:   {page}")
-    profile = report.profile.partition(" ")[0]
-    say(f"\nNext:  tamiyo inspect {out}   |   tamiyo run {out} --device simulated:{profile}   |   tamiyo verify {out}")

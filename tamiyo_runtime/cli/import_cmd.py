@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tamiyo_runtime.cli.export_view import check_page, say_next, share, write_report
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from exporters.onnx_import import ImportReport, Source
+    from exporters.onnx_import import Source
+    from exporters.report import ExportReport
 
 _SAMPLES_LIMIT_BYTES = 64 << 20
 
@@ -28,6 +31,10 @@ def import_model(
     input_scale: Annotated[float, typer.Option(help="input = (sample - offset) x scale")] = 1.0,
     input_offset: Annotated[float, typer.Option(help="see --input-scale")] = 0.0,
     key: Annotated[Path | None, typer.Option(help="private key to sign with; default: your development key")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="write the HTML report here; default: beside the bundle", metavar="FILE")
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="write no HTML report")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, write nothing")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the bundle if it exists")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the report as JSON")] = False,
@@ -51,7 +58,9 @@ def import_model(
     if not input_scale > 0:
         raise UsageError(f"--input-scale: {input_scale} is not above 0", hint="1/255 is 0.00392")
     bundle = out or Path(f"{model.stem}-{Path(target).stem}.tamiyo")
+    page = None if no_report else report or bundle.with_suffix(".html")
     plan = pipeline.plan(target, bundle, budget=None, overwrite=overwrite)
+    check_page(page, overwrite=overwrite)
     check_target(plan)
     signer = SigningKey.load(key) if key is not None else None
     read = read_onnx(model)
@@ -77,11 +86,13 @@ def import_model(
             say(f"{field:<10} {value}")
         say("dry run: nothing was written")
         return
-    report = import_onnx(model, source, plan, key=signer or SigningKey.default(), overwrite=overwrite)
+    signer = signer or SigningKey.default()
+    made = import_onnx(model, source, plan, key=signer, overwrite=overwrite)
+    write_report(bundle, page, signer=signer, overwrite=overwrite)
     if as_json:
-        emit_json({"out": str(bundle), **dump(report)})
+        emit_json({"out": str(bundle), "page": None if page is None else str(page), **dump(made)})
     else:
-        _say(report, bundle)
+        _say(made, bundle, page=page)
 
 
 def _source(
@@ -164,27 +175,25 @@ def _load(path: Path) -> Any:
         raise InputError(f"{path} cannot be read: {exc}", hint="np.savez(FILE, x=..., y=...) or np.save") from exc
 
 
-def _say(report: ImportReport, out: Path) -> None:
+def _say(report: ExportReport, out: Path, *, page: Path | None) -> None:
     from tamiyo_runtime.cli.render import say, table
-    from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, size
+    from tamiyo_runtime.contracts.units import microjoules, milliseconds, size
 
-    say(f"{report.name}: ONNX opset {report.opset}, measured on {report.samples} samples, for {report.profile}\n")
+    say(f"{report.name}: {report.steps[0].message}; measured on {report.test_samples} samples, for {report.profile}\n")
     table(
         ["variant", "accuracy", "agreement", "latency", "energy", "source", "size"],
         [
             [
                 item.id,
-                "-" if item.accuracy is None else percent(item.accuracy),
-                percent(item.agreement),
-                milliseconds(item.cost.latency_ms.value),
-                microjoules(item.cost.energy_uj.value),
-                item.cost.latency_ms.source.value,
+                share(run.accuracy),
+                share(run.agreement),
+                milliseconds(run.cost.latency_ms.value),
+                microjoules(run.cost.energy_uj.value),
+                run.cost.latency_ms.source.value,
                 size(item.size_bytes),
             ]
             for item in report.variants
+            for run in item.runnables
         ],
     )
-    for text in report.notes:
-        say(text)
-    profile = report.profile.partition(" ")[0]
-    say(f"\nNext:  tamiyo inspect {out}   |   tamiyo run {out} --device simulated:{profile}   |   tamiyo verify {out}")
+    say_next(report, out, page=page)

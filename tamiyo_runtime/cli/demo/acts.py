@@ -143,7 +143,8 @@ class Stage:
         from exporters.pipeline import export
         from tamiyo_runtime.bundle import Bundle
         from tamiyo_runtime.cli.demo.pages import Exported
-        from tamiyo_runtime.cli.export_cmd import Steps, request_of
+        from tamiyo_runtime.cli.export_cmd import request_of
+        from tamiyo_runtime.cli.export_view import Steps
         from tamiyo_runtime.signing import SigningKey
         from tamiyo_train.handover import pieces
 

@@ -96,7 +96,13 @@ def test_a_file_becomes_a_bundle_that_computes_the_same_and_every_command_takes_
     bundle = Bundle.open(tmp_path / "n.tamiyo")
     assert bundle.manifest.classes == ("ant", "bee", "cat")
     assert [item["id"] for item in report["variants"]] == [item.id for item in bundle.manifest.variants]
-    assert report["variants"][0]["accuracy"] == 1.0
+    assert report["variants"][0]["runnables"][0]["accuracy"] == 1.0
+    stored = json.loads(bundle.read("report.json"))
+    assert stored["variants"] == report["variants"]
+    assert "onnx-int8 was calibrated on the samples that it was measured on" in bundle.read("MODEL_CARD.md").decode()
+    page = (tmp_path / "n.html").read_text()
+    assert "What to know about the figures" in page
+    assert "Conv" in page
     executor = Executor(bundle, "onnx-float")
     np.testing.assert_allclose(np.stack([executor.run(row, "c") for row in x]), wanted, atol=1e-5)
     for name in bundle.names:
@@ -117,6 +123,8 @@ def test_without_labels_accuracy_is_not_known_and_that_is_said(tamiyo: Run, tmp_
     assert "accuracy is not known: there were no labels" in out
     bundle = Bundle.open(tmp_path / "net-x86-64.tamiyo")
     assert all(item.runnables[0].accuracy is None for item in bundle.manifest.variants)
+    assert "| c | not recorded | not recorded |" in bundle.read("MODEL_CARD.md").decode()
+    assert "accuracy is not known: there were no labels" in (tmp_path / "net-x86-64.html").read_text()
     assert main(["verify", "net-x86-64.tamiyo"]) == 0
 
 

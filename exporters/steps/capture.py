@@ -11,6 +11,7 @@ import numpy as np
 from exporters.network import Gates, Network, capture, scaled
 from exporters.request import ExportRequest
 from exporters.steps.outcome import Outcome, ok
+from tamiyo_runtime.contracts.errors import AccuracyFloorError
 from tamiyo_runtime.contracts.plan import Configuration
 from tamiyo_runtime.contracts.units import percent, si
 
@@ -39,11 +40,15 @@ class Captured:
 
 
 def run(request: ExportRequest) -> tuple[Captured, Outcome]:
-    """Capture a request that has been checked; raises IncompatibleError when the pieces do not fit together."""
+    """Capture a request that has been checked.
+
+    Raises IncompatibleError when the pieces do not fit together, AccuracyFloorError when torch itself misses the floor.
+    """
     network = capture(request)
     real = scaled(request, request.test_inputs)
     wanted = {item.id: network.logits(real, item.gates) for item in network.configurations}
     accuracy = {name: float(np.mean(logits.argmax(axis=1) == request.test_labels)) for name, logits in wanted.items()}
+    _check_floor(request, accuracy[network.full.id])
     captured = Captured(request=request, network=network, wanted=wanted, accuracy=accuracy)
     seeds = len(network.seeded)
     params = si(sum(piece.params for piece in network.pieces), "").strip()
@@ -55,3 +60,13 @@ def run(request: ExportRequest) -> tuple[Captured, Outcome]:
             for piece in network.pieces
         ),
     )
+
+
+def _check_floor(request: ExportRequest, full: float) -> None:
+    """No conversion is worth its minutes when the network that is converted misses the floor."""
+    floor = request.accuracy_floor
+    if floor is not None and full < floor:
+        raise AccuracyFloorError(
+            f"{percent(full)} on the test set with all seeds, in torch, below the floor of {percent(floor)}",
+            hint="train longer or with other growth, or lower --accuracy-floor",
+        )

@@ -12,9 +12,9 @@ import pytest
 from torch import nn
 
 from device_profiles.loader import load_profile
-from exporters.pipeline import export
+from exporters.pipeline import StepEvent, export
 from exporters.request import ExportRequest, SeedModule
-from exporters.steps import package
+from exporters.steps import capture, package
 from tamiyo_runtime.contracts.errors import (
     AccuracyFloorError,
     BudgetError,
@@ -88,10 +88,25 @@ def test_memory_and_energy_are_held_as_well(request_: ExportRequest, tmp_path: P
     assert word in error.message
 
 
-def test_an_accuracy_below_the_floor_fails_and_leaves_nothing(plain: ExportRequest, tmp_path: Path) -> None:
-    error = refused(replace(plain, accuracy_floor=1.0), tmp_path / "x.tamiyo", AccuracyFloorError)
+def test_a_floor_that_torch_itself_misses_is_refused_before_anything_is_converted(
+    plain: ExportRequest, tmp_path: Path
+) -> None:
+    told: list[StepEvent] = []
+    with pytest.raises(AccuracyFloorError, match="in torch, below the floor") as caught:
+        export(replace(plain, accuracy_floor=1.0), "edge-tpu", tmp_path / "x.tamiyo", key=KEY, on_step=told.append)
+    assert caught.value.exit_code is ExitCode.BUDGET
+    assert [event.number for event in told] == [1]
+
+
+def test_an_int8_accuracy_below_the_floor_fails_and_leaves_nothing(plain: ExportRequest, tmp_path: Path) -> None:
+    captured, _ = capture.run(plain)
+    answers = captured.wanted[captured.network.full.id].argmax(axis=1)  # torch is right by definition
+    faint = 0.02 * plain.calibration  # ranges of these clip the real ones
+    request = replace(plain, test_labels=answers, calibration=faint, accuracy_floor=1.0, quantise="ptq")
+    error = refused(request, tmp_path / "x.tamiyo", AccuracyFloorError)
     assert error.exit_code is ExitCode.BUDGET
-    assert "below the floor of 100.0 %" in error.message
+    assert "tflite-int8" in error.message
+    assert "below the floor of 100.0 %; torch has 100.0 %" in error.message
 
 
 def test_strict_wants_the_vendor_compiler(

@@ -19,7 +19,6 @@ from exporters.compiled import Compiled
 from exporters.quantise.openers import DEFAULT, MICRO, OPENERS, PLAIN, REFERENCE, Call, Opener, micro_installed
 from exporters.report import KernelReport
 from tamiyo_runtime.contracts.manifest import InputSpec
-from tamiyo_runtime.contracts.plan import Format, Precision
 from tamiyo_runtime.executor import encoder
 
 if TYPE_CHECKING:
@@ -38,9 +37,9 @@ def check_kernels(compiled: Compiled, raw: NDArray[Any], spec: InputSpec) -> tup
     """Every configuration of an int8 TFLite variant on other kernels than LiteRT's default, on at most 32 samples.
 
     Differences are in quantisation steps: of a logit, the chain run from end to end on each; and of any operator's
-    answer, fed alike.
+    answer, fed alike. The share of samples with another answer is told as well.
     """
-    if compiled.recipe.precision is not Precision.INT8 or compiled.recipe.format is not Format.TFLITE:
+    if not compiled.recipe.int8_tflite:
         return ()
     rows = np.linspace(0, len(raw) - 1, min(SAMPLES, len(raw))).astype(np.int64)
     first = {chain[0] for chain in compiled.chains.values()}
@@ -71,6 +70,7 @@ def check_kernels(compiled: Compiled, raw: NDArray[Any], spec: InputSpec) -> tup
                     samples=len(rows),
                     worst_lsb=int(np.abs(run.answers[name] - usual.answers[name]).max()),
                     operator_lsb=max(worst[graph] for graph in chain),
+                    flipped=float(np.mean(run.answers[name].argmax(axis=1) != usual.answers[name].argmax(axis=1))),
                 )
             )
     return tuple(reports)

@@ -28,15 +28,15 @@ def quantise_onnx(captured: Captured, recipe: VariantRecipe, real: NDArray[np.fl
     network, request = captured.network, captured.request
     example = network.pieces[0].example
     ops = {piece.name: trace(piece.module, piece.example, precision=recipe.precision) for piece in network.pieces}
-    artefacts, work = {}, {}
+    artefacts = {}
     for name in _chosen(captured):
         gates = captured.gates[name]
         data = qdq.quantise(onnx.convert(network.whole(gates), example, name=name), real, name=name)
         file = graph_file(recipe, name)
         graph = onnx.graph(file, shape=tuple(example.shape[1:]), outputs=len(request.classes))
-        artefacts[name] = Artefact(graph=graph, data=data, ops=())
-        work[name] = (tuple(op for piece in network.chain(gates) for op in ops[piece.name]),)
-    return Compiled(recipe=recipe, artefacts=artefacts, chains={name: (name,) for name in artefacts}, work=work)
+        counted = tuple(op for piece in network.chain(gates) for op in ops[piece.name])
+        artefacts[name] = Artefact(graph=graph, data=data, ops=counted)
+    return Compiled.of_chains(recipe, artefacts, {name: (name,) for name in artefacts})
 
 
 def _chosen(captured: Captured) -> tuple[str, ...]:

@@ -70,7 +70,13 @@ class Int8Variant:
 
 
 def check_method(method: Method, target: Target) -> None:
-    """Raise IncompatibleError when the target takes no float operator and mixed precision is asked for."""
+    """Raise IncompatibleError when the target has nothing to do it to: no int8 TFLite, or no float beside it."""
+    if method in {Method.MIXED, Method.QAT} and not any(recipe.int8_tflite for recipe in target.variants):
+        raise IncompatibleError(
+            f"{target.name} has no int8 TFLite variant for --quantise {method.value}: "
+            + ", ".join(recipe.id for recipe in target.variants),
+            hint="leave --quantise out, or list tflite-int8 in [export] of a profile of your own",
+        )
     if method is Method.MIXED and not allows_float(target):
         raise IncompatibleError(
             f"{target.name} takes int8 only, so no operator can stay in float",

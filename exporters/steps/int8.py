@@ -32,6 +32,7 @@ MAX_SAMPLES = 512
 FLOOR_MARGIN = 0.02  # the default floor lies this far below the network's accuracy in torch
 _POOR_SQNR_DB = 15.0
 _SHOWN_PARTS = 8
+_POST_TRAINING = {"method": Method.PTQ.value, "tried": [Method.PTQ.value]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +81,9 @@ def run(
         if recipe.format is Format.ONNX:
             extra = quantise_onnx(captured, recipe, real)
             answers = logits_of(extra, request.test_inputs, request.input, captured.gates, network.seeded)
-            if goal.shortfall(full, compare(answers[full], captured.wanted[full], request.test_labels)):
-                left_out.append(recipe.id)  # the float graph does the same job without the loss
+            lost = goal.shortfall(full, compare(answers[full], captured.wanted[full], request.test_labels))
+            if lost and len(target.variants) > 1:
+                left_out.append(recipe.id)  # the graph beside it does the same job without the loss
             else:
                 compiled.append(extra)
                 logits[recipe.id] = answers
@@ -102,6 +104,7 @@ def run(
         logits[recipe.id] = variant.chosen.logits
     first = next(iter(made.values()), None)
     methods = {name: _method(variant) for name, variant in made.items()}
+    methods |= {item.recipe.id: _POST_TRAINING for item in compiled if item.recipe.id not in {*made, *floats.logits}}
     quantised = Quantised(
         compiled=tuple(compiled),
         logits=logits,
@@ -125,7 +128,7 @@ def run(
     _check_floor(quantised, full)
     outcome = _outcome(quantised, made, full, len(samples))
     if left_out:
-        text = f"{', '.join(left_out)} left out: it loses more than the float graph beside it"
+        text = f"{', '.join(left_out)} left out: it loses more than the goal allows"
         outcome = replace(outcome, message=f"{outcome.message}; {text}")
     return quantised, outcome
 
@@ -164,12 +167,14 @@ def _check_floor(quantised: Quantised, full: str) -> None:
 
 
 def _outcome(quantised: Quantised, made: Mapping[str, Int8Variant], full: str, samples: int) -> Outcome:
-    if not made:
+    int8 = [item.recipe.id for item in quantised.compiled if item.recipe.precision is Precision.INT8]
+    if not int8:
         return skip("the target has no int8 variant")
-    found = quantised.comparisons[next(iter(made))]
+    shown = next(iter(made), int8[0])
+    found = quantised.comparisons[shown]
     whole_net = found[full]
     text = (
-        f"{samples} samples, accuracy {percent(whole_net.torch_accuracy)} -> {percent(whole_net.accuracy)} "
+        f"{shown}: {samples} samples, accuracy {percent(whole_net.torch_accuracy)} -> {percent(whole_net.accuracy)} "
         f"(floor {percent(quantised.floor)})"
     )
     noisy = [item.sqnr_db for item in found.values() if item.sqnr_db is not None]

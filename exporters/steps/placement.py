@@ -27,7 +27,7 @@ _SHOWN = 3
 def run(
     compiled: tuple[Compiled, ...], target: Target, vendor: VendorFiles
 ) -> tuple[tuple[Compiled, ...], tuple[Placement, ...], Outcome]:
-    """Place the operators of the int8 variants; costs after this step know where each operator runs.
+    """Place the operators of the int8 TFLite variants; costs after this step know where each operator runs.
 
     Raises IncompatibleError when an operator stays behind and nothing beside the accelerator could run it.
     """
@@ -37,15 +37,28 @@ def run(
     placements: list[Placement] = []
     variants = []
     for variant in compiled:
-        if variant.recipe.precision is not Precision.INT8:
-            variants.append(variant)
+        if not variant.recipe.int8_tflite:
+            variants.append(_on_host(variant))
             continue
         artefacts = {}
         for name, artefact in variant.artefacts.items():
             placed, artefacts[name] = _placed(table, name, artefact, vendor.left)
             placements.extend(placed)
         variants.append(Compiled.of_chains(variant.recipe, artefacts, variant.chains))
+    if not placements:
+        return tuple(variants), (), skip(f"no int8 TFLite graph for the {table.device}")
     return tuple(variants), tuple(placements), _outcome(table, placements, target, by_compiler=vendor)
+
+
+def _on_host(variant: Compiled) -> Compiled:
+    """A variant that the accelerator's compiler does not take, an int8 ONNX one, priced where it runs."""
+    if variant.recipe.precision is not Precision.INT8:
+        return variant  # the cost model leaves float to the host by itself
+    artefacts = {
+        name: replace(artefact, ops=tuple(replace(op, on_accelerator=False) for op in artefact.ops))
+        for name, artefact in variant.artefacts.items()
+    }
+    return Compiled.of_chains(variant.recipe, artefacts, variant.chains)
 
 
 def _placed(

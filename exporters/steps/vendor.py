@@ -1,4 +1,4 @@
-"""The vendor's compiler on every int8 graph: files for the bundle, figures for the costs, its word on operators.
+"""The vendor's compiler on every int8 TFLite graph: files for the bundle, figures for the costs, its word on operators.
 
 It comes before the placement, which follows the compiler wherever it names the operators that it leaves.
 """
@@ -16,7 +16,6 @@ from exporters.steps.outcome import Outcome, ok, skip, warn
 from exporters.targets import Target
 from exporters.vendors.compiler import Compilation, VendorCompiler, VendorCost
 from tamiyo_runtime.contracts.errors import IncompatibleError
-from tamiyo_runtime.contracts.plan import Precision
 from tamiyo_runtime.contracts.units import plural, size
 
 FOLDER = "vendor"
@@ -43,9 +42,11 @@ def run(compiled: tuple[Compiled, ...], target: Target) -> tuple[tuple[Compiled,
     graphs = {
         name: artefact.data
         for variant in compiled
-        if variant.recipe.precision is Precision.INT8
+        if variant.recipe.int8_tflite
         for name, artefact in variant.artefacts.items()
     }
+    if not graphs:
+        return compiled, VendorFiles(files={}, report=None), skip(f"no int8 TFLite graph for {compiler.program}")
     version = compiler.version()
     command = compiler.command([f"{name}.tflite" for name in graphs], target.options)
     report = VendorReport(program=compiler.program, command=command, ran=False, version=version)
@@ -67,9 +68,10 @@ def run(compiled: tuple[Compiled, ...], target: Target) -> tuple[tuple[Compiled,
 
 
 def _elsewhere(compiler: VendorCompiler, compiled: tuple[Compiled, ...], command: str) -> Outcome:
+    folder = next(variant.recipe.id for variant in compiled if variant.recipe.int8_tflite)
     return skip(
         f"{compiler.program} not found: the int8 graphs run on the CPU as they are",
-        f"compile elsewhere: unzip BUNDLE 'graphs/*' && cd graphs/{compiled[0].recipe.id} && {command}",
+        f"compile elsewhere: unzip BUNDLE 'graphs/*' && cd graphs/{folder} && {command}",
         f"the compiler: {compiler.where}",
     )
 
@@ -91,7 +93,7 @@ def _counts(made: Compilation, graphs: Mapping[str, bytes]) -> tuple[Mapping[str
 
 
 def _timed(variant: Compiled, costs: Mapping[str, VendorCost]) -> Compiled:
-    if variant.recipe.precision is not Precision.INT8:
+    if not variant.recipe.int8_tflite:
         return variant
     artefacts: dict[str, Artefact] = {
         name: replace(artefact, vendor=costs.get(name)) for name, artefact in variant.artefacts.items()

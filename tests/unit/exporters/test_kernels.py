@@ -42,6 +42,7 @@ def row(**changes: Any) -> KernelReport:
         "samples": 32,
         "worst_lsb": 3,
         "operator_lsb": 1,
+        "flipped": 0.0,
     }
     return KernelReport(**{**values, **changes})
 
@@ -50,6 +51,9 @@ def row(**changes: Any) -> KernelReport:
     ("changes", "status", "words"),
     [
         ({}, Status.OK, "litert reference 3"),
+        ({"worst_lsb": 2}, Status.OK, "litert reference 2"),
+        ({"flipped": 1 / 32}, Status.OK, "closer than int8 itself is to torch, at most 3.1 %"),
+        ({"worst_lsb": 1, "flipped": 2 / 32}, Status.WARN, "too far apart"),
         ({"operator_lsb": 3}, Status.WARN, "too far apart: c1 on litert reference"),
         ({"worst_lsb": 6}, Status.WARN, "too far apart"),
         ({"worst_lsb": None, "problem": "g: no GELU", "kernels": MICRO}, Status.OK, "not taken by tflite-micro"),
@@ -75,6 +79,20 @@ def test_kernels_that_compute_something_else_are_found(pi: Exported, monkeypatch
     monkeypatch.setattr(kernels, "OPENERS", {**OPENERS, PLAIN: wrong})
     rows = [item for item in kernels.check_kernels(compiled, *request) if item.kernels == PLAIN]
     assert all((item.operator_lsb or 0) >= 7 for item in rows)
+
+
+def test_answers_that_other_kernels_change_are_counted(pi: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, request = _compiled(pi)
+    usual = OPENERS[REFERENCE]
+
+    def mirrored(data: bytes) -> Call:
+        call = usual(data)
+        return lambda *values: call(*values)[..., ::-1]
+
+    monkeypatch.setattr(kernels, "OPENERS", {**OPENERS, PLAIN: mirrored})
+    rows = {item.kernels: item for item in kernels.check_kernels(compiled, *request)}
+    assert (rows[PLAIN].flipped or 0.0) > 0.5
+    assert rows[REFERENCE].flipped == 0.0
 
 
 def test_where_tflite_micro_is_missing_the_report_says_so(pi: Exported, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,12 @@ from types import MappingProxyType
 
 import pytest
 
+from device_profiles.cost import Op, OpKind
+from device_profiles.loader import load_profile
 from exporters.compiled import Artefact, Compiled
 from exporters.report import Status
-from exporters.steps import vendor
-from exporters.targets import targets
+from exporters.steps import placement, vendor
+from exporters.targets import INT8_ONNX, targets
 from exporters.vendors import compiler
 from tamiyo_runtime.contracts.plan import Graph
 
@@ -98,6 +100,27 @@ def test_a_compiler_that_hangs_is_stopped(tools: Path, monkeypatch: pytest.Monke
     _, _, outcome = vendor.run(compiled(), targets.get("edge-tpu"))
     assert outcome.status is Status.WARN
     assert "stopped" in outcome.message
+
+
+def test_int8_graphs_in_onnx_are_not_for_the_compiler_nor_the_accelerator(
+    tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tools, COMPILER, monkeypatch)
+    target = targets.get("edge-tpu")
+    op = Op(OpKind.CONV2D, macs=10**6, weight_bytes=100, input_bytes=100, output_bytes=100)
+    graph = Artefact(graph=Graph(file="graphs/c11.onnx", inputs=(), outputs=()), data=b"onnx", ops=(op,))
+    onnx = Compiled.of_chains(INT8_ONNX, {"c11": graph}, {"c11": ("c11",)})
+    beside, files, outcome = vendor.run((*compiled(), onnx), target)
+    assert (len(files.files), outcome.status) == (2, Status.WARN)
+    assert beside[1] == onnx
+    _, files, outcome = vendor.run((onnx,), target)
+    assert (files.report, outcome.status) == (None, Status.SKIP)
+    placed, placements, outcome = placement.run((onnx,), target, files)
+    assert (placements, outcome.status) == ((), Status.SKIP)
+    profile = load_profile("coral-usb")
+    floor_ms = profile.value("accelerator.floor_us") * 1e-3
+    assert onnx.cost(profile, "c11").latency_ms.value > floor_ms
+    assert placed[0].cost(profile, "c11").latency_ms.value < floor_ms, "it never leaves the host"
 
 
 def test_a_target_without_a_vendor_compiler_has_nothing_to_do() -> None:

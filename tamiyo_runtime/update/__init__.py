@@ -1,0 +1,13 @@
+"""Over-the-air updates: two slots, one record written in one step, chunks in any order, signed commands, a trial.
+
+    states      what may follow what in a slot, as one table
+    record      all that a device remembers, one document
+    moves       the record after a step: pure functions
+    chunks      a file cut to the size of a link's payload, every piece with its hash
+    commands    a signed order and what may be said to it: pure, bytes in, decision out
+    health      whether a bundle on trial stays: pure, figures in, verdict out
+    disk        the few operations on files that all of this needs, as a port
+    transfer, store   the shells that read and write
+
+Nothing here opens a socket: see docs/update.md for what a transport has to do.
+"""

@@ -1,0 +1,132 @@
+"""The few operations on files that an update needs, as a port: a test gives it a disk whose power can be cut.
+
+What the rest of the package may rely on is what POSIX promises and no more: a write lasts after ``sync`` of its file,
+a new name or a rename after ``sync_folder`` of its folder, and a rename is never half done.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from tamiyo_runtime.contracts.errors import InputError
+
+
+class Disk(Protocol):
+    """A folder with files and folders in it. Names are relative, with ``/``; the empty name is the folder itself."""
+
+    def size(self, name: str) -> int | None:
+        """Size of a file in bytes; None when there is none."""
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes from ``offset``; raises InputError when the file is missing."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Make or replace a whole file; not atomic."""
+
+    def write_at(self, name: str, offset: int, data: bytes) -> None:
+        """Write into an existing file."""
+
+    def resize(self, name: str, size_bytes: int) -> None:
+        """Make a file of that size, or cut or lengthen the one that is there; what is new in it reads as zeros."""
+
+    def sync(self, name: str) -> None:
+        """Make the contents of a file durable."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Put a file in another's place in one step."""
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder unless it is there."""
+
+    def sync_folder(self, name: str) -> None:
+        """Make names in a folder durable."""
+
+
+class LocalDisk:
+    """A folder of this machine. Raises InputError for what the operating system refuses, a full disk among it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def size(self, name: str) -> int | None:
+        """See `Disk`."""
+        with self._explained(name):
+            try:
+                return (self.root / name).stat().st_size
+            except FileNotFoundError:
+                return None
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """See `Disk`."""
+        with self._explained(name), (self.root / name).open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(length)
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Disk`."""
+        with self._explained(name):
+            (self.root / name).write_bytes(data)
+
+    def write_at(self, name: str, offset: int, data: bytes) -> None:
+        """See `Disk`."""
+        with self._explained(name), (self.root / name).open("r+b") as stream:
+            stream.seek(offset)
+            stream.write(data)
+
+    def resize(self, name: str, size_bytes: int) -> None:
+        """See `Disk`."""
+        with self._explained(name), (self.root / name).open("ab") as stream:
+            stream.truncate(size_bytes)
+
+    def sync(self, name: str) -> None:
+        """See `Disk`."""
+        with self._explained(name):
+            _sync(self.root / name, os.O_RDONLY)
+
+    def rename(self, source: str, target: str) -> None:
+        """See `Disk`."""
+        with self._explained(target):
+            (self.root / source).replace(self.root / target)
+
+    def make_folder(self, name: str) -> None:
+        """See `Disk`."""
+        with self._explained(name):
+            (self.root / name).mkdir(exist_ok=True)
+
+    def sync_folder(self, name: str) -> None:
+        """See `Disk`."""
+        with self._explained(name):
+            _sync(self.root / name, os.O_RDONLY | os.O_DIRECTORY)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time; the lock goes with the process. Raises InputError when another holds it."""
+        with self._explained(".lock"), (self.root / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"another update works in {self.root}", hint="wait until it has ended") from None
+            yield
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            raise InputError(
+                f"cannot use {self.root / name}: {exc.strerror}",
+                hint="check the folder, its permissions and free space",
+            ) from exc
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -53,12 +53,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEvent:
-    """A step begins (``report`` None) or has ended."""
+    """A step begins (``report`` None), is on its way (``progress`` says how far, in words) or has ended."""
 
     number: int
     total: int
     name: str
     report: StepReport | None = None
+    progress: str | None = None
 
 
 OnStep = Callable[[StepEvent], None]
@@ -124,7 +125,7 @@ def export(
     captured, recipe = budgeted.captured, budgeted.target
     converted = log.step(lambda: floats.run(captured, recipe, budgeted, budgeted.choice.wholes))
     float_graphs = log.step(lambda: parity.run(captured, converted))
-    quantised = log.step(lambda: int8.run(captured, recipe, float_graphs))
+    quantised = log.step(lambda: int8.run(captured, recipe, float_graphs, on_progress=log.tuning))
     checked = log.step(lambda: kernels.run(captured, quantised))
 
     def compile_for_vendor() -> tuple[tuple[tuple[Compiled, ...], vendor.VendorFiles], Outcome]:
@@ -254,6 +255,12 @@ class _Log:
             f"--strict: {'; '.join(f'{step.name}: {step.message}' for step in warned)}",
             hint="mend what the warnings say, or leave --strict out",
         )
+
+    def tuning(self, done: int, of: int) -> None:
+        """Tell how far the fine-tuning of the step that runs has come."""
+        number = len(self.reports) + 1
+        text = f"fine-tuning for int8, step {done} of {of}"
+        self._tell(StepEvent(number=number, total=len(STEPS), name=STEPS[number - 1], progress=text))
 
     def step(self, work: Callable[[], tuple[T, Outcome]]) -> T:
         number = len(self.reports) + 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from device_profiles.loader import load_profile
+from exporters.quantise.variant import Method, check_method
 from exporters.request import ExportRequest, reduced
 from exporters.steps import budget as budget_step
 from exporters.steps import capture
@@ -45,6 +46,7 @@ def planned(
     if smoke:
         request = reduced(request)
     check_request(request)
+    check_method(Method(request.quantise), recipe)
     captured, _ = capture.run(request)
     budgeted, _ = budget_step.run(captured, profile, limits, recipe)
     every = tuple(item.id for item in budgeted.captured.configurations)

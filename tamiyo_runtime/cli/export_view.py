@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Steps:
-    """One line a step on stdout when it ends; on a terminal also its name while it runs."""
+    """One line a step on stdout when it ends; on a terminal also its name, and how far it is, while it runs."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -30,7 +30,8 @@ class Steps:
         if event.report is None:
             self._running = label
             if self._live:
-                print(f"{label} ...", end="", file=sys.stderr, flush=True)
+                self._clear()
+                print(f"{label} {event.progress or ''}...", end="", file=sys.stderr, flush=True)
             return
         self._running = None
         self._clear()

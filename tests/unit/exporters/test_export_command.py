@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from exporters.pipeline import STEPS
+from exporters.pipeline import STEPS, _Log
+from exporters.report import Status, StepReport
 from exporters.request import ExportRequest
+from exporters.steps.outcome import Outcome, ok
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.cli import export_cmd
+from tamiyo_runtime.cli.export_view import Steps
 from tamiyo_runtime.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -206,3 +212,65 @@ def test_a_version_is_a_number_from_one_on(tamiyo: Run, version: str) -> None:
     code, _, err = tamiyo("export", "quadrants", "--target", "edge-tpu", "--bundle-version", version)
     assert code == 2
     assert "--bundle-version" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:3], "calibration: 3 samples, at least 16 are needed"),
+        (lambda x: x[:, :, :5], "calibration: samples of shape [1, 5, 6], the input is [1, 6, 6]"),
+        (lambda x: 0 * x, "calibration: every value is 0"),
+        (lambda x: x * np.where(x == x.max(), np.nan, 1), "holds a NaN or an infinity"),
+    ],
+)
+def test_bad_calibration_samples_are_told_before_any_step(
+    tamiyo: Run,
+    request_: ExportRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    message: str,
+) -> None:
+    bad = replace(request_, calibration=change(request_.calibration))
+    monkeypatch.setattr(export_cmd, "_request", lambda run: bad)
+    code, out, err = tamiyo("export", "quadrants", "--target", "edge-tpu")
+    assert (code, out) == (2, "")
+    assert message in err.splitlines()[0]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "code", "message"),
+    [
+        ("edge-tpu", "mixed", 4, "edge-tpu takes int8 only, so no operator can stay in float"),
+        ("jetson-nano", "qat", 4, "jetson-nano has no int8 TFLite variant for --quantise qat"),
+        ("edge-tpu", "qta", 2, "'qta'"),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_way_to_quantise_that_the_target_has_no_use_for_is_refused_before_any_step(
+    tamiyo: Run, target: str, method: str, code: int, message: str, dry: bool
+) -> None:
+    arguments = ["export", "quadrants", "--target", target, "--quantise", method, *(["--dry-run"] if dry else [])]
+    found, out, err = tamiyo(*arguments)
+    assert found == code
+    assert "[1/" not in out
+    assert message in err.splitlines()[0]
+
+
+def test_fine_tuning_shows_how_far_it_is_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    log = _Log(Steps(quiet=False).show)
+    log.reports = [StepReport(number=i, name=name, status=Status.OK, message="") for i, name in enumerate(STEPS[:4])]
+
+    def work() -> tuple[None, Outcome]:
+        log.tuning(120, 480)
+        return None, ok("done")
+
+    log.step(work)
+    out, err = capsys.readouterr()
+    assert "quantise int8 static fine-tuning for int8, step 120 of 480..." in err
+    assert err.endswith("\r\x1b[2K"), "it leaves nothing behind"
+    assert out.startswith(f"[5/{len(STEPS)}]")
+    assert "fine-tuning" not in out

@@ -16,7 +16,6 @@ InputError.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import sqlite3
 from collections import Counter
@@ -27,10 +26,11 @@ from pathlib import Path
 from typing import cast
 
 from tamiyo_runtime.contracts import wire
-from tamiyo_runtime.contracts.errors import InputError, IntegrityError, TamiyoError
+from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_runtime.contracts.records import Ack, LossReason, Priority, Record, Tombstone
 from tamiyo_runtime.contracts.rows import CODE_OF_KIND
 from tamiyo_runtime.meters import Clock, MonotonicClock
+from tamiyo_runtime.spool_file import FlashMeter, open_spool
 from tamiyo_runtime.tombstones import merged
 
 ROW_BYTES = 24
@@ -39,16 +39,6 @@ ROW_BYTES = 24
 _RANDOM_BITS = 32
 _HELD_RECORDS = 4096  # what a full disk may make us hold in memory
 _LOW_WATER = 0.9  # after a drop this share of the bound is in use, so that drops come in runs
-_APPLICATION = 0x746D7370  # "tmsp": tells our files from others of SQLite
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS boots (boot INTEGER PRIMARY KEY, created INTEGER NOT NULL, acked INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS drops (
-    boot INTEGER, reason TEXT, count INTEGER NOT NULL, PRIMARY KEY (boot, reason)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS records (
-    priority INTEGER, boot INTEGER, seq INTEGER, body BLOB NOT NULL, PRIMARY KEY (priority, boot, seq)
-) WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -116,7 +106,11 @@ class Spool:
         self.drops = 0
         """Grows whenever `pending` may have given out something that is no longer here."""
         self._bytes = self._next_seq = 0
-        self._db = _open(path)
+        self._flash = FlashMeter()
+        self._since_ms = int(self._clock.now_s() * 1000)
+        self.flash_bytes = 0
+        """What this boot's writes have cost in flash so far, as the kernel counts them; 0 where it doesn't."""
+        self._db = open_spool(path)
         self.boot = self._begin_boot()
         self._bytes = self._one("SELECT COALESCE(SUM(LENGTH(body) + ?), 0) FROM records", ROW_BYTES)
 
@@ -239,6 +233,7 @@ class Spool:
             ) from exc
         finally:
             self._db.close()
+            self._flash.close()
 
     def __enter__(self) -> Spool:
         return self
@@ -250,12 +245,18 @@ class Spool:
         with self._transaction():
             counter = (self._one("SELECT COALESCE(MAX(boot), 0) FROM boots") >> _RANDOM_BITS) + 1
             boot = counter << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
-            self._db.execute("INSERT INTO boots VALUES (?, 0, 0)", (boot,))
+            self._db.execute(
+                "INSERT INTO boots (boot, created, acked, since_ms, until_ms) VALUES (?, 0, 0, ?, ?)",
+                (boot, self._since_ms, self._since_ms),
+            )
         return boot
 
     def _insert(self) -> None:
         self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", self._group)
-        self._db.execute("UPDATE boots SET created = ? WHERE boot = ?", (self._next_seq, self.boot))
+        self._db.execute(
+            "UPDATE boots SET created = ?, written = ?, until_ms = ? WHERE boot = ?",
+            (self._next_seq, self.flash_bytes, int(self._clock.now_s() * 1000), self.boot),
+        )
         self._bytes += self._group_bytes
         self._group.clear()
         self._group_bytes = 0
@@ -358,6 +359,7 @@ class Spool:
     def _transaction(self) -> Iterator[None]:
         """All or nothing, in the file and in memory: after a full disk the group is still there to be tried again."""
         before = (self._group.copy(), self._group_bytes, self._bytes, self._next_seq, self._tombstone)
+        written = self._flash.read()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -367,46 +369,5 @@ class Spool:
                 self._db.execute("ROLLBACK")
             self._group, self._group_bytes, self._bytes, self._next_seq, self._tombstone = before
             raise
-
-
-def _is_empty(db: sqlite3.Connection) -> bool:
-    """Whether nothing is in the file yet. Raises sqlite3.DatabaseError when something of somebody else's is."""
-    if db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None:
-        return True
-    if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
-        raise sqlite3.DatabaseError("it is a database of something else")
-    return False
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(path, isolation_level=None, timeout=0.5)
-    except (OSError, sqlite3.Error) as exc:
-        raise InputError(f"the spool {path} cannot be opened: {exc}", hint="check the folder and its rights") from exc
-    try:
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        empty = _is_empty(db)  # before anything is changed
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA wal_autocheckpoint = 256")
-        db.execute(f"PRAGMA journal_size_limit = {1 << 20}")
-        if empty:
-            db.executescript(f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION}; {_SCHEMA} COMMIT;")
-    except sqlite3.OperationalError as exc:
-        db.close()
-        raise InputError(
-            f"the spool {path} cannot be used: {exc}",
-            hint="another runtime holds it, or the disk is full or read-only: give each runtime its own spool",
-        ) from exc
-    except sqlite3.DatabaseError as exc:
-        db.close()
-        raise IntegrityError(
-            f"the spool {path} is damaged: {exc}", hint="move it away to start with a new one"
-        ) from exc
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the file's name must survive a power cut too
-    finally:
-        os.close(folder)
-    return db
+        finally:
+            self.flash_bytes += self._flash.read() - written

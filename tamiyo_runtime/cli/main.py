@@ -57,6 +57,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "Look after": {
         "profile": Command("tamiyo_runtime.cli.profile_cmd:app", "show, check and calibrate device profiles"),
         "audit": Command("tamiyo_runtime.cli.audit_cmd:app", "check and show what happened while a network grew"),
+        "spool": Command("tamiyo_runtime.cli.spool_cmd:app", "show what waits on a device to be sent"),
         "doctor": Command("tamiyo_runtime.cli.doctor_cmd:doctor", "check what is installed and what works here"),
     },
 }

@@ -1,0 +1,185 @@
+"""``tamiyo update``: from an empty folder over a trial to a confirmed bundle, back again, and by signed orders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tamiyo_runtime.cli.main import main
+from tests.updates import FACTORY, OFFICE, STRANGER, release
+
+STATE = "state"
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with keys, releases 1 to 3 and a device that trusts the factory's bundles and the office's orders."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    monkeypatch.chdir(tmp_path)
+    for name, key in (("factory", FACTORY), ("office", OFFICE), ("stranger", STRANGER)):
+        Path(f"{name}.pub").write_bytes(key.public.to_pem())
+        pem = Ed25519PrivateKey.from_private_bytes(key.raw).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        Path(f"{name}.key").write_bytes(pem)
+        Path(f"{name}.key").chmod(0o600)
+    for version in (1, 2, 3):
+        release(tmp_path, version)
+    update(
+        "init", STATE, "--device", "pump-7", "--fleet", "pumps", "--key", "office.pub", "--bundle-key", "factory.pub"
+    )
+    return tmp_path
+
+
+def update(*arguments: str, code: int = 0) -> None:
+    assert main(["update", *arguments]) == code
+
+
+def status(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    update("status", STATE, "--json")
+    data: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return data
+
+
+def sign(name: str, counter: int, what: object, *options: str, key: str = "office.key") -> str:
+    update("sign", name, "--key", key, "--counter", str(counter), "--order", json.dumps(what), *options)
+    return name
+
+
+def test_from_the_first_bundle_over_a_trial_to_a_confirmed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    assert status(capsys)["running"] == "a"
+    update("apply", STATE, "tiny-2.tamiyo")
+    data = status(capsys)
+    assert (data["running"], data["slots"]["b"]["state"]) == ("b", "trial")
+    update("start", STATE)
+    assert capsys.readouterr().out == f"{Path('state/b/bundle.tamiyo').resolve()}\n"
+    update("confirm", STATE)
+    assert status(capsys)["slots"]["b"]["state"] == "confirmed"
+    update("status", STATE)
+    shown = capsys.readouterr().out
+    assert "pump-7 in pumps" in shown
+    assert "run it           tamiyo run state/b/bundle.tamiyo --allow-downgrade" in shown
+
+
+def test_the_figures_of_a_real_run_decide_about_a_trial(capsys: pytest.CaptureFixture[str]) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    update("apply", STATE, "tiny-2.tamiyo")
+    capsys.readouterr()
+    run = ["run", "state/b/bundle.tamiyo", "--allow-downgrade", "--key", "factory.pub", "--broker", "none", "--json"]
+    assert main([*run, "--samples", "40", "--period-ms", "1"]) == 0
+    Path("run.json").write_text(capsys.readouterr().out)
+    # The tiny network has no policy, and its estimates are made up: any latency will do.
+    update("confirm", STATE, "--figures", "run.json", "--max-latency-ratio", "1e9", "--max-misses", "1")
+    assert status(capsys)["slots"]["b"]["state"] == "trial"  # 40 samples are not 1000
+    good = ("--window", "40", "--max-latency-ratio", "1e9", "--max-misses", "1", "--max-skips", "1")
+    update("confirm", STATE, "--figures", "run.json", *good)
+    assert status(capsys)["slots"]["b"]["state"] == "confirmed"
+
+
+def test_bad_figures_take_a_bundle_back_with_exit_3_and_it_is_not_applied_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    update("apply", STATE, "tiny-2.tamiyo")
+    figures = {"bundle": "tiny", "variant": "float", "samples": 50, "inferences": 50, "deadline_misses": 40}
+    figures |= {"policy_failures": 0, "skipped": 0, "mode": "normal", "latency_p99_ms": 9.0, "counts": {}}
+    Path("run.json").write_text(json.dumps(figures))
+    update("confirm", STATE, "--figures", "run.json", code=3)
+    printed = capsys.readouterr()
+    assert "BROKEN" in printed.out
+    assert "error: the trial failed (deadline misses: 0.8, allowed 0.01); slot a runs again" in printed.err
+    data = status(capsys)
+    assert (data["running"], data["slots"]["b"]["state"]) == ("a", "rejected")
+    update("apply", STATE, "tiny-2.tamiyo", code=2)
+    update("apply", STATE, "tiny-2.tamiyo", "--again")
+    update("rollback", STATE)
+    assert status(capsys)["running"] == "a"
+
+
+def test_orders_change_how_and_what_a_device_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    limits = {"budget": {"latency_ms": 5, "power_mw": 20, "energy_burst_uj": 4000}}
+    update("obey", STATE, sign("1.json", 1, limits, "--device", "pump-7"))
+    update("obey", STATE, sign("2.json", 2, {"policy": False}, "--fleet", "pumps"))
+    options = status(capsys)["run_options"]
+    assert options == [
+        *("--allow-downgrade", "--latency-ms", "5", "--power-mw", "20", "--energy-burst-mj", "4"),
+        "--no-policy",
+    ]
+    assert main(["run", "state/a/bundle.tamiyo", "--key", "factory.pub", "--dry-run", *options]) == 0
+    offer = sign("3.json", 3, {"bundle": "tiny-2.tamiyo", "stage_percent": 0}, "--fleet", "pumps")
+    update("obey", STATE, offer, "--bundle", "tiny-2.tamiyo")
+    assert status(capsys)["running"] == "a"
+    update("obey", STATE, sign("4.json", 4, {"stage_percent": 100}, "--fleet", "pumps"), "--bundle", "tiny-2.tamiyo")
+    assert status(capsys)["running"] == "b"
+    update("status", STATE)
+    assert "to 100 % of the fleet: this device takes it" in capsys.readouterr().out
+
+
+def test_an_order_is_obeyed_once_and_a_strangers_never(capsys: pytest.CaptureFixture[str]) -> None:
+    order = sign("1.json", 1, {"policy": False}, "--device", "pump-7")
+    update("obey", STATE, order)
+    update("obey", STATE, order, code=6)
+    assert "refused (counter): counter 1; 1 of this signer was obeyed before" in capsys.readouterr().err
+    update("obey", STATE, sign("2.json", 2, {"policy": True}, "--device", "pump-7", key="stranger.key"), code=6)
+    assert "refused (signature)" in capsys.readouterr().err
+    assert status(capsys)["policy"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (["apply", "nowhere", "tiny-1.tamiyo"], 2, "no such folder: nowhere"),
+        (["apply", STATE, "nothing.tamiyo"], 2, "cannot read bundle nothing.tamiyo"),
+        (["apply", STATE, "."], 2, "is a folder, not a bundle"),
+        (["apply", STATE, "office.pub"], 6, "is not a bundle"),
+        (["start", STATE], 2, "no bundle was applied yet"),
+        (["confirm", STATE], 2, "nothing is on trial"),
+        (["confirm", STATE, "--figures", "x.json"], 2, "nothing is on trial"),
+        (["confirm", STATE, "--window", "0"], 2, "window"),
+        (["rollback", STATE], 2, "nothing to go back to"),
+        (["status", "."], 2, "no record of updates here"),
+        (["obey", STATE, "factory.pub"], 6, "refused (signature)"),
+        (["init", STATE, "--device", "x", "--key", "office.pub"], 2, "there is a record of updates already"),
+        (["init", "s2", "--device", "../x", "--key", "office.pub"], 2, "device"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_the_right_code(
+    arguments: list[str], code: int, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    update(*arguments, code=code)
+    printed = capsys.readouterr().err
+    assert error in printed
+    assert "Traceback" not in printed
+
+
+def test_a_damaged_record_stops_with_exit_6(capsys: pytest.CaptureFixture[str]) -> None:
+    record = Path(STATE) / "record"
+    record.write_bytes(record.read_bytes().replace(b"pump-7", b"pump-8"))
+    update("status", STATE, code=6)
+    assert "the record of updates is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ({"reboot": True}, "unknown field 'reboot'"),
+        ({}, "one order, not 0"),
+        ([1], "not a JSON object"),
+        ({"bundle": "nothing.tamiyo"}, "cannot read bundle"),
+    ],
+)
+def test_an_order_that_nobody_would_obey_is_not_signed(
+    what: object, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["o.json", "--key", "office.key", "--counter", "1", "--fleet", "pumps", "--order", json.dumps(what)]
+    update("sign", *arguments, code=2)
+    assert error in capsys.readouterr().err
+    assert not Path("o.json").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,8 +56,10 @@ def import_model(
     from tamiyo_runtime.contracts.errors import UsageError
     from tamiyo_runtime.signing import SigningKey
 
-    if not input_scale > 0:
-        raise UsageError(f"--input-scale: {input_scale} is not above 0", hint="1/255 is 0.00392")
+    if not 0 < input_scale < math.inf:
+        raise UsageError(f"--input-scale: {input_scale} is not a number above 0", hint="1/255 is 0.00392")
+    if not math.isfinite(input_offset):
+        raise UsageError(f"--input-offset: {input_offset} is no finite number", hint="128 centres values of 0 to 255")
     bundle = out or Path(f"{model.stem}-{Path(target).stem}.tamiyo")
     page = None if no_report else report or bundle.with_suffix(".html")
     plan = pipeline.plan(target, bundle, budget=None, overwrite=overwrite)
@@ -102,10 +105,16 @@ def _source(
 
     from exporters.onnx_import import Source
     from exporters.plain import spec_of
+    from tamiyo_runtime.contracts.errors import InputError
 
     x, y = _samples(calibration)
     if labels is not None:
         y = _array(labels)
+    for what, array in (("samples", x), ("labels", y)):
+        if array is not None and array.dtype.kind not in "biuf":
+            raise InputError(f"{what} are of type {array.dtype}, not numbers", hint="np.savez(FILE, x=..., y=...)")
+    if not x.size:
+        raise InputError(f"{calibration} holds no samples", hint="x has shape (N, ...)")
     if y is not None and y.dtype.kind not in "iu":
         y = y.astype(np.int64) if np.array_equal(y, np.round(y)) else np.full(1, -1)
     name = "".join(char if char.isalnum() or char in "-_." else "-" for char in model.stem)

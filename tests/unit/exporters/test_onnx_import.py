@@ -242,6 +242,9 @@ def test_a_model_that_breaks_the_rules_is_refused(tamiyo: Run, tmp_path: Path) -
         (np.ones((40, 1, 6, 6), np.float32), None, "every value"),
         (np.full((40, 1, 6, 6), np.nan, np.float32), None, "NaN"),
         (np.arange(40 * 25, dtype=np.float32).reshape(40, 1, 5, 5), None, "the model takes [1, 6, 6]"),
+        (np.full(40, "a"), None, "not numbers"),
+        (np.zeros((0, 1, 6, 6), np.float32), None, "no samples"),
+        (np.arange(40 * 36, dtype=np.float32).reshape(40, 1, 6, 6), np.full(40, "a"), "not numbers"),
         (np.arange(3 * 36, dtype=np.float32).reshape(3, 1, 6, 6), None, "at least 16"),
         (np.arange(40 * 36, dtype=np.float32).reshape(40, 1, 6, 6), np.full(40, 3), "labels must be 40 numbers"),
         (np.arange(40 * 36, dtype=np.float32).reshape(40, 1, 6, 6), np.zeros(39, int), "labels must be 40 numbers"),
@@ -254,6 +257,13 @@ def test_samples_that_do_not_fit_exit_2_before_any_work(
     code, _, err = tamiyo(*USUAL)
     assert code == 2
     assert message in err
+
+
+@pytest.mark.parametrize("option", [("--input-scale", "inf"), ("--input-scale", "0"), ("--input-offset", "nan")])
+def test_a_scaling_that_is_none_exits_2(tamiyo: Run, option: tuple[str, str]) -> None:
+    code, _, err = tamiyo(*USUAL, *option)
+    assert code == 2
+    assert option[0] in err
 
 
 def test_the_wrong_number_of_classes_and_archives_without_samples_are_refused(tamiyo: Run, tmp_path: Path) -> None:

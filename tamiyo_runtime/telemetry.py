@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tamiyo_runtime.contracts.records import (
     LossReason,
     Reason,
     Sample,
+    Window,
 )
 from tamiyo_runtime.link import Link
 from tamiyo_runtime.meters import Clock, Usage
@@ -67,6 +68,7 @@ class Telemetry:
     """See the module's description.
 
     ``window_s`` is the shortest window. ``samples_per_s`` caps single samples, recorded on links without a limit only.
+    ``on_window`` is shown each window that was recorded.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Telemetry:
         budget: Budget | None = None,
         window_s: float = 1.0,
         samples_per_s: float = 50.0,
+        on_window: Callable[[Window], None] | None = None,
         seed: int = 0,
     ) -> None:
         self._spool = spool
@@ -87,6 +90,7 @@ class Telemetry:
         self._clock = clock
         self._budget = budget
         self._shortest_s = window_s
+        self._on_window = on_window
         self._rng = random.Random(seed)  # noqa: S311 - picks which latencies stay in a reservoir
         self._window = WindowBuilder(self._rng)
         self._window_bytes = _WINDOW_BYTES
@@ -237,6 +241,8 @@ class Telemetry:
             window = self._window.build(self._start_ms, end_ms, self._bucket_permille, self._throttle_permille)
             self._window_bytes = len(wire.encode_record(window))
             self._spool.append(window)
+            if self._on_window is not None:
+                self._on_window(window)
             self._window = WindowBuilder(self._rng)
         self._end_ms = 0
 
@@ -280,6 +286,7 @@ def open_telemetry(
     samples_per_s: float = 50.0,
     spool_bytes: int = 64 << 20,
     access: Access | None = None,
+    on_window: Callable[[Window], None] | None = None,
 ) -> Telemetry:
     """Put the parts together.
 
@@ -297,4 +304,13 @@ def open_telemetry(
         queue.close()
         raise
     uplink = Uplink(queue, link, transport, bundle=bundle, pace=pace, budget=budget)
-    return Telemetry(queue, uplink, link, clock, budget=budget, window_s=window_s, samples_per_s=samples_per_s)
+    return Telemetry(
+        queue,
+        uplink,
+        link,
+        clock,
+        budget=budget,
+        window_s=window_s,
+        samples_per_s=samples_per_s,
+        on_window=on_window,
+    )

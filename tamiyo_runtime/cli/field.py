@@ -7,6 +7,7 @@ collector is the operator's side; it runs here only where a command starts a bro
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.cli.render import hushed, note
-from tamiyo_runtime.contracts.errors import InputError, UnknownNameError
+from tamiyo_runtime.contracts.errors import InputError, UnknownNameError, UsageError
 from tamiyo_runtime.contracts.records import Mode
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.installed import check_version, record_version
@@ -32,6 +33,7 @@ from tamiyo_runtime.summary import SessionSummary, Tally, Turn
 
 if TYPE_CHECKING:
     from collector.store import DeviceLedger
+    from tamiyo_runtime.home_assistant import HomeAssistant
     from tamiyo_runtime.telemetry import Counters, Telemetry
     from tamiyo_runtime.transport.access import Access
 
@@ -47,7 +49,7 @@ class FieldRequest:
     """What to run and where.
 
     ``throttle``: (start_s, slowdown) for simulated boards. ``state_dir``: where spool and store live.
-    ``access``: what to show to a broker that is not ours.
+    ``access``: what to show to a broker that is not ours. ``home_assistant``: appear there, on that broker.
     ``as_it_comes``: on a real clock, samples of a live stream are taken when they arrive, whatever the plan's period.
     ``allow_downgrade``: on this machine, run an older version of a bundle than ran before.
     """
@@ -56,6 +58,7 @@ class FieldRequest:
     link: str = "ethernet"
     broker: str = NO_BROKER
     access: Access | None = None
+    home_assistant: bool = False
     source: str = "bundle"
     device_id: str = "device-1"
     fleet: str = "default"
@@ -100,6 +103,8 @@ class FieldRun:
         if self.on_device and not request.allow_downgrade:
             check_version(bundle)  # before anything of an old bundle is loaded
         self.link: Link = open_link(request.link)
+        if request.home_assistant:
+            _check_home(request.broker, self.link)
         self.source: Source | Stream = open_source(request.source, bundle)
         with hushed():
             self.executor = Executor(bundle, request.variant)
@@ -198,6 +203,7 @@ class FieldRun:
             self._collector.start(timeout_s=_FLUSH_S)
         elif request.access is not None:
             _greet(url, request.access)
+        home = self._home(stack, url) if request.home_assistant else None
         self._telemetry = open_telemetry(
             spool=self._spool_path,
             url=url,
@@ -210,8 +216,25 @@ class FieldRun:
             budget=self.request.plan.budget or self.bundle.manifest.budget,
             pace=Pace(settle_s=_SETTLE_S) if not self.on_device else None,
             access=request.access,
+            on_window=home.show if home else None,
         )
         stack.callback(self._telemetry.close)
+
+    def _home(self, stack: contextlib.ExitStack, url: str) -> HomeAssistant:
+        from tamiyo_runtime.home_assistant import HomeAssistant
+        from tamiyo_runtime.transport.topics import Address
+
+        request = self.request
+        home = HomeAssistant(
+            url,
+            Address(request.fleet, request.device_id),
+            board=self.board.label,
+            bundle=f"{self.bundle.manifest.name} {self.bundle.digest[:8]}",
+            access=request.access,
+        )
+        stack.callback(home.close)
+        home.start()
+        return home
 
     def _session(
         self,
@@ -231,6 +254,14 @@ class FieldRun:
             on_sample=on_sample,
             on_turn=on_turn,
         )
+
+
+def _check_home(broker: str, link: Link) -> None:
+    """Home Assistant listens at a broker of its own, and what it is shown is sent beside the link's budget."""
+    if not broker.startswith(("mqtt://", "mqtts://")):
+        raise UsageError("--home-assistant needs its broker", hint="write --broker mqtt://HOST:PORT, or mqtts://")
+    if math.isfinite(link.sustainable_bytes_per_s()):
+        raise UsageError(f"{link.label} has no room for --home-assistant", hint="leave it out, or use --link ethernet")
 
 
 def _greet(url: str, access: Access) -> None:

@@ -31,6 +31,9 @@ def run(
     broker_ca: BrokerCa = None,
     broker_cert: BrokerCert = None,
     broker_key: BrokerKey = None,
+    home_assistant: Annotated[
+        bool, typer.Option("--home-assistant", help="appear in the Home Assistant that listens at that broker")
+    ] = False,
     source: Annotated[
         str,
         typer.Option(
@@ -113,6 +116,7 @@ def run(
         link=link,
         broker=broker,
         access=access,
+        home_assistant=home_assistant,
         source=source,
         device_id=device_id,
         fleet=fleet,

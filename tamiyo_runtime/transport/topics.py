@@ -19,6 +19,7 @@ class Channel(StrEnum):
     STATE = "state"  # retained JSON: online, offline (last will) or stopped
     TELEMETRY = "t"  # frames of metrics
     EVENTS = "e"  # frames that hold an event or alarm
+    HOME = "ha"  # retained JSON: the last window for Home Assistant
     ACK = "ack"  # to the device: what is stored
 
 

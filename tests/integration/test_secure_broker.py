@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from collector.service import Collector
 from tamiyo_runtime.bundle import write_bundle
 from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.records import Event, EventRecord
+from tamiyo_runtime.home_assistant import ENTITIES
 from tamiyo_runtime.link import Ethernet
 from tamiyo_runtime.meters import MonotonicClock
 from tamiyo_runtime.signing import SigningKey
@@ -232,10 +234,10 @@ def test_the_run_command_delivers_by_tls_and_refuses_a_broker_of_another_authori
     write_bundle(bundle, made.manifest, made.files, SigningKey.default(), overwrite=False)
     access, other = fleet.authority.issue("board-6"), Authority(tmp_path / "other", "other").issue("board-6")
 
-    def run(ca: Path | None) -> int:
+    def run(ca: Path | None, *more: str) -> int:
         words = ["--broker", fleet.url, "--broker-ca", ca, "--broker-cert", access.cert, "--broker-key", access.key]
         words += ["--device-id", "board-6", "--fleet", "test", "--state-dir", tmp_path / "state"]
-        return int(main(["run", *map(str, [bundle, *words]), "--samples", "5", "--period-ms", "0"]))
+        return int(main(["run", *map(str, [bundle, *words]), "--samples", "20", "--period-ms", "15", *more]))
 
     assert run(other.ca) == 2
     assert "is not accepted" in capsys.readouterr().err
@@ -243,6 +245,18 @@ def test_the_run_command_delivers_by_tls_and_refuses_a_broker_of_another_authori
         assert run(access.ca) == 0
         (entry,) = [entry for entry in collector.store.ledger() if entry.device == "board-6"]
         assert entry.balanced
+        assert run(access.ca, "--home-assistant") == 0
+    shown: dict[str, Any] = {}
+    home = fleet.client(
+        "homeassistant",
+        lambda message: shown.update({message.topic: json.loads(message.payload)}),
+        ("homeassistant/#", "tamiyo/v1/test/board-6/ha", "tamiyo/v1/test/board-6/state"),
+    )
+    eventually(lambda: len(shown) == len(ENTITIES) + 2, f"Home Assistant sees {sorted(shown)}")
+    home.stop()
+    card = shown["homeassistant/sensor/board-6/configuration/config"]
+    assert shown[card["state_topic"]]["inferences"] > 0
+    assert shown[card["availability_topic"]]["state"] == "stopped"
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     monkeypatch.setattr("tamiyo_runtime.cli.field._FLUSH_S", 0.1)
     assert run(other.ca) == 0  # a service does its work without

@@ -198,6 +198,10 @@ class Telemetry:
         self._uplink.close(farewell)
         self._spool.close()
 
+    def trouble(self) -> str | None:
+        """Why records wait: the disk or the broker; None when neither complains."""
+        return self._spool.trouble or self._uplink.trouble()
+
     def counters(self) -> Counters:
         """Figures of this boot; of records, those committed."""
         accounts, traffic = self._spool.accounts(self._spool.boot), self._uplink.traffic

@@ -114,6 +114,10 @@ class Uplink:
         """Whether the transport can take a frame."""
         return self._transport.connected()
 
+    def trouble(self) -> str | None:
+        """Why nothing gets through to the broker, None when all is well."""
+        return self._transport.trouble()
+
     def idle(self) -> bool:
         """Whether everything committed has been sent and acked."""
         return not self._flights and not self._look()

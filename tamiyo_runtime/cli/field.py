@@ -76,8 +76,8 @@ class FieldRequest:
 class FieldResult:
     """What came of it. ``counters`` and ``ledger`` are None where there was no telemetry or no collector of ours.
 
-    ``delivered``: everything recorded was stored by a collector before the run ended. ``board_total``: what a meter
-    saw of the whole board, pauses included; None without a meter.
+    ``delivered``: everything recorded was stored by a collector before the run ended; ``trouble``: why not, if known.
+    ``board_total``: what a meter saw of the whole board, pauses included; None without a meter.
     """
 
     summary: SessionSummary
@@ -86,6 +86,7 @@ class FieldResult:
     counters: Counters | None = None
     ledger: list[DeviceLedger] | None = None
     delivered: bool | None = None
+    trouble: str | None = None
     spool: Path | None = None
     store: Path | None = None
     airtime_worst_hour_s: float | None = None
@@ -161,6 +162,7 @@ class FieldRun:
             counters=telemetry.counters(),
             ledger=self._collector.store.ledger() if self._collector else None,
             delivered=delivered,
+            trouble=None if delivered else telemetry.trouble(),
             spool=self._spool_path,
             store=self._store_path if self._collector else None,
             airtime_worst_hour_s=worst_hour_s() if worst_hour_s else None,

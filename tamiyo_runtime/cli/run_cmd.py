@@ -205,7 +205,12 @@ def as_data(result: FieldResult) -> dict[str, Any]:
     if result.counters is not None:
         telemetry = {item.name: getattr(result.counters, item.name) for item in fields(result.counters)}
         telemetry["dropped"] = {str(reason): count for reason, count in result.counters.dropped.items()}
-        data["telemetry"] = {**telemetry, "delivered": result.delivered, "spool": str(result.spool)}
+        data["telemetry"] = {
+            **telemetry,
+            "delivered": result.delivered,
+            "trouble": result.trouble,
+            "spool": str(result.spool),
+        }
         data["telemetry"]["airtime_worst_hour_s"] = result.airtime_worst_hour_s
     if result.ledger is not None:
         from tamiyo_runtime.spool import boot_name
@@ -319,7 +324,10 @@ def _show_telemetry(result: FieldResult) -> None:
     hour = f" ({worst:.2f} s in the worst hour)" if worst is not None else ""
     say(f"link             {result.link}: {counters.transmissions} frames, {counters.bytes_sent} bytes{air}{hour}")
     if not result.delivered:
-        say(f"waiting          {counters.pending} records stay in {result.spool} and are sent after the next start")
+        why = f" ({result.trouble})" if result.trouble else ""
+        say(
+            f"waiting          {counters.pending} records stay in {result.spool} and are sent after the next start{why}"
+        )
     if result.ledger:
         from tamiyo_runtime.spool import boot_name
 

@@ -96,6 +96,10 @@ class Connection:
         """Whether the broker has accepted us and the subscriptions are on their way."""
         return self._up.is_set()
 
+    def trouble(self) -> str | None:
+        """Why nothing gets through: no connection, or the broker refuses what we send. None when all is well."""
+        return self.last_error if self._refused or not self._up.is_set() else None
+
     def wait_connected(self, timeout_s: float) -> bool:
         """Wait until connected; False on a time-out (`last_error` says why)."""
         return self._up.wait(timeout_s)
@@ -227,7 +231,7 @@ class Connection:
         if reason.is_failure:
             self.last_error = f"{self.host}:{self.port} refused: {reason}"
             return
-        self._answered, self._refused = True, False
+        self._answered = True
         if self._subscriptions:
             client.subscribe(self._subscriptions)
         self._up.set()
@@ -242,8 +246,8 @@ class Connection:
 
     def _taken(self, client: Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
         """The broker has a message, or in MQTT 5 says why it does not want it."""
-        if reason.is_failure:
-            self._refused = True
+        self._refused = reason.is_failure
+        if self._refused:
             self.last_error = f"{self.host}:{self.port} refuses what {self._client_id} sends: {reason}"
 
     def _received(self, client: Client, userdata: Any, message: MQTTMessage) -> None:

@@ -60,6 +60,10 @@ class MemoryTransport:
         """While the bus is up."""
         return self.bus.up
 
+    def trouble(self) -> str | None:
+        """While the bus is down."""
+        return None if self.bus.up else f"{self.label} is down"
+
     def publish(self, channel: Channel, payload: bytes) -> bool:
         """Deliver at once."""
         if self.bus.up:

@@ -49,6 +49,10 @@ class MqttTransport:
         """Whether the broker has accepted us."""
         return self._connection.connected()
 
+    def trouble(self) -> str | None:
+        """What the connection has to say."""
+        return self._connection.trouble()
+
     def publish(self, channel: Channel, payload: bytes) -> bool:
         """Hand a frame to the connection; False while there is none."""
         topic = self._address.topic(channel)

@@ -27,6 +27,10 @@ class OfflineTransport:
         """Never."""
         return False
 
+    def trouble(self) -> str | None:
+        """Meant to be so."""
+        return None
+
     def publish(self, channel: Channel, payload: bytes) -> bool:
         """Refused."""
         return False

@@ -23,6 +23,9 @@ class Transport(Protocol):
     def connected(self) -> bool:
         """Whether a message can be handed over now."""
 
+    def trouble(self) -> str | None:
+        """Why nothing gets through, None when all is well or there is nothing to say."""
+
     def publish(self, channel: Channel, payload: bytes) -> bool:
         """Hand over a message, to be delivered at least once while the connection lasts; False when it was refused."""
 

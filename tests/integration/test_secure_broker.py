@@ -234,9 +234,9 @@ def test_the_run_command_delivers_by_tls_and_refuses_a_broker_of_another_authori
     write_bundle(bundle, made.manifest, made.files, SigningKey.default(), overwrite=False)
     access, other = fleet.authority.issue("board-6"), Authority(tmp_path / "other", "other").issue("board-6")
 
-    def run(ca: Path | None, *more: str) -> int:
+    def run(ca: Path | None, *more: str, device: str = "board-6") -> int:
         words = ["--broker", fleet.url, "--broker-ca", ca, "--broker-cert", access.cert, "--broker-key", access.key]
-        words += ["--device-id", "board-6", "--fleet", "test", "--state-dir", tmp_path / "state"]
+        words += ["--device-id", device, "--fleet", "test", "--state-dir", tmp_path / "state"]
         return int(main(["run", *map(str, [bundle, *words]), "--samples", "20", "--period-ms", "15", *more]))
 
     assert run(other.ca) == 2
@@ -260,4 +260,9 @@ def test_the_run_command_delivers_by_tls_and_refuses_a_broker_of_another_authori
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     monkeypatch.setattr("tamiyo_runtime.cli.field._FLUSH_S", 0.1)
     assert run(other.ca) == 0  # a service does its work without
-    assert "warning: the certificate of the broker" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "warning: the certificate of the broker" in told.err
+    assert re.search(r"records stay in .*\(.*certificate verify failed", told.out)
+    monkeypatch.setattr("tamiyo_runtime.cli.field._FLUSH_S", 1.0)
+    assert run(access.ca, device="board-7") == 0
+    assert "refuses what tamiyo-test-board-7 sends: Not authorized" in capsys.readouterr().out

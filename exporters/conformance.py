@@ -169,7 +169,7 @@ def _run_onnx(data: bytes, spec: TensorSpec, samples: Samples) -> Samples:
 def _run_tflite(data: bytes, samples: Samples) -> Samples:
     model = read_model(data)
     found = _run(data, model.graph("module.tflite"), tflite.channels_last_array(samples))
-    return np.moveaxis(found, -1, 1) if found.ndim == 4 else found  # back from channels last
+    return np.moveaxis(found, -1, 1) if found.ndim > 2 else found  # images and sequences, back from channels last
 
 
 def _run(data: bytes, graph: Graph, samples: Samples) -> Samples:

@@ -33,7 +33,7 @@ def leaks(data: bytes) -> list[bytes]:
 
 def test_the_search_finds_what_it_looks_for() -> None:
     assert leaks(b"net.py:12") == [b".py"]
-    assert leaks(b"see " + CHECKOUT + b"/x") == [CHECKOUT]
+    assert CHECKOUT in leaks(b"see " + CHECKOUT + b"/x")
     assert not leaks(b"org.pytorch.aten")
 
 

@@ -220,7 +220,7 @@ def test_unfit_data_of_any_task_is_refused_with_the_split_named(task, problem):
 
 
 @pytest.mark.parametrize(
-    "change", [{"task": "digit"}, {"growth": "kasmin"}, {"profile": "raspberry-pi-5"}, {"host": "dsconf"}]
+    "change", [{"task": "digit"}, {"growth": "kasmin"}, {"profile": "raspbery-pi-5"}, {"host": "dsconf"}]
 )
 def test_misspelt_names_are_refused_before_any_work(change):
     with pytest.raises(UnknownNameError) as caught:

@@ -86,11 +86,11 @@ def estimate(profile: Profile, graphs: Graphs, *, precision: Precision) -> Cost:
             value=latency_ms * active.value,
             low=latency_ms / spread * active.low,
             high=latency_ms * spread * active.high,
-            source=source,
+            source=profile.energy_source,
         )
     else:
         value, low, high = (sum(ends) for ends in zip(*(_energies_uj(profile, rates, t) for t in terms), strict=True))
-        energy = Estimate(value=value, low=low, high=high, source=source)
+        energy = Estimate(value=value, low=low, high=high, source=profile.energy_source)
     return Cost(
         latency_ms=Estimate(value=latency_ms, low=latency_ms / spread, high=latency_ms * spread, source=source),
         energy_uj=energy,
@@ -125,7 +125,7 @@ def explain(profile: Profile, graphs: Graphs, *, precision: Precision) -> tuple[
                 graph=number,
                 op=op,
                 latency_us=Estimate(value=us, low=us / spread, high=us * spread, source=source),
-                energy_uj=Estimate(value=value, low=low, high=high, source=source),
+                energy_uj=Estimate(value=value, low=low, high=high, source=profile.energy_source),
                 live_bytes=live,
                 peak_memory_bytes=weight_bytes + live,
             )

@@ -93,6 +93,12 @@ class Profile:
         basis = self.figures["model.relative_error"].citation.basis
         return Source.CALIBRATED if basis is Basis.CALIBRATED else Source.ANALYTIC
 
+    @property
+    def energy_source(self) -> Source:
+        """The same of energies, which are times by a power: a guessed power makes no calibrated energy."""
+        known = self.figures["power.active_mw"].citation.basis is Basis.CALIBRATED
+        return self.source if known else Source.ANALYTIC
+
     def budget(self) -> Budget:
         """The default budget: what a network of 100 to 400 kMAC should be held to on this device."""
         return Budget(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device_profiles.cost import Op, estimate
 from device_profiles.profile import Profile
@@ -12,8 +12,8 @@ from exporters.ops.counting import count
 from exporters.targets import VariantRecipe
 from exporters.vendors.compiler import VendorCost
 from exporters.vendors.cost import vendor_cost
-from tamiyo_runtime.contracts.cost import Cost
-from tamiyo_runtime.contracts.plan import Graph
+from tamiyo_runtime.contracts.cost import Cost, Estimate, Source
+from tamiyo_runtime.contracts.plan import Format, Graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,13 @@ class Compiled:
         timed = [item for name in chain if (item := self.artefacts[name].vendor) is not None]
         if len(timed) == len(chain):
             return vendor_cost(profile, work, timed, precision=self.recipe.precision)
-        return estimate(profile, work, precision=self.recipe.precision)
+        cost = estimate(profile, work, precision=self.recipe.precision)
+        return replace(cost, latency_ms=self.sourced(cost.latency_ms))
+
+    def sourced(self, latency: Estimate) -> Estimate:
+        """An estimate of the profile under the name it deserves: profiles are calibrated with LiteRT, no other."""
+        other = self.recipe.format is not Format.TFLITE and latency.source is Source.CALIBRATED
+        return replace(latency, source=Source.ANALYTIC) if other else latency
 
     @property
     def size_bytes(self) -> int:

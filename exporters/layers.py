@@ -117,7 +117,7 @@ def _entries(
                 macs=0 if term.op is None else term.op.macs,
                 weight_bytes=0 if term.op is None else term.op.weight_bytes,
                 live_bytes=term.live_bytes,
-                latency_ms=term.latency_us.scaled(share * 1e-3),
+                latency_ms=variant.sourced(term.latency_us.scaled(share * 1e-3)),
                 energy_uj=term.energy_uj.scaled(share),
                 on_accelerator=placed is not None and placed.on_accelerator,
                 reason=None if placed is None else placed.reason,

@@ -38,7 +38,7 @@ def vendor_cost(
             value=latency_ms * active.value,
             low=latency_ms / spread * active.low,
             high=latency_ms * spread * active.high,
-            source=Source.VELA,
+            source=profile.energy_source,
         ),
         peak_memory_bytes=stored + working,
         weight_bytes=stored,

@@ -98,6 +98,7 @@ def test_a_file_becomes_a_bundle_that_computes_the_same_and_every_command_takes_
     assert [item["id"] for item in report["variants"]] == [item.id for item in bundle.manifest.variants]
     assert report["variants"][0]["runnables"][0]["accuracy"] == 1.0
     stored = json.loads(bundle.read("report.json"))
+    assert {item["latency_ms"]["source"] for item in stored["layers"]} == {"analytic"}  # calibrated with LiteRT only
     assert stored["variants"] == report["variants"]
     assert "onnx-int8 was calibrated on the samples that it was measured on" in bundle.read("MODEL_CARD.md").decode()
     page = (tmp_path / "n.html").read_text()

@@ -21,7 +21,7 @@ class Fate(StrEnum):
     """What becomes of that which was not synced."""
 
     LOST = "lost"
-    KEPT = "kept"  # as when only the process dies
+    KEPT = "kept"  # only the process died: all is there, and the next cut may still take what was not synced
     MIXED = "mixed"  # each piece by chance, contents also torn
 
 
@@ -95,6 +95,9 @@ class CuttingDisk:
 
     def after_cut(self, fate: Fate, draw: random.Random, cut_at: int | None = None) -> CuttingDisk:
         """The disk as it is found when the power is back."""
+        if fate is Fate.KEPT:
+            self.cut_at, self.operations = cut_at, 0
+            return self
         found = CuttingDisk(cut_at)
         found._folders = {f for f in self._folders if f in self._durable_folders or self._lasts(fate, draw)}
         found._durable_folders = set(found._folders)
@@ -113,12 +116,12 @@ class CuttingDisk:
 
     @staticmethod
     def _lasts(fate: Fate, draw: random.Random) -> bool:
-        return fate is Fate.KEPT or (fate is Fate.MIXED and draw.random() < 0.5)
+        return fate is Fate.MIXED and draw.random() < 0.5
 
     @staticmethod
     def _contents(file: _File, fate: Fate, draw: random.Random) -> bytes:
-        if fate is not Fate.MIXED:
-            return bytes(file.data) if fate is Fate.KEPT else file.durable
+        if fate is Fate.LOST:
+            return file.durable
         torn = draw.randint(0, len(file.data))
         return bytes(file.data[:torn]) + file.durable[torn:]
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tamiyo_runtime.cli.update_office import estimate, sign
+
 if TYPE_CHECKING:
     from tamiyo_runtime.update.health import Judgement
     from tamiyo_runtime.update.record import Record
@@ -22,6 +24,8 @@ app = typer.Typer(
     context_settings=_HELP,
     help="Change a device's bundle: two slots, a trial, and a way back.",
 )
+app.command()(sign)
+app.command()(estimate)
 _StateDir = Annotated[Path, typer.Argument(help="the device's state folder", metavar="STATE_DIR")]
 _AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
@@ -230,55 +234,6 @@ def rollback(
     with _opened(state_dir) as store:
         store.fail(reason, allow_downgrade=allow_downgrade)
         say(f"slot {store.record.running} runs again; restart the runtime")
-
-
-@app.command()
-def sign(
-    out: Annotated[Path, typer.Argument(help="file to write the order to")],
-    *,
-    key: Annotated[Path, typer.Option(help="private key of the signer")],
-    counter: Annotated[int, typer.Option(help="above that of every order this key signed before")],
-    valid_s: Annotated[int, typer.Option(help="good for so many seconds from now on")] = 86400,
-    device: Annotated[str | None, typer.Option(help="for this device")] = None,
-    fleet: Annotated[str | None, typer.Option(help="for every device of this fleet")] = None,
-    order: Annotated[
-        str, typer.Option(help='what to do, as JSON: {"policy": false}, {"bundle": "FILE"}, ...', metavar="JSON")
-    ],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file")] = False,
-) -> None:
-    """Sign an order. What can be ordered is listed in docs/update.md.
-
-    Examples:
-
-      tamiyo update sign o.json --key orders.key --counter 7 --device pump-7 --order '{"budget": {"latency_ms": 5}}'
-
-      tamiyo update sign o.json --key orders.key --counter 8 --fleet pumps --order '{"bundle": "digits-2.tamiyo"}'
-    """
-    import time
-    from collections.abc import Mapping
-
-    from tamiyo_runtime.cli.render import say
-    from tamiyo_runtime.contracts.document import load, parse_json
-    from tamiyo_runtime.contracts.errors import UsageError
-    from tamiyo_runtime.files import write_atomic
-    from tamiyo_runtime.signing import SigningKey
-    from tamiyo_runtime.update.apply import list_of
-    from tamiyo_runtime.update.commands import SCHEMA, Command
-
-    body = parse_json(order.encode(), path="--order")
-    if not isinstance(body, Mapping):
-        raise UsageError("--order is not a JSON object", hint="""as in --order '{"policy": false}'""")
-    if isinstance(body.get("bundle"), str):
-        chunks = list_of(Path(body["bundle"]))
-        body = {**body, "bundle": {"sha256": chunks.sha256.hex(), "size_bytes": chunks.size_bytes}}
-        if "stage_percent" in body:
-            body["bundle"]["stage_percent"] = body.pop("stage_percent")
-    now_s = int(time.time())
-    head = {"schema": SCHEMA, "counter": counter, "not_before_s": now_s, "expires_s": now_s + valid_s}
-    target = {name: value for name, value in (("device", device), ("fleet", fleet)) if value is not None}
-    command = load(Command, {**body, **head, **target}, path="order")
-    write_atomic(out, command.sign(SigningKey.load(key)), overwrite=overwrite)
-    say(f"{out}: {command.orders[0]} for {device or fleet}, counter {counter}, good for {valid_s} s")
 
 
 @app.command()

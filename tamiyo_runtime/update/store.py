@@ -111,7 +111,7 @@ class Store:
         receiver.sync()
         if hash_file(self._disk, self._file(name), slot.size_bytes or 0) != slot.sha256:
             raise IntegrityError("the chunks do not add up to the file that was announced", hint="send the list again")
-        self._disk.sync_folder(name)
+        self._disk.sync_folder(name)  # `begin` may have been killed before it came to this
         self.commit(moves.complete(self.record))
 
     def verify(self, verify: Verify) -> None:

@@ -183,3 +183,18 @@ def test_an_order_that_nobody_would_obey_is_not_signed(
     update("sign", *arguments, code=2)
     assert error in capsys.readouterr().err
     assert not Path("o.json").exists()
+
+
+def test_what_a_bundle_takes_over_a_link_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    update("estimate", "tiny-1.tamiyo", "--link", "lora-eu868", "--json")
+    data = json.loads(capsys.readouterr().out)
+    size = Path("tiny-1.tamiyo").stat().st_size
+    chunks = -(-size // data["chunk_bytes"])
+    assert data["chunk_bytes"] <= 192
+    assert data["frames"] > chunks
+    assert data["payload_bytes"] == size + 45 + 8 * chunks + 8 * data["frames"]
+    assert data["seconds"] > 3000  # 17 kB at a duty cycle of 1 %
+    update("estimate", "tiny-1.tamiyo", "--link", "ethernet")
+    assert "time             0 h" in capsys.readouterr().out
+    update("estimate", "tiny-1.tamiyo", "--link", "lora-eu86", code=2)

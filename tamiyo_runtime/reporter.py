@@ -12,8 +12,10 @@ from tamiyo_runtime.contracts.records import Decision, Event, EventRecord, Mode,
 from tamiyo_runtime.governor import SKIP, Grant
 from tamiyo_runtime.meters import Usage
 from tamiyo_runtime.modes import ModeState, Signal, step
+from tamiyo_runtime.sources.base import Intake
 
 _DECISION_GAP_S = 1.0  # at most one decision record in this time; the last change always gets its record
+_LOSS_GAP_S = 10.0
 _MISS_GAP_S = 10.0
 _SKIP_GAP_S = 60.0  # a starved device skips and runs in turn: told now and then, counted in every window
 _DETAIL_BYTES = 64
@@ -98,6 +100,7 @@ class Narrator:
         self._missing = False
         self._missed_s = float("-inf")
         self._policy_down = False
+        self._losses, self._losses_told_s = 0, float("-inf")
 
     @property
     def mode(self) -> Mode:
@@ -118,6 +121,14 @@ class Narrator:
         self._mode = after = step(before, signal)
         if after.mode is not before.mode:
             self.event(now_s, Event.MODE, detail=f"{after.mode} {detail}".strip())
+
+    def losses(self, now_s: float, intake: Intake, *, at_once: bool) -> None:
+        """Samples lost on their way in: a record with the sum, at most one in ten seconds unless ``at_once``."""
+        losses = sum(intake.lost.values())
+        if losses > self._losses and (at_once or now_s - self._losses_told_s >= _LOSS_GAP_S):
+            self._losses, self._losses_told_s = losses, now_s
+            detail = ", ".join(f"{reason} {count}" for reason, count in sorted(intake.lost.items()))
+            self.event(now_s, Event.SOURCE_LOSS, value=losses, detail=detail)
 
     def state(self, fill: float, slowdown: float) -> None:
         """Fill of the bucket, 0..1, and slowdown of the board."""

@@ -14,11 +14,12 @@ from functools import partial
 from itertools import chain, islice, repeat
 
 from tamiyo_runtime.contracts.budget import Budget
-from tamiyo_runtime.contracts.errors import BudgetError, InputError
+from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.plan import Configuration
 from tamiyo_runtime.contracts.records import Event, Mode, Reason
 from tamiyo_runtime.executor import Executor
+from tamiyo_runtime.fitting import difference, limits_that_fit
 from tamiyo_runtime.governor import MARGIN, SKIP, Governor, Grant, Limits, Proposal, State
 from tamiyo_runtime.interpreters.base import GraphError
 from tamiyo_runtime.meters import Board, Usage
@@ -34,7 +35,6 @@ _PUMP_S = 0.25  # how often telemetry gets a turn, and how long a stop may take
 _SLOWDOWN_STEP = 0.05  # a change of the board's speed by this share is worth telling the policy and the collector
 _FILL_STEP = 0.05  # as is such a change of the bucket's fill
 _FAULT_AFTER = 10  # samples skipped in a row
-_LOSS_GAP_S = 10.0  # at most one record of lost samples in this time; the last one has the sum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,6 @@ class Session:
         self._manifest, self._executor, self._board, self._source = manifest, executor, board, source
         self._policy, self._on_sample, self._on_turn = policy, on_sample, on_turn
         self._stream: Stream | None = None if isinstance(source, Sized) else source
-        self._losses, self._losses_told_s = 0, float("-inf")
         self._link_level = link_level or (lambda now_s: 1.0)
         self._options = Options.of(executor.runnables, manifest.configurations)
         self._limits(self._plan.budget or manifest.budget)
@@ -235,11 +234,7 @@ class Session:
         if self._stream is None:
             return None
         intake = self._stream.intake()
-        losses = sum(intake.lost.values())
-        if losses > self._losses and (at_once or now_s - self._losses_told_s >= _LOSS_GAP_S):
-            self._losses, self._losses_told_s = losses, now_s
-            detail = ", ".join(f"{reason} {count}" for reason, count in sorted(intake.lost.items()))
-            self._tell.event(now_s, Event.SOURCE_LOSS, value=losses, detail=detail)
+        self._tell.losses(now_s, intake, at_once=at_once)
         return intake
 
     def _step(self, index: int, sample: Sample, now_s: float) -> None:
@@ -290,7 +285,7 @@ class Session:
         missed = usage.latency_ms > self._governor.limits.deadline_ms
         correct = None if sample.label is None else answer == sample.label
         self._skipped_in_a_row = 0
-        self._count(option, usage, correct, missed=missed)
+        self._tally.served(option, usage, correct, missed=missed)
         self._reporter.inference(
             t_ms=int(now_s * 1e3),
             configuration=self._names[option],
@@ -393,47 +388,11 @@ class Session:
         while self._schedule and now_s - self._started_s >= self._schedule[0][0]:
             _, budget = self._schedule.pop(0)
             limits = self._limits(budget)
-            self._tell.event(now_s, Event.BUDGET, detail=_difference(self._governor.limits, limits))
+            self._tell.event(now_s, Event.BUDGET, detail=difference(self._governor.limits, limits))
             self._governor, self._state = self._governor.under(limits, self._state, now_s * 1e3)
             changed = True
         return changed
 
     def _limits(self, budget: Budget) -> Limits:
-        """Limits of a budget; raises BudgetError when the cheapest option breaks one on a cool, idle board."""
-        limits = Limits.of(budget, margin=self._plan.margin, dwell_ms=self._plan.dwell_s * 1e3)
-        bare = self._options.items[0]
-        why = Governor(self._options, limits).refusal(0, 1.0, limits.burst_uj)
-        if why is None:
-            return limits
-        have = {
-            Reason.LATENCY: f"up to {bare.latency_high_ms * limits.margin:.3g} ms of {limits.deadline_ms:g} ms",
-            Reason.ENERGY: f"up to {bare.energy_high_uj:.3g} uJ of a burst of {limits.burst_uj:g} uJ",
-            Reason.MEMORY: f"{bare.memory_bytes} bytes of {limits.memory_bytes:g}",
-        }[why]
-        macs = sorted(self._manifest.plan.segments, key=lambda segment: segment.macs, reverse=True)
-        dearest = ", ".join(f"{segment.name} ({segment.macs} MACs)" for segment in macs[:3])
-        raise BudgetError(
-            f"not even the bare host fits the {why} budget: {have}",
-            hint=f"raise the budget; costliest parts: {dearest}",
-        )
-
-    def _count(self, option: int, usage: Usage, correct: bool | None, *, missed: bool) -> None:
-        tally = self._tally
-        tally.inferences += 1
-        tally.counts[option] += 1
-        if usage.energy_source is not tally.energy_source:
-            tally.energy_from(usage.energy_source)
-        tally.energy_uj += usage.energy_uj
-        tally.latency.add(usage.latency_ms)
-        tally.latency_source = usage.latency_source
-        tally.deadline_misses += missed
-        if correct is not None:
-            tally.labelled += 1
-            tally.correct += correct
-
-
-def _difference(old: Limits, new: Limits) -> str:
-    """Which limits changed, as text: ``deadline_ms 2 -> 1``."""
-    names = ("deadline_ms", "power_mw", "burst_uj", "memory_bytes")
-    changes = [f"{n} {getattr(old, n):g} -> {getattr(new, n):g}" for n in names if getattr(old, n) != getattr(new, n)]
-    return ", ".join(changes) or "no change"
+        plan = self._plan
+        return limits_that_fit(budget, self._options, self._manifest, margin=plan.margin, dwell_ms=plan.dwell_s * 1e3)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tamiyo_runtime.contracts.cost import Source
 from tamiyo_runtime.contracts.records import Mode
-from tamiyo_runtime.meters import BoardStatus
+from tamiyo_runtime.meters import BoardStatus, Usage
 from tamiyo_runtime.sources.base import Intake
 
 _STEP = math.log(1.01)
@@ -171,7 +171,7 @@ class Tally:
 
     def __init__(self, options: int) -> None:
         self.samples = self.inferences = self.labelled = self.correct = 0
-        self.deadline_misses = self.decisions = self.policy_failures = 0
+        self.deadline_misses = self.policy_failures = 0
         self.energy_uj = 0.0
         self.latency = LatencyHistogram()
         self.latency_source: Source | None = None
@@ -181,10 +181,20 @@ class Tally:
         self.counts = [0] * options
         self.skips: Counter[str] = Counter()
 
-    def energy_from(self, source: Source) -> None:
-        """From now on energies come from another source. Called where that changes, not at every inference."""
-        self._tell_apart()
-        self.energy_source = source
+    def served(self, option: int, usage: Usage, correct: bool | None, *, missed: bool) -> None:
+        """Count an inference of an option; ``correct`` None without a label, ``missed`` its deadline."""
+        self.inferences += 1
+        self.counts[option] += 1
+        if usage.energy_source is not self.energy_source:
+            self._tell_apart()
+            self.energy_source = usage.energy_source
+        self.energy_uj += usage.energy_uj
+        self.latency.add(usage.latency_ms)
+        self.latency_source = usage.latency_source
+        self.deadline_misses += missed
+        if correct is not None:
+            self.labelled += 1
+            self.correct += correct
 
     def energy_by_source(self) -> dict[str, float]:
         """Energy so far by where its figures come from, uJ."""

@@ -41,6 +41,11 @@ class FlashMeter:
         except OSError:
             self._file = None
 
+    @property
+    def counts(self) -> bool:
+        """Whether the kernel counts at all."""
+        return self._file is not None
+
     def read(self) -> int:
         """The count so far."""
         if self._file is None:

@@ -30,6 +30,7 @@ from tamiyo_runtime.contracts.records import (
     Sample,
     Window,
 )
+from tamiyo_runtime.flash import FlashBudget
 from tamiyo_runtime.link import Link
 from tamiyo_runtime.meters import Clock, Usage
 from tamiyo_runtime.spool import Spool
@@ -46,6 +47,7 @@ _WINDOW_BYTES = 40  # until the first window has been encoded
 _BACKLOG_FRAMES = 4  # unsent frames that are nothing to worry about
 _LONGEST = 64  # times the sustainable length, however long the backlog
 _RECONNECT_STEP_CAP_S = 60.0
+_BITES = 1.25  # times the length that a window would have: less is not worth an event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,8 @@ class Telemetry:
     """See the module's description.
 
     ``window_s`` is the shortest window. ``samples_per_s`` caps single samples, recorded on links without a limit only.
-    ``on_window`` is shown each window that was recorded.
+    ``on_window`` is shown each window that was recorded. With a ``flash`` budget inferences are recorded in windows
+    only.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Telemetry:
         window_s: float = 1.0,
         samples_per_s: float = 50.0,
         on_window: Callable[[Window], None] | None = None,
+        flash: FlashBudget | None = None,
         seed: int = 0,
     ) -> None:
         self._spool = spool
@@ -91,6 +95,8 @@ class Telemetry:
         self._budget = budget
         self._shortest_s = window_s
         self._on_window = on_window
+        self._flash = flash
+        self._flash_bites = False
         self._rng = random.Random(seed)  # noqa: S311 - picks which latencies stay in a reservoir
         self._window = WindowBuilder(self._rng)
         self._window_bytes = _WINDOW_BYTES
@@ -99,7 +105,7 @@ class Telemetry:
         self._bucket_permille = 1000
         self._throttle_permille = 1000
         self._samples: list[tuple[int, str, int, float, int, float]] = []
-        unlimited = math.isinf(link.sustainable_bytes_per_s()) and samples_per_s > 0
+        unlimited = math.isinf(link.sustainable_bytes_per_s()) and samples_per_s > 0 and flash is None
         self._sample_gap_ms = 1000.0 / samples_per_s if unlimited else math.inf
         self._next_sample_ms = 0.0 if unlimited else math.inf
         self._next_pump_s = -math.inf
@@ -220,6 +226,9 @@ class Telemetry:
 
     def window_length_s(self) -> float:
         """How long a window that begins now will be."""
+        return max(self._link_length_s(), self._flash.window_s() if self._flash else 0.0)
+
+    def _link_length_s(self) -> float:
         rate = self._link.sustainable_bytes_per_s()
         if self._budget is not None:
             if self._budget.link_bytes_per_day is not None:
@@ -235,6 +244,7 @@ class Telemetry:
 
     def _roll(self, t_ms: int) -> None:
         self._close_window(self._end_ms)
+        self._watch_flash(t_ms)
         self._start_ms = t_ms
         self._end_ms = t_ms + max(1, int(self.window_length_s() * 1000))
 
@@ -248,6 +258,8 @@ class Telemetry:
             if self._on_window is not None:
                 self._on_window(window)
             self._window = WindowBuilder(self._rng)
+            if self._flash is not None:
+                self._flash.window_closed(self._spool.flash_bytes)
         self._end_ms = 0
 
     def _record_samples(self) -> None:
@@ -263,6 +275,16 @@ class Telemetry:
                 )
             )
         self._samples.clear()
+
+    def _watch_flash(self, t_ms: int) -> None:
+        """Say when the budget begins to lengthen windows, and when it no longer does."""
+        if self._flash is None:
+            return
+        wanted_s = self._flash.window_s()
+        bites = wanted_s > (1.0 if self._flash_bites else _BITES) * self._link_length_s()
+        if bites != self._flash_bites:
+            self._flash_bites = bites
+            self.event(EventRecord(t_ms=t_ms, event=Event.FLASH, value=math.ceil(wanted_s) if bites else 0))
 
     def _watch_connection(self, now_ms: int) -> None:
         connected = self._uplink.connected()
@@ -291,15 +313,18 @@ def open_telemetry(
     spool_bytes: int = 64 << 20,
     access: Access | None = None,
     on_window: Callable[[Window], None] | None = None,
+    flash_bytes_per_day: float | None = None,
 ) -> Telemetry:
     """Put the parts together.
 
     ``url``: ``mqtt://HOST:PORT``, ``mqtts://HOST:PORT``, ``memory://NAME``, or None to spool only. ``bundle``: first
     8 hex digits of the manifest's sha256. ``about`` is told in the birth message (board, link, interpreter: labels, no
-    secrets). ``access``: what to show to the broker. Raises InputError for a bad name, a spool in use or a certificate
-    that cannot be used, UnknownNameError for a scheme, MissingExtraError.
+    secrets). ``access``: what to show to the broker. ``flash_bytes_per_day``: see `FlashBudget`. Raises InputError for
+    a bad name, a spool in use or a certificate that cannot be used, UnknownNameError for a scheme, MissingExtraError,
+    SchemaError for a budget that is not above 0.
     """
     address = Address(fleet, device)
+    flash = FlashBudget(flash_bytes_per_day) if flash_bytes_per_day is not None else None
     queue = Spool(spool, limit_bytes=spool_bytes, clock=clock)
     try:
         birth = {"schema": BIRTH, "boot": queue.boot, "bundle": bundle, **(about or {})}
@@ -317,4 +342,5 @@ def open_telemetry(
         window_s=window_s,
         samples_per_s=samples_per_s,
         on_window=on_window,
+        flash=flash,
     )

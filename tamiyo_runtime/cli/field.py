@@ -59,6 +59,7 @@ class FieldRequest:
     broker: str = NO_BROKER
     access: Access | None = None
     home_assistant: bool = False
+    flash_bytes_per_day: float | None = None
     source: str = "bundle"
     device_id: str = "device-1"
     fleet: str = "default"
@@ -104,6 +105,8 @@ class FieldRun:
         if self.on_device and not request.allow_downgrade:
             check_version(bundle)  # before anything of an old bundle is loaded
         self.link: Link = open_link(request.link)
+        if request.flash_bytes_per_day is not None:
+            _check_flash(request.broker)
         if request.home_assistant:
             _check_home(request.broker, self.link)
         self.source: Source | Stream = open_source(request.source, bundle)
@@ -219,6 +222,7 @@ class FieldRun:
             pace=Pace(settle_s=_SETTLE_S) if not self.on_device else None,
             access=request.access,
             on_window=home.show if home else None,
+            flash_bytes_per_day=request.flash_bytes_per_day,
         )
         stack.callback(self._telemetry.close)
 
@@ -255,6 +259,22 @@ class FieldRun:
             link_level=self.link.level,
             on_sample=on_sample,
             on_turn=on_turn,
+        )
+
+
+def _check_flash(broker: str) -> None:
+    """Refuse a budget that nobody can hold: without telemetry nothing is written, uncounted nothing is known."""
+    from tamiyo_runtime.spool_file import FlashMeter
+
+    if broker == NO_BROKER:
+        raise UsageError("--flash-mb-per-day is for telemetry, and there is none", hint="pass --broker too")
+    meter = FlashMeter()
+    counts = meter.counts
+    meter.close()
+    if not counts:
+        raise UsageError(
+            "--flash-mb-per-day cannot be held here: the kernel does not count what a process writes",
+            hint="it needs /proc/self/io, which Linux has with CONFIG_TASK_IO_ACCOUNTING",
         )
 
 

@@ -52,6 +52,9 @@ def run(
     device_id: Annotated[str, typer.Option(help="name of this device in the fleet")] = "device-1",
     fleet: Annotated[str, typer.Option(help="name of the fleet")] = "default",
     state_dir: Annotated[Path | None, typer.Option(help="spool and store; default: ~/.local/state/tamiyo")] = None,
+    flash_mb_per_day: Annotated[
+        float | None, typer.Option(min=0.001, help="what telemetry may write to flash: windows get as long as it takes")
+    ] = None,
     latency_ms: Annotated[float | None, typer.Option(min=0, help="deadline; 0: none; default: the bundle's")] = None,
     power_mw: Annotated[float | None, typer.Option(min=0, help="mean power of inferences; 0: no limit")] = None,
     energy_burst_mj: Annotated[float | None, typer.Option(min=0, help="energy that may be spent at once")] = None,
@@ -117,6 +120,7 @@ def run(
         broker=broker,
         access=access,
         home_assistant=home_assistant,
+        flash_bytes_per_day=None if flash_mb_per_day is None else flash_mb_per_day * 1e6,
         source=source,
         device_id=device_id,
         fleet=fleet,

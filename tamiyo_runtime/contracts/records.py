@@ -63,6 +63,7 @@ class Event(StrEnum):
     LINK_LOST = "link_lost"
     LINK_RESTORED = "link_restored"
     SOURCE_LOSS = "source_loss"  # value: samples lost on their way in, since the start; detail: why, and how many each
+    FLASH = "flash"  # the flash budget makes windows longer than they would be; value: seconds of one, 0 when it ends
 
 
 class LossReason(StrEnum):

@@ -29,6 +29,7 @@ from tamiyo_runtime.contracts.records import (
 )
 from tamiyo_runtime.link import Ethernet, Link, Transmission
 from tamiyo_runtime.meters import MonotonicClock, Usage, VirtualClock
+from tamiyo_runtime.spool_file import FlashMeter
 from tamiyo_runtime.telemetry import Telemetry, open_telemetry
 from tamiyo_runtime.transport.memory import Bus
 from tamiyo_runtime.uplink import Pace
@@ -250,6 +251,32 @@ def test_a_huge_window_keeps_a_fair_sample_and_the_true_maximum() -> None:
     assert window.inferences == 4 * RESERVOIR
     assert window.latency_max_us == 4 * RESERVOIR - 1
     assert window.latency_p50_us == pytest.approx(2 * RESERVOIR, rel=0.03)
+
+
+@pytest.mark.parametrize("budget", [None, 5e6])
+def test_a_flash_budget_is_held_by_longer_windows_that_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: float | None
+) -> None:
+    cost = count(0, 10_000)  # so much a transaction, which reads the meter before and after
+    monkeypatch.setattr(FlashMeter, "read", lambda self: next(cost))
+    rig = Rig(tmp_path, flash_bytes_per_day=budget, samples_per_s=0.0 if budget is None else 50.0)
+    hours = 1 if budget is None else 3
+    inferences = rig.work(hours * 3600.0, hz=0.2)
+    written = rig.telemetry._spool.flash_bytes
+    assert rig.telemetry.flush(rig.clock.now_s(), 60.0)
+    seen = windows_of(rig)
+    assert sum(window.inferences for window in seen) == inferences
+    assert not rig.kept(Sample) or budget is None
+    told = [record.value for record in rig.kept(EventRecord) if record.event is Event.FLASH]  # type: ignore[attr-defined]
+    per_day = written * 24 / hours
+    if budget is None:
+        assert per_day > 50e6
+        assert told == []
+    else:
+        assert 0.5 * budget < per_day < 1.1 * budget
+        assert max(window.duration_ms for window in seen) > 100_000
+        assert len(told) == 1
+        assert told[0] > 100
 
 
 def test_names_and_schemes_are_checked_before_anything_is_started(tmp_path: Path) -> None:

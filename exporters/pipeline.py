@@ -32,6 +32,7 @@ from exporters.validate import check_request
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import BudgetError, IncompatibleError, InputError
 from tamiyo_runtime.contracts.plan import Layout
+from tamiyo_runtime.files import check_writable
 from tamiyo_runtime.signing import SigningKey
 
 PLACEMENT = "operator placement"
@@ -87,6 +88,7 @@ def plan(target: str, out: Path, *, budget: Budget | None, overwrite: bool, stri
         raise InputError(f"{out} is a folder", hint="--out names the bundle's file, such as net.tamiyo")
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists already", hint="pass --overwrite to replace it")
+    check_writable(out)
     compiler = recipe.compiler
     if compiler is not None and (compiler.needed or strict) and compiler.version() is None:
         raise compiler.missing()

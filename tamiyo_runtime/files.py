@@ -35,6 +35,18 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool, mode: int = 0o644)
         ) from exc
 
 
+def check_writable(path: Path) -> None:
+    """Raise InputError when ``path`` can plainly not be written: found before minutes of work, not after.
+
+    Folders that are not there yet are made when the file is written.
+    """
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise InputError(f"cannot write {path}: {nearest} is not a folder", hint="choose another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {path}: no permission to write in {nearest}", hint="choose another place")
+
+
 def write_atomic_text(path: Path, text: str, *, overwrite: bool) -> None:
     """``write_atomic`` for text, as UTF-8."""
     write_atomic(path, text.encode(), overwrite=overwrite)

@@ -80,6 +80,7 @@ _TOOLS = (
     ("cyclonedx", "cyclonedx-python-lib", "bill of materials of a bundle", "export"),
     ("litert_torch", "litert-torch", "export to TFLite", "export"),
     ("ai_edge_quantizer", "ai-edge-quantizer", "export to int8", "export"),
+    ("ethosu", "ethos-u-vela", "export for Ethos-U", "ethos"),
 )
 
 

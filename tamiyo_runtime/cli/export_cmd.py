@@ -140,6 +140,7 @@ def _resolved(choices: _Choices, key: Path | None) -> tuple[Plan, ExportRequest,
     from exporters.validate import check_request
     from tamiyo_runtime.cli.parsing import changed_budget
     from tamiyo_runtime.contracts.errors import InputError
+    from tamiyo_runtime.files import check_writable
     from tamiyo_runtime.signing import SigningKey
 
     resolved = pipeline.plan(
@@ -152,6 +153,8 @@ def _resolved(choices: _Choices, key: Path | None) -> tuple[Plan, ExportRequest,
         energy_burst_mj=None,
     )
     check_page(choices.page, overwrite=choices.overwrite)
+    if choices.page is not None:
+        check_writable(choices.page)
     if not choices.run.is_dir():
         raise InputError(f"no run at {choices.run}", hint=f"make one: tamiyo train {choices.run}")
     signer = SigningKey.load(key) if key is not None else None
@@ -212,8 +215,8 @@ def _plan(choices: _Choices, file: Path | None, *, key: Path | None, as_json: bo
     say_plan(document, request, as_json=as_json)
     if not as_json:
         say("dry run: nothing was exported" if file is None else f"dry run: the plan is in {file}")
-        if file is not None:
-            say(f"\nNext:  tamiyo export --replay {file}")
+        again = "the same without --dry-run" if file is None else f"tamiyo export --replay {file}"
+        say(f"\nNext:  {again}")
 
 
 def _replay(file: Path, *, key: Path | None, report: Path | None, no_report: bool, as_json: bool) -> None:

@@ -71,7 +71,7 @@ def say_head(plan: Plan, *, quiet: bool) -> None:
 
 def say_plan(plan: ExportPlan, request: ExportRequest, *, as_json: bool) -> None:
     from tamiyo_runtime.cli.inspect_cmd import budget_text
-    from tamiyo_runtime.cli.render import emit_json, say
+    from tamiyo_runtime.cli.render import emit_json, labelled, say
     from tamiyo_runtime.contracts.document import dump
     from tamiyo_runtime.contracts.units import plural
 
@@ -94,7 +94,7 @@ def say_plan(plan: ExportPlan, request: ExportRequest, *, as_json: bool) -> None
         "tools": ", ".join(f"{name} {version}" for name, version in sorted(plan.tools.items())),
     }
     for name, value in rows.items():
-        say(f"{name:<18} {value}")
+        say(labelled(f"{name:<18} ", str(value)))
 
 
 def say_report(report: ExportReport, out: Path, *, page: Path | None, as_json: bool) -> None:

@@ -29,7 +29,14 @@ def say(text: str = "") -> None:
 
 def labelled(label: str, text: str) -> str:
     """``text`` behind its label, wrapped, with the label's width kept free below it."""
-    return textwrap.fill(text, WIDTH, initial_indent=label, subsequent_indent=" " * len(label), break_on_hyphens=False)
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=label,
+        subsequent_indent=" " * len(label),
+        break_on_hyphens=False,
+        break_long_words=False,  # a path stays whole
+    )
 
 
 def note(text: str) -> None:

@@ -104,9 +104,10 @@ def _show(record: dict[str, Any], *, asked: str) -> None:
     say(labelled("gating     ", record["gating"]))
     if record["operator_table"] is not None:
         rules = tables.get(record["operator_table"])
-        basis = rules.source if rules.verified else f"{rules.source}; not confirmed by the vendor's compiler"
         say(labelled("operators  ", f"{len(rules.rules)} on the {rules.device}: {', '.join(sorted(rules.rules))}"))
-        say(labelled("           ", f"after {basis}"))
+        say(labelled("           ", f"after {rules.source}"))
+        if not rules.verified:
+            say("           not confirmed by the vendor's compiler")
     if record["compiler"] is not None:
         compiler = record["compiler"]
         say(f"compiler   {_compiler(record)}; {compiler['command']}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tamiyo_runtime.contracts.errors import InputError
-from tamiyo_runtime.files import read_bytes, write_atomic, write_atomic_text
+from tamiyo_runtime.files import check_writable, read_bytes, write_atomic, write_atomic_text
 
 
 def test_a_file_is_written_into_folders_that_do_not_exist_yet(tmp_path: Path) -> None:
@@ -69,3 +69,16 @@ def test_reading_says_what_is_missing_or_too_large(tmp_path: Path) -> None:
         read_bytes(tmp_path / "large", limit_bytes=10, what="bundle")
     with pytest.raises(InputError, match="Is a directory"):
         read_bytes(tmp_path, limit_bytes=10, what="bundle")
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_writable(tmp_path / "not" / "yet" / "there")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is not a folder"):
+        check_writable(tmp_path / "file" / "below")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(InputError, match="no permission to write in"):
+        check_writable(tmp_path / "not" / "yet")

@@ -11,14 +11,17 @@ import contextlib
 import datetime
 import os
 import socket
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from tamiyo_runtime.contracts.errors import InputError, UsageError
 from tamiyo_runtime.files import read_bytes
+
+if TYPE_CHECKING:
+    import ssl
 
 CA, CERT, KEY = "TAMIYO_BROKER_CA", "TAMIYO_BROKER_CERT", "TAMIYO_BROKER_KEY"
 USER, PASSWORD, PASSWORD_FILE = "TAMIYO_BROKER_USER", "TAMIYO_BROKER_PASSWORD", "TAMIYO_BROKER_PASSWORD_FILE"
@@ -103,6 +106,8 @@ class Access:
 
     def context(self) -> ssl.SSLContext:
         """TLS settings made of the files; raises InputError for one that is missing, no PEM, expired or foreign."""
+        import ssl  # takes some milliseconds that a run without a broker need not pay
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the chain and the host's name
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.ca is None:
@@ -120,6 +125,8 @@ class Access:
 
     def show_identity(self, context: ssl.SSLContext) -> None:
         """Load certificate and key, again after they were renewed. Raises InputError."""
+        import ssl
+
         if self.cert is None or self.key is None:
             return
         pem = read_bytes(self.cert, limit_bytes=_PEM_BYTES, what="client certificate")
@@ -145,6 +152,8 @@ def check_handshake(url: str, access: Access, *, timeout_s: float = 5.0) -> None
     Raises InputError when the two sides do not agree. A broker that cannot be reached is nothing to complain of here,
     and neither is one whose certificate is not valid yet: a board without a clock's battery starts in the past.
     """
+    import ssl
+
     address = BrokerAddress.parse(url)
     if not address.tls:
         return

@@ -88,6 +88,7 @@ def test_an_order_for_another_device_or_fleet_is_not_obeyed() -> None:
     assert refused(fresh(), signed(document(fleet="lifts", policy=False))) is Refusal.TARGET
 
 
+@settings(max_examples=40)
 @given(st.integers(-5000, 5000))
 def test_an_order_is_good_from_its_first_second_to_before_its_last(offset_s: int) -> None:
     decision = decide(order(policy=False), fresh(), NOW_S + offset_s)
@@ -143,12 +144,14 @@ def test_a_signed_document_that_is_not_exactly_an_order_is_refused(data: Any) ->
     assert refused(fresh(), signed(data)) is Refusal.FORM
 
 
+@settings(max_examples=40)
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_no_bytes_whatever_make_it_raise(raw: bytes) -> None:
     assert refused(fresh(), raw) is Refusal.SIGNATURE
     assert refused(fresh(), OFFICE.sign(raw, payload_type=PAYLOAD_TYPE)) is Refusal.FORM
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_an_envelope_with_any_byte_changed_is_refused_or_says_the_same(position: int, change: int) -> None:
     raw = bytearray(order(policy=False))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamiyo_runtime.contracts.errors import InputError, SchemaError
@@ -84,6 +84,7 @@ def test_a_figure_on_its_limit_is_still_good(change: dict[str, Any]) -> None:
     assert judge(replace(GOOD, **change), LIMITS).verdict is Verdict.CONFIRM
 
 
+@settings(max_examples=40)
 @given(figures())
 def test_the_verdict_is_what_the_table_of_checks_says(found: Figures) -> None:
     judgement = judge(found, LIMITS)
@@ -101,6 +102,7 @@ def test_the_verdict_is_what_the_table_of_checks_says(found: Figures) -> None:
         assert judgement.verdict is Verdict.ROLLBACK
 
 
+@settings(max_examples=40)
 @given(figures(), st.integers(0, 50), st.integers(0, 50), st.floats(0, 10), st.booleans())
 def test_worse_figures_never_save_a_bundle(
     found: Figures, misses: int, failures: int, slower_ms: float, sick: bool
@@ -116,6 +118,7 @@ def test_worse_figures_never_save_a_bundle(
         assert judge(worse, LIMITS).verdict is Verdict.ROLLBACK
 
 
+@settings(max_examples=40)
 @given(figures())
 def test_a_bundle_is_given_up_early_only_when_no_rest_of_the_window_could_save_it(found: Figures) -> None:
     """Shares only: where all that is left goes well, those of the full window are within the limits again."""

@@ -118,12 +118,14 @@ def test_a_list_that_contradicts_itself_ends_in_nothing() -> None:
     assert store.begin(Chunks.for_payload(FILE)).complete
 
 
+@settings(max_examples=40)
 @given(files, st.integers(24, 400))
 def test_a_list_survives_its_own_form(data: bytes, payload: int) -> None:
     chunks = Chunks.for_payload(data, payload)
     assert Chunks.from_bytes(chunks.to_bytes()) == chunks
 
 
+@settings(max_examples=40)
 @given(st.binary(max_size=120) | st.binary(max_size=120).map(lambda tail: b"TMC1" + tail))
 def test_rubbish_is_no_list_and_no_frame_of_this_file(raw: bytes) -> None:
     with pytest.raises(IntegrityError):
@@ -131,6 +133,7 @@ def test_rubbish_is_no_list_and_no_frame_of_this_file(raw: bytes) -> None:
     assert from_frame(Chunks.for_payload(FILE), raw) is None
 
 
+@settings(max_examples=40)
 @given(st.integers(-5, 40), st.binary(max_size=300))
 def test_a_chunk_is_taken_only_where_it_belongs(index: int, data: bytes) -> None:
     chunks = Chunks.for_payload(FILE)

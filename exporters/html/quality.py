@@ -124,6 +124,7 @@ def _kernels(manifest: Manifest, report: ExportReport | None) -> Section:
             str(item.samples),
             _steps(item.worst_lsb),
             _steps(item.operator_lsb),
+            "" if item.flipped is None else percent(item.flipped),
             item.problem or "",
         ]
         for item in report.kernels
@@ -132,7 +133,7 @@ def _kernels(manifest: Manifest, report: ExportReport | None) -> Section:
         "Largest difference from the kernels that the accuracy was measured on, in steps of int8, measured: of a logit "
         "with the chain run from end to end, and of any one operator's answer when it is fed alike."
     )
-    head = ["variant", "configuration", "kernels", "samples", "logits", "one operator", "remark"]
+    head = ["variant", "configuration", "kernels", "samples", "logits", "one operator", "answers changed", "remark"]
     return Section(title, text, (Table(head, rows),))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,7 @@ from exporters.report import ExportReport
 from exporters.request import ExportRequest
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.signing import SigningKey, Trust
+from tests.unit.exporters.remembering import remembering
 from tests.unit.exporters.tiny import tiny_request
 
 KEY = SigningKey(bytes(range(32)))
@@ -24,6 +26,12 @@ class Exported:
     report: ExportReport
     bundle: Bundle
     events: list[StepEvent]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tools_that_remember() -> Iterator[None]:
+    with remembering():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,16 @@
 """The whole pipeline for every target, profiles that are added later included.
 
-The pieces are the same for all of them, so the converters run once and answer from memory afterwards; all else is real.
+The pieces are the same for all of them, so the converters answer from memory after the first; all else is real.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from device_profiles.loader import load_profile, profile_ids
-from exporters.backends import onnx, tflite
 from exporters.ops.shipped import tables
 from exporters.pipeline import STEPS, export
 from exporters.report import ExportReport, Status
@@ -32,34 +29,13 @@ NAMES = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.long) f
 
 
 @pytest.fixture(scope="module")
-def converters() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((tflite, "convert"), (onnx, "convert"), (onnx, "convert_gated")):
-            patch.setattr(module, name, remembered(getattr(module, name)))
-        yield
-
-
-def remembered(function: Callable[..., bytes]) -> Callable[..., bytes]:
-    known: dict[tuple[str, ...], bytes] = {}
-
-    def call(what: Any, example: Any, **rest: Any) -> bytes:
-        weights = [id(value) for value in what.parameters()] if hasattr(what, "parameters") else []
-        key = (str(what), str(weights), str(tuple(example.shape)), str(rest))
-        if key not in known:
-            known[key] = function(what, example, **rest)
-        return known[key]
-
-    return call
-
-
-@pytest.fixture(scope="module")
 def request_few(request_: ExportRequest) -> ExportRequest:
     return replace(request_, test_inputs=request_.test_inputs[:48], test_labels=request_.test_labels[:48])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_target_exports(
-    name: str, converters: None, request_few: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, request_few: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     target, profile = targets.get(name), load_profile(targets.get(name).profile)

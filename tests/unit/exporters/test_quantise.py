@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 from exporters.backends import tflite
 from exporters.backends.flatbuffer import read_model
 from exporters.network import scaled
-from exporters.quantise import ptq
+from exporters.quantise import ptq, variant
 from exporters.quantise.finetune import finetune
 from exporters.quantise.goal import Goal
 from exporters.quantise.noise import noise_of, sqnr_db
@@ -93,7 +94,8 @@ def test_operators_that_suffer_stay_in_float_where_the_target_allows_it(hard: Ha
         assert len(tensors) < len(read_model(hard.files[name]).operators) or name == "head"
 
 
-def test_weights_are_fine_tuned_where_the_target_takes_int8_only(hard: Hard) -> None:
+def test_weights_are_fine_tuned_where_the_target_takes_int8_only(hard: Hard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variant, "finetune", partial(finetune, steps=240))  # half of what an export takes
     before = [weight.clone() for piece in hard.captured.network.pieces for weight in piece.module.parameters()]
     found = hard.quantised("coral-usb", Method.AUTO)
     assert found.tried[0].comparisons[hard.full].accuracy < hard.floor

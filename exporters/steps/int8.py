@@ -206,6 +206,8 @@ def _remedy(name: str, variant: Int8Variant) -> list[str]:
     if chosen.floating:
         count = sum(map(len, chosen.floating.values()))
         return [f"{name}: {count} operator{'s' * (count != 1)} left in float"]
+    if chosen.tuned is not None and chosen.tuned.kept_step == 0:
+        return [f"{name}: {chosen.tuned.steps} steps of fine-tuning found no better weights"]
     if chosen.tuned is not None:
         return [f"{name}: weights fine-tuned for int8, {chosen.tuned.kept_step} steps, by the float network's answers"]
     return []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporters.backends.flatbuffer import INPUT, OUTPUT, read_model
+from exporters.backends.flatbuffer import INPUT, read_model
 from exporters.backends.ranges import Ranges
 from exporters.backends.toolchain import converting, tool
 from tamiyo_runtime.contracts.errors import IncompatibleError
@@ -122,11 +122,6 @@ def seam_mismatch(models: Mapping[str, bytes], seam: Sequence[tuple[str, str]]) 
     if len(set(found.values())) == 1 and next(iter(found.values()))[1] is not None:
         return None
     return "; ".join(f"{place}: {dtype} {quantisation}" for place, (dtype, quantisation) in found.items())
-
-
-def seam_tensors(before: str, seed: str, after: str) -> tuple[tuple[str, str], ...]:
-    """The tensors at the slot between two trunk graphs: trunk out, seed in, seed out, next in."""
-    return ((before, OUTPUT), (seed, INPUT), (seed, OUTPUT), (after, INPUT))
 
 
 def _qsv(low: float, high: float) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.store import DeviceLedger
+from exporters.html.page import Card, Figure, Section, Table, page
 from tamiyo_runtime.cli.demo.scenario import Scenario
 from tamiyo_runtime.cli.field import FieldResult
 from tamiyo_runtime.cli.report import plots
-from exporters.html.page import Card, Figure, Section, Table, page
 from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.plan import Variant
 from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, size

@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tamiyo_runtime.cli.report import plots
 from exporters.html.page import Card, Figure, Section, Table, page
+from tamiyo_runtime.cli.report import plots
 
 TIMELINE = plots.Timeline(
     t_min=[0.0, 1.0, 2.0, 3.0],

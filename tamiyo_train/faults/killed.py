@@ -99,11 +99,12 @@ class _Lines:
         self._last, self._at_last = last, at_last
 
     def __enter__(self) -> _Lines:
+        self._outer = sys.gettrace()  # somebody else's, such as a measurement of test coverage
         sys.settrace(self._trace)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
+        sys.settrace(self._outer)
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
         if frame.f_code.co_filename not in _TRACED:

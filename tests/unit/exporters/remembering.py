@@ -48,6 +48,7 @@ def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
             known[key] = pickle.dumps(function(*arguments, **rest))
         return pickle.loads(known[key])  # a copy, which callers may change
 
+    call.__wrapped__ = function  # type: ignore[attr-defined]  # for tests in which the tool itself must be asked
     return call
 
 

@@ -53,7 +53,8 @@ def test_a_convolution_holds_in_every_format_and_on_every_target(convolutional):
     assert all(item.supported and item.holds for item in convolutional.formats)
     assert convolutional.operators == ("CONV_2D", "CONV_2D", "ADD")
     for item in convolutional.targets:
-        assert item.formats == tuple(recipe.id for recipe in targets.get(item.target).variants)
+        wanted = tuple(recipe.id for recipe in targets.get(item.target).variants if recipe.id != "onnx-int8")
+        assert item.formats == wanted  # a part alone is not quantised to ONNX: that is done to whole configurations
         assert item.beside == ()
 
 

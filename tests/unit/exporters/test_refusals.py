@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from torch import nn
 
 from device_profiles.loader import load_profile
+from exporters.backends import tflite
 from exporters.pipeline import StepEvent, export
 from exporters.request import ExportRequest, SeedModule
 from exporters.steps import capture, package
@@ -171,6 +173,7 @@ def test_a_missing_converter_names_the_extra(
     plain: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "litert_torch", None)
+    monkeypatch.setattr(tflite, "convert", inspect.unwrap(tflite.convert))
     error = refused(plain, tmp_path / "x.tamiyo", MissingExtraError)
     assert error.exit_code is ExitCode.MISSING
     assert error.hint == "type: pip install 'tamiyo-edge[export]'"

@@ -330,7 +330,9 @@ def test_on_a_metered_board_a_sum_is_measured_only_where_all_of_it_is(run: Run, 
     assert sum(parts.values()) == pytest.approx(summary.energy_uj)
     trace = summary.trace
     assert trace is not None
-    assert trace.energy_uj[-1] / trace.latency_ms[-1] == pytest.approx(5000.0, rel=0.02)
+    rates = trace.energy_uj / trace.latency_ms  # the estimate's 100 mW, or what the meter said
+    measured = rates[np.abs(rates - 100.0) > 1.0]
+    assert measured == pytest.approx(5000.0, rel=0.02)
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=3000), st.floats(0.01, 1.0))

@@ -27,7 +27,7 @@ from exporters.steps import package, selftest
 from exporters.steps.budget import first_excess
 from exporters.steps.outcome import ok, skip
 from exporters.targets import FLOAT_GATED, INT8_ONNX, VariantRecipe, targets
-from tamiyo_runtime import __version__
+from exporters.tools import versions
 from tamiyo_runtime.bundle import SAMPLES, VECTORS, entry_of
 from tamiyo_runtime.contracts.cost import Cost
 from tamiyo_runtime.contracts.errors import BudgetError, IncompatibleError, InputError
@@ -280,7 +280,7 @@ def _contents(
                 "samples": len(source.samples),
                 "sha256": hashlib.sha256(source.samples.tobytes()).hexdigest(),
             },
-            "tools": {"tamiyo-edge": __version__, **package.versions()},
+            "tools": versions(),
         },
     )
     return package.Contents(manifest=manifest, files=files)

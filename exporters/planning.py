@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,10 @@ from exporters.request import ExportRequest, reduced
 from exporters.steps import budget as budget_step
 from exporters.steps import capture
 from exporters.targets import find_target
+from exporters.tools import versions
 from exporters.validate import check_request
-from tamiyo_runtime import __version__
 from tamiyo_runtime.contracts.export_plan import SCHEMA, ExportPlan, PlannedVariant
 from tamiyo_runtime.contracts.plan import Layout
-
-_TOOLS = (
-    *("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "onnx", "onnxscript", "onnxslim", "onnxruntime"),
-    "numpy",
-)
 
 
 def planned(
@@ -48,7 +42,7 @@ def planned(
     check_request(request)
     check_method(Method(request.quantise), recipe)
     captured, _ = capture.run(request)
-    budgeted, _ = budget_step.run(captured, profile, limits, recipe)
+    budgeted, estimated = budget_step.run(captured, profile, limits, recipe)
     every = tuple(item.id for item in budgeted.captured.configurations)
     return ExportPlan(
         schema=SCHEMA,
@@ -69,6 +63,7 @@ def planned(
             for item in budgeted.target.variants
         ),
         groups=budgeted.captured.network.groups,
+        estimate=estimated.message,
         budget=limits,
         accuracy_floor=request.accuracy_floor,
         quantise=request.quantise,
@@ -77,21 +72,8 @@ def planned(
         calibration_sha256=hashlib.sha256(np.ascontiguousarray(request.calibration).tobytes()).hexdigest(),
         test_samples=len(request.test_inputs),
         options=dict(recipe.options),
-        tools=tool_versions(None if recipe.compiler is None else (recipe.compiler.program, recipe.compiler.version())),
+        tools=versions(None if recipe.compiler is None else (recipe.compiler.program, recipe.compiler.version())),
         smoke=smoke,
         strict=strict,
         overwrite=overwrite,
     )
-
-
-def tool_versions(compiler: tuple[str, str | None] | None) -> dict[str, str]:
-    """Versions of everything that makes or checks a graph; ``missing`` for what is not installed."""
-    found = {"tamiyo-edge": __version__}
-    for name in _TOOLS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "missing"
-    if compiler is not None:
-        found[compiler[0]] = compiler[1] or "missing"
-    return found

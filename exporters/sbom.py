@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporters.backends.toolchain import EXTRA
 from exporters.report import VendorReport
+from exporters.tools import TOOLS
 from tamiyo_runtime import __version__
 from tamiyo_runtime.bundle import entry_of
 from tamiyo_runtime.contracts.errors import MissingExtraError
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     from cyclonedx.model.license import License
 
 SBOM = "sbom.cdx.json"
-TOOLS = (
-    *("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "numpy"),
-    *("onnx", "onnxscript", "onnxslim", "onnxruntime", "cryptography", "cyclonedx-python-lib"),
-)
 VENDORS = {"vela": "ethos-u-vela"}
 """Vendors' compilers that are distributions, by the name of their program."""
 

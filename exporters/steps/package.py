@@ -6,7 +6,6 @@ import io
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from exporters.steps.int8 import Quantised
 from exporters.steps.outcome import Outcome, ok
 from exporters.steps.vendor import VendorFiles
 from exporters.targets import Target
-from tamiyo_runtime import __version__
+from exporters.tools import versions
 from tamiyo_runtime.bundle import REPORT, SAMPLES, VECTORS, entry_of, write_bundle
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.manifest import SCHEMA, Manifest, PolicySpec
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VECTOR_COUNT = 8
-_TOOLS = (
-    *("torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "onnx", "onnxslim", "onnxruntime"),
-    *("ethos-u-vela", "numpy"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +61,7 @@ def contents(
     smoke: bool = False,
 ) -> Contents:
     """Everything the bundle holds, from what the steps made."""
-    request = captured.request
+    request, made = captured.request, vendor.report
     files: dict[str, bytes] = dict(vendor.files)
     for variant in compiled:
         files.update({artefact.graph.file: artefact.data for artefact in variant.artefacts.values()})
@@ -93,7 +88,7 @@ def contents(
         provenance={
             **request.provenance,
             "calibration": dict(quantised.calibration),
-            "tools": {"tamiyo-edge": __version__, **versions()},
+            "tools": versions((made.program, made.version) if made is not None and made.ran else None),
             **({"smoke": True} if smoke else {}),
         },
     )
@@ -215,14 +210,3 @@ def npz(arrays: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **dict(arrays))  # uncompressed, with numpy's fixed time stamps: the same bytes every time
     return buffer.getvalue()
-
-
-def versions() -> dict[str, str]:
-    """Versions of the tools that are installed."""
-    found = {}
-    for name in _TOOLS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # a tool that this target did not need
-            continue
-    return found

@@ -89,6 +89,7 @@ def say_plan(plan: ExportPlan, request: ExportRequest, *, as_json: bool) -> None
         ),
         "samples": f"{plan.calibration_samples} to calibrate, {plan.test_samples} to test",
         "accuracy floor": floor,
+        "estimate": plan.estimate,
         "budget": budget_text(plan.budget),
         "compiler options": ", ".join(f"{k} {v}" for k, v in sorted(plan.options.items())) or "none",
         "tools": ", ".join(f"{name} {version}" for name, version in sorted(plan.tools.items())),

@@ -36,8 +36,8 @@ class PlannedVariant:
 class ExportPlan:
     """What an export will do. ``accuracy_floor`` is a share; None: two points below the network's own in torch.
 
-    ``version`` is the bundle's. ``options`` go to the vendor's compiler; ``tools`` are the versions of everything that
-    makes or checks a graph.
+    ``estimate`` is the budget step's line, for people. ``version`` is the bundle's. ``options`` go to the vendor's
+    compiler; ``tools`` are the versions of everything that makes or checks a graph.
     """
 
     schema: str
@@ -49,6 +49,7 @@ class ExportPlan:
     profile_sha256: str
     variants: tuple[PlannedVariant, ...]
     groups: tuple[tuple[int, ...], ...]
+    estimate: str
     budget: Budget
     accuracy_floor: float | None
     quantise: str

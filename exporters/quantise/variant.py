@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from exporters.backends import tflite
 from exporters.compiled import Compiled
-from exporters.evaluate import Comparison, compare, logits_of
+from exporters.evaluate import Comparison, check_parity, compare, logits_of
 from exporters.network import Network, scaled
 from exporters.quantise import mixed, ptq
 from exporters.quantise.finetune import OnProgress, Tuned, finetune
@@ -122,7 +122,10 @@ def quantise_variant(
         chosen=chosen,
         tried=tuple(tried),
         sensitivity=tuple(
-            replace(part.report, kept_float=all((part.graph, tensor) in floating for tensor in part.tensors))
+            replace(
+                part.report,
+                kept_float=bool(part.tensors) and all((part.graph, tensor) in floating for tensor in part.tensors),
+            )
             for part in parts
         ),
         noise=noise_of(chosen.calibrated, chosen.files),
@@ -164,8 +167,20 @@ class _Makers:
         tuned = finetune(
             self._captured.network, real, per_tensor_dense=self._recipe.per_tensor_dense, on_progress=on_progress
         )
-        candidate = self.post_training(tuned.network, self._converted(tuned.network), real)
-        return replace(candidate, method=Method.QAT, tuned=tuned)
+        files = self._converted(tuned.network)
+        self._check(files, tuned.network)
+        return replace(self.post_training(tuned.network, files, real), method=Method.QAT, tuned=tuned)
+
+    def _check(self, files: Mapping[str, bytes], network: Network) -> None:
+        """The float graphs of other weights compute what torch does with them, as those of the first weights did."""
+        request = self._captured.request
+        tested = scaled(request, request.test_inputs)
+        gates = self._captured.gates
+        answers = logits_of(self._compiled(files), request.test_inputs, request.input, gates, network.seeded)
+        for name, found in answers.items():
+            check_parity(
+                f"{self._recipe.id} fine-tuned, configuration {name}", found, network.logits(tested, gates[name])
+            )
 
     def _converted(self, network: Network) -> dict[str, bytes]:
         if self._recipe.layout is Layout.SEGMENTS:

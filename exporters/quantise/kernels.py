@@ -14,9 +14,10 @@ import numpy as np
 
 from exporters.backends.cutting import cut
 from exporters.backends.flatbuffer import Operator, read_model
-from exporters.backends.toolchain import quiet, tool
+from exporters.backends.toolchain import quiet
 from exporters.compiled import Compiled
 from exporters.quantise.openers import DEFAULT, MICRO, OPENERS, PLAIN, REFERENCE, Call, Opener, micro_installed
+from exporters.quantise.play import laid_open
 from exporters.report import KernelReport
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_runtime.executor import encoder
@@ -159,15 +160,7 @@ def _moving(operator: Operator) -> list[str]:
 
 def _activations(data: bytes, feed: Sequence[Raw]) -> dict[str, list[Raw]]:
     """Raw values of all activations of a graph, sample by sample, by the reference kernels."""
-    library = tool("ai_edge_litert.interpreter")
-    with quiet():
-        interpreter = library.Interpreter(
-            model_content=data,
-            num_threads=1,
-            experimental_op_resolver_type=library.OpResolverType.BUILTIN_REF,
-            experimental_preserve_all_tensors=True,
-        )
-        interpreter.allocate_tensors()
+    interpreter = laid_open(data, "BUILTIN_REF")
     model = read_model(data)
     wanted = {name for operator in model.operators for name in _moving(operator)}
     index = {item["name"]: item["index"] for item in interpreter.get_tensor_details() if item["name"] in wanted}

@@ -38,20 +38,26 @@ def play_through(graphs: Sequence[bytes], feed: Values) -> Values:
     return feed
 
 
-def play_all(data: bytes, feed: Values) -> dict[str, Values]:
-    """Every activation of a graph by tensor name, as real numbers, (N, *tensor), by kernels without a delegate.
-
-    A delegate keeps what is computed inside it to itself.
-    """
+def laid_open(data: bytes, kernels: str) -> Any:
+    """An interpreter that keeps every activation, with kernels by their name among LiteRT's ``OpResolverType``."""
     library = tool("ai_edge_litert.interpreter")
     with quiet():
         interpreter = library.Interpreter(
             model_content=data,
             num_threads=1,
-            experimental_op_resolver_type=library.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_op_resolver_type=library.OpResolverType[kernels],
             experimental_preserve_all_tensors=True,
         )
         interpreter.allocate_tensors()
+    return interpreter
+
+
+def play_all(data: bytes, feed: Values) -> dict[str, Values]:
+    """Every activation of a graph by tensor name, as real numbers, (N, *tensor), by kernels without a delegate.
+
+    A delegate keeps what is computed inside it to itself.
+    """
+    interpreter = laid_open(data, "BUILTIN_WITHOUT_DEFAULT_DELEGATES")
     model = read_model(data)
     index = {item["name"]: item["index"] for item in interpreter.get_tensor_details()}
     wanted = {tensor.name: tensor for operator in model.operators for tensor in operator.outputs}

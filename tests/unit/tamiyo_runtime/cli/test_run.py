@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -132,12 +133,17 @@ def test_over_lora_to_an_embedded_broker_every_record_arrives_within_the_duty_cy
     assert entry["sent"] == entry["stored"] == telemetry["records_created"]
 
 
-def test_a_signal_ends_the_run_in_good_order(own_bundle: Path) -> None:
+def test_a_signal_ends_the_run_in_good_order(own_bundle: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tamiyo_runtime.cli.main", "run", str(own_bundle), "--samples", "100000", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ, text=True)
-    time.sleep(2.5)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=30)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:  # told when the run has begun
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60.0)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
+        assert manager.recv(4096).startswith(b"READY=1")
+        time.sleep(0.5)  # for some samples; how many does not matter
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     data = json.loads(out)
     assert data["stopped_early"]

@@ -242,7 +242,7 @@ def _layer_bars(layers: Sequence[LayerReport]) -> str:
             value=layer.latency_ms.value,
             low=layer.latency_ms.low,
             high=layer.latency_ms.high,
-            text=milliseconds(layer.latency_ms.value),
+            text=_taken(layer.latency_ms.value),
             colour=operators.index(layer.operator) % 4,
             tip=f"{layer.graph}[{layer.index}] {layer.operator}: {latency_text(layer.latency_ms)}, "
             f"{layer.latency_ms.source.value}, {layer.macs} MACs",
@@ -250,6 +250,11 @@ def _layer_bars(layers: Sequence[LayerReport]) -> str:
         for layer in layers
     ]
     return bars(items, title="latency of each operator")
+
+
+def _taken(latency_ms: float) -> str:
+    """A time; an accelerator's model has operators that cost nothing beside the invocation that runs them."""
+    return milliseconds(latency_ms) if latency_ms > 0 else "in the invocation"
 
 
 def _part_bars(parts: Sequence[PartReport]) -> str:
@@ -277,7 +282,7 @@ def _by_operator(layers: Sequence[LayerReport]) -> Table:
         [
             operator,
             str(len(of_kind)),
-            milliseconds(sum(layer.latency_ms.value for layer in of_kind)),
+            _taken(sum(layer.latency_ms.value for layer in of_kind)),
             percent(sum(layer.latency_ms.value for layer in of_kind) / total),
             f"{sum(layer.macs for layer in of_kind):,}",
         ]

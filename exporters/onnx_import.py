@@ -20,7 +20,7 @@ from exporters.compiled import Artefact, Compiled, graph_file
 from exporters.evaluate import Comparison, compare, logits_of
 from exporters.layers import cost_checks, layers_of
 from exporters.ops.onnx_counting import count
-from exporters.pipeline import Plan
+from exporters.pipeline import Job
 from exporters.quantise.goal import FULL_LOSS
 from exporters.report import SCHEMA, ExportReport, PartReport, RunnableReport, StepReport, VariantReport
 from exporters.steps import package, selftest
@@ -68,13 +68,13 @@ class Source:
     labels: NDArray[np.int64] | None
 
 
-def check_target(plan: Plan) -> None:
+def check_target(job: Job) -> None:
     """Raise IncompatibleError, naming the targets that run ONNX, when this one does not."""
-    if any(item.format is Format.ONNX for item in plan.target.variants):
+    if any(item.format is Format.ONNX for item in job.target.variants):
         return
     able = sorted(name for name, target in targets if any(item.format is Format.ONNX for item in target.variants))
     raise IncompatibleError(
-        f"{plan.target.name} runs no ONNX", hint=f"these targets do: {', '.join(able)}; or export the torch module"
+        f"{job.target.name} runs no ONNX", hint=f"these targets do: {', '.join(able)}; or export the torch module"
     )
 
 
@@ -92,21 +92,21 @@ def check_source(source: Source, model: Imported) -> None:
         raise InputError(f"labels must be {len(x)} numbers from 0 to {model.outputs - 1}, one a sample")
 
 
-def import_onnx(path: Path, source: Source, plan: Plan, *, key: SigningKey, overwrite: bool) -> ExportReport:
-    """Make the signed bundle ``plan.out``.
+def import_onnx(path: Path, source: Source, job: Job, *, key: SigningKey, overwrite: bool) -> ExportReport:
+    """Make the signed bundle ``job.out``.
 
     Raises what `read_onnx` and `check_source` do, IncompatibleError when the target runs no ONNX or ONNX Runtime does
     not run the model, BudgetError when one inference alone exceeds a limit, IntegrityError when the self-test fails.
     """
-    check_target(plan)
+    check_target(job)
     model = read_onnx(path)
     check_source(source, model)
     variants = [_variant(FLOAT_GATED, model, model.data, source)]
-    cost = variants[0].cost(plan.profile, ONLY.id)
-    excess = first_excess(cost, plan.budget)
+    cost = variants[0].cost(job.profile, ONLY.id)
+    excess = first_excess(cost, job.budget)
     if excess is not None:
         raise BudgetError(
-            f"{source.name} does not fit on {plan.profile.id}: {excess}", hint="raise the budget or use a smaller model"
+            f"{source.name} does not fit on {job.profile.id}: {excess}", hint="raise the budget or use a smaller model"
         )
     answers = {FLOAT_GATED.id: _run(variants[0], source)}
     notes = [] if source.labels is not None else ["accuracy is not known: there were no labels"]
@@ -123,11 +123,11 @@ def import_onnx(path: Path, source: Source, plan: Plan, *, key: SigningKey, over
         notes.append(f"{INT8_ONNX.id} was calibrated on the samples that it was measured on: its figures flatter it")
     else:
         notes.append(f"{INT8_ONNX.id} left out: {problem}")
-    profile = plan.profile
+    profile = job.profile
     report = ExportReport(
         schema=SCHEMA,
         name=source.name,
-        target=plan.target.name,
+        target=job.target.name,
         profile=f"{profile.id} r{profile.revision}",
         profile_sha256=profile.sha256,
         classes=len(source.classes),
@@ -144,7 +144,7 @@ def import_onnx(path: Path, source: Source, plan: Plan, *, key: SigningKey, over
             ),
         ),
         variants=tuple(
-            _measured(item, answers[item.recipe.id], answers[FLOAT_GATED.id], source, plan) for item in variants
+            _measured(item, answers[item.recipe.id], answers[FLOAT_GATED.id], source, job) for item in variants
         ),
         layers=tuple(layer for item in variants for layer in layers_of(item, GRAPH, profile)),
         cost_checks=cost_checks(profile),
@@ -152,9 +152,9 @@ def import_onnx(path: Path, source: Source, plan: Plan, *, key: SigningKey, over
         notes=tuple(notes),
         extra={"imported": {"format": "onnx", "opset": model.opset}},
     )
-    contents = _contents(source, plan, variants, answers, report=report)
-    data, _ = package.run(contents, report, plan.out.name, key=key)
-    written, _ = selftest.run(data, plan.out, key=key, overwrite=overwrite)
+    contents = _contents(source, job, variants, answers, report=report)
+    data, _ = package.run(contents, report, job.out.name, key=key)
+    written, _ = selftest.run(data, job.out, key=key, overwrite=overwrite)
     return replace(report, bundle_bytes=written)
 
 
@@ -203,10 +203,10 @@ def _loses(item: Comparison, *, labelled: bool) -> str | None:
 
 
 def _measured(
-    variant: Compiled, found: NDArray[np.float32], wanted: NDArray[np.float32], source: Source, plan: Plan
+    variant: Compiled, found: NDArray[np.float32], wanted: NDArray[np.float32], source: Source, job: Job
 ) -> VariantReport:
     item, labelled = _compared(found, wanted, source), source.labels is not None
-    cost = variant.cost(plan.profile, ONLY.id)
+    cost = variant.cost(job.profile, ONLY.id)
     recipe = variant.recipe
     return VariantReport(
         id=recipe.id,
@@ -225,7 +225,7 @@ def _measured(
                 cost=cost,
                 sqnr_db=item.sqnr_db,
                 on_front=labelled,
-                chosen=first_excess(cost, plan.budget) is None,
+                chosen=first_excess(cost, job.budget) is None,
             ),
         ),
     )
@@ -233,7 +233,7 @@ def _measured(
 
 def _contents(
     source: Source,
-    plan: Plan,
+    job: Job,
     variants: list[Compiled],
     answers: Mapping[str, NDArray[np.float32]],
     *,
@@ -250,7 +250,7 @@ def _contents(
     manifest = Manifest(
         schema=MANIFEST,
         name=source.name,
-        target=plan.target.name,
+        target=job.target.name,
         task=source.name,
         classes=source.classes,
         input=source.input,
@@ -271,8 +271,8 @@ def _contents(
             for item, made in zip(report.variants, variants, strict=True)
         ),
         policy=None,
-        profile=plan.profile.snapshot(),
-        budget=plan.budget,
+        profile=job.profile.snapshot(),
+        budget=job.budget,
         files={name: entry_of(data) for name, data in files.items()},
         provenance={
             **report.extra,

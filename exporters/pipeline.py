@@ -1,6 +1,6 @@
 """The export: its steps in order, each a function from what came before, with a report of each.
 
-``plan`` says what an export would do without doing it; ``export`` does it. Nothing is written before the last step, and
+``resolve`` looks up what is asked for, ``export`` does it. Nothing is written before the last step, and
 nothing is left behind by a failure. The vendor's compiler comes before the placement because its word on an operator
 counts for more than a table.
 """
@@ -67,8 +67,8 @@ OnStep = Callable[[StepEvent], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What an export would do: the target's recipe, the profile, the budget it is held to and the file it makes."""
+class Job:
+    """What is asked for, looked up: the target's recipe, the profile, the budget to hold and the file to make."""
 
     target: Target
     profile: Profile
@@ -76,7 +76,7 @@ class Plan:
     out: Path
 
 
-def plan(target: str, out: Path, *, budget: Budget | None, overwrite: bool, strict: bool = False) -> Plan:
+def resolve(target: str, out: Path, *, budget: Budget | None, overwrite: bool, strict: bool = False) -> Job:
     """Resolve a target and check the output before any work is done.
 
     Raises UnknownNameError, InputError, and MissingDependencyError when the vendor's compiler is not installed and the
@@ -92,7 +92,7 @@ def plan(target: str, out: Path, *, budget: Budget | None, overwrite: bool, stri
     compiler = recipe.compiler
     if compiler is not None and (compiler.needed or strict) and compiler.version() is None:
         raise compiler.missing()
-    return Plan(target=recipe, profile=profile, budget=profile.budget() if budget is None else budget, out=out)
+    return Job(target=recipe, profile=profile, budget=profile.budget() if budget is None else budget, out=out)
 
 
 def export(
@@ -114,7 +114,7 @@ def export(
     ``strict``, would not run on the accelerator alone, MissingExtraError, MissingToolError, and IntegrityError when the
     self-test fails. On any of these ``out`` is as it was.
     """
-    resolved = plan(target, out, budget=request.budget, overwrite=overwrite, strict=strict)
+    resolved = resolve(target, out, budget=request.budget, overwrite=overwrite, strict=strict)
     if smoke:
         request = reduced(request)
     check_request(request)

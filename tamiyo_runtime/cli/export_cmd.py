@@ -11,7 +11,7 @@ import typer
 from tamiyo_runtime.cli.export_view import Steps, check_page, say_head, say_plan, say_report, write_report
 
 if TYPE_CHECKING:
-    from exporters.pipeline import Plan
+    from exporters.pipeline import Job
     from exporters.request import ExportRequest
     from tamiyo_runtime.contracts.budget import Budget
     from tamiyo_runtime.contracts.export_plan import ExportPlan
@@ -133,7 +133,7 @@ class _Choices:
         return None if self.no_report else self.report or self.out.with_suffix(".html")
 
 
-def _resolved(choices: _Choices, key: Path | None) -> tuple[Plan, ExportRequest, SigningKey | None]:
+def _resolved(choices: _Choices, key: Path | None) -> tuple[Job, ExportRequest, SigningKey | None]:
     """Everything checked that can be before work: the target, the output, the key, the run and its samples."""
     from exporters import pipeline
     from exporters.request import reduced
@@ -143,7 +143,7 @@ def _resolved(choices: _Choices, key: Path | None) -> tuple[Plan, ExportRequest,
     from tamiyo_runtime.files import check_writable
     from tamiyo_runtime.signing import SigningKey
 
-    resolved = pipeline.plan(
+    resolved = pipeline.resolve(
         choices.target, choices.out, budget=choices.budget, overwrite=choices.overwrite, strict=choices.strict
     )
     budget = changed_budget(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from exporters.pipeline import Plan, StepEvent
+    from exporters.pipeline import Job, StepEvent
     from exporters.report import ExportReport
     from exporters.request import ExportRequest
     from tamiyo_runtime.contracts.export_plan import ExportPlan
@@ -57,14 +57,14 @@ class Steps:
             print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 
 
-def say_head(plan: Plan, *, quiet: bool) -> None:
+def say_head(job: Job, *, quiet: bool) -> None:
     from tamiyo_runtime import __version__
     from tamiyo_runtime.cli.render import say
 
     if not quiet:
-        profile = plan.profile
+        profile = job.profile
         say(
-            f"tamiyo {__version__}  export  target {plan.target.name} "
+            f"tamiyo {__version__}  export  target {job.target.name} "
             f"(profile {profile.id} r{profile.revision}, sha256 {profile.sha256[:8]}...)"
         )
 

@@ -62,9 +62,9 @@ def import_model(
         raise UsageError(f"--input-offset: {input_offset} is no finite number", hint="128 centres values of 0 to 255")
     bundle = out or Path(f"{model.stem}-{Path(target).stem}.tamiyo")
     page = None if no_report else report or bundle.with_suffix(".html")
-    plan = pipeline.plan(target, bundle, budget=None, overwrite=overwrite)
+    job = pipeline.resolve(target, bundle, budget=None, overwrite=overwrite)
     check_page(page, overwrite=overwrite)
-    check_target(plan)
+    check_target(job)
     signer = SigningKey.load(key) if key is not None else None
     read = read_onnx(model)
     names = tuple(classes.split(",")) if classes else tuple(map(str, range(read.outputs)))
@@ -74,7 +74,7 @@ def import_model(
         record: dict[str, Any] = {
             "dry_run": True,
             "name": source.name,
-            "target": plan.target.name,
+            "target": job.target.name,
             "out": str(bundle),
             "opset": read.opset,
             "input": list(read.shape),
@@ -90,7 +90,7 @@ def import_model(
         say("dry run: nothing was written")
         return
     signer = signer or SigningKey.default()
-    made = import_onnx(model, source, plan, key=signer, overwrite=overwrite)
+    made = import_onnx(model, source, job, key=signer, overwrite=overwrite)
     write_report(bundle, page, signer=signer, overwrite=overwrite)
     if as_json:
         emit_json({"out": str(bundle), "page": None if page is None else str(page), **dump(made)})

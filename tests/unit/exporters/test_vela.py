@@ -13,7 +13,7 @@ from torch import nn
 from device_profiles.loader import load_profile
 from exporters.backends import quantiser, tflite
 from exporters.compiled import Artefact, Compiled
-from exporters.pipeline import plan
+from exporters.pipeline import resolve
 from exporters.report import Status
 from exporters.steps import placement, vendor
 from exporters.steps.vendor import VendorFiles
@@ -186,10 +186,10 @@ def test_without_the_package_such_targets_alone_are_refused_before_any_work(
     path = profile_file(tmp_path)
     monkeypatch.setattr("exporters.vendors.vela.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError) as caught:
-        plan(str(path), tmp_path / "x.tamiyo", budget=None, overwrite=False)
+        resolve(str(path), tmp_path / "x.tamiyo", budget=None, overwrite=False)
     assert caught.value.exit_code is ExitCode.MISSING
     assert caught.value.hint == "type: pip install 'tamiyo-edge[ethos]'"
-    assert plan("edge-tpu", tmp_path / "x.tamiyo", budget=None, overwrite=False).target.compiler is not None
+    assert resolve("edge-tpu", tmp_path / "x.tamiyo", budget=None, overwrite=False).target.compiler is not None
 
 
 def test_a_profile_with_options_that_vela_does_not_have_is_refused(tmp_path: Path) -> None:

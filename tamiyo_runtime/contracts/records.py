@@ -48,6 +48,11 @@ class Reason(StrEnum):
     NO_POLICY = "no_policy"  # the bundle holds none; the governor chose
     SKIP_LATENCY = "skip_latency"  # even the bare host would miss the deadline
     SKIP_ENERGY = "skip_energy"  # even the bare host would overdraw the energy budget
+    THERMAL = "thermal"  # would heat the board beyond where it slows down
+    DEADLINE = "deadline"  # seeds were left out on the way: with them the answer would have been late
+    DRIFT = "drift"  # a monitor says that the input, or what the network makes of it, is no longer what it was made for
+    SKIP_LATE = "skip_late"  # the sample had waited so long that no answer would have been in time
+    SKIP_THERMAL = "skip_thermal"  # the board is too hot for even the bare host
 
 
 class Event(StrEnum):
@@ -63,6 +68,11 @@ class Event(StrEnum):
     LINK_LOST = "link_lost"
     LINK_RESTORED = "link_restored"
     SOURCE_LOSS = "source_loss"  # value: samples lost on their way in, since the start; detail: why, and how many each
+    DRIFT = "drift"  # value: 1 when a monitor alarms, 0 when it rests again; detail: which one
+    RELOAD = "reload"  # another bundle runs, without a pause; value: its version; detail: its digest, or why it does not
+    ORDER = "order"  # a signed order was obeyed (value: its counter) or refused (0); detail: which, or why
+    UPDATE = "update"  # an update went a step on; detail: slot and state
+    CLOCK = "clock"  # the wall clock was set; value: by how many ms
     FLASH = "flash"  # the flash budget makes windows longer than they would be; value: seconds of one, 0 when it ends
 
 

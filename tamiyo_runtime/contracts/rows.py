@@ -36,12 +36,14 @@ E = TypeVar("E", bound=Enum)
 
 REASONS = dict(enumerate((
     Reason.POLICY, Reason.LATENCY, Reason.ENERGY, Reason.MEMORY, Reason.HYSTERESIS, Reason.UNAVAILABLE,
-    Reason.POLICY_FAILED, Reason.NO_POLICY, Reason.SKIP_LATENCY, Reason.SKIP_ENERGY,
+    Reason.POLICY_FAILED, Reason.NO_POLICY, Reason.SKIP_LATENCY, Reason.SKIP_ENERGY, Reason.THERMAL, Reason.DEADLINE,
+    Reason.DRIFT, Reason.SKIP_LATE, Reason.SKIP_THERMAL,
 )))  # fmt: skip
 MODES = dict(enumerate((Mode.NORMAL, Mode.DEGRADED, Mode.SAFE, Mode.ROLLBACK, Mode.FAULT)))
 EVENTS = dict(enumerate((
     Event.START, Event.STOP, Event.MODE, Event.THROTTLE, Event.BUDGET, Event.DEADLINE_MISS, Event.POLICY_FAILURE,
-    Event.LINK_LOST, Event.LINK_RESTORED, Event.SOURCE_LOSS, Event.FLASH,
+    Event.LINK_LOST, Event.LINK_RESTORED, Event.SOURCE_LOSS, Event.FLASH, Event.DRIFT, Event.RELOAD, Event.ORDER,
+    Event.UPDATE, Event.CLOCK,
 )))  # fmt: skip
 LOSSES = dict(enumerate((LossReason.SPOOL_FULL, LossReason.EXPIRED, LossReason.TOO_LARGE)))
 _REASON_CODES = {reason: code for code, reason in REASONS.items()}

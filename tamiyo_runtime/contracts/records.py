@@ -69,7 +69,7 @@ class Event(StrEnum):
     LINK_RESTORED = "link_restored"
     SOURCE_LOSS = "source_loss"  # value: samples lost on their way in, since the start; detail: why, and how many each
     DRIFT = "drift"  # value: 1 when a monitor alarms, 0 when it rests again; detail: which one
-    RELOAD = "reload"  # another bundle runs, without a pause; value: its version; detail: its digest, or why it does not
+    RELOAD = "reload"  # another bundle runs; value: its version; detail: its digest, or why it does not run
     ORDER = "order"  # a signed order was obeyed (value: its counter) or refused (0); detail: which, or why
     UPDATE = "update"  # an update went a step on; detail: slot and state
     CLOCK = "clock"  # the wall clock was set; value: by how many ms

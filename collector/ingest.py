@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from collector.store import Announcement, Arrival, Delivery, Rejected
 from tamiyo_runtime.contracts import wire
-from tamiyo_runtime.contracts.document import parse_json
-from tamiyo_runtime.contracts.errors import SchemaError, UsageError
+from tamiyo_runtime.contracts.errors import UsageError
 from tamiyo_runtime.contracts.records import Ack, Batch
+from tamiyo_runtime.transport import announcement
 from tamiyo_runtime.transport.topics import Channel, parse
-
-ANNOUNCEMENT_BYTES = 4096
 
 
 def arrival(topic: str, payload: bytes, received_s: float, *, fleet: str) -> Arrival:
@@ -21,12 +19,10 @@ def arrival(topic: str, payload: bytes, received_s: float, *, fleet: str) -> Arr
         if address.fleet != fleet:
             return Rejected(topic, f"fleet {address.fleet!r} is not {fleet!r}", payload, received_s)
         if channel in (Channel.TELEMETRY, Channel.EVENTS):
-            return Delivery(address.device, wire.decode(payload), received_s)
+            return Delivery(address.device, wire.decode(payload, device=address.device), received_s)
         if channel not in (Channel.BIRTH, Channel.STATE):
             return Rejected(topic, f"nobody says {channel.value} to a collector", payload, received_s)
-        said = parse_json(payload, path=channel.value, limit_bytes=ANNOUNCEMENT_BYTES)
-        if not isinstance(said, Mapping):
-            raise SchemaError(channel.value, "expected an object")
+        said = announcement.read(payload, address.device, path=channel.value)
         if channel is Channel.BIRTH:
             return Announcement(address.device, said, None, received_s)
         return Announcement(address.device, None, said, received_s)

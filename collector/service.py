@@ -165,6 +165,6 @@ class Collector:
             topic = Address(self._fleet, device).topic(Channel.ACK)
             for ack in acks(batches):
                 # if it gets lost, the device sends again
-                self._connection.publish(topic, wire.encode_ack(ack), expiry_s=_ACK_EXPIRY_S)
+                self._connection.publish(topic, wire.encode_ack(ack, device=device), expiry_s=_ACK_EXPIRY_S)
         for message, _ in group:
             self._connection.ack(message)

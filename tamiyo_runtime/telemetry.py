@@ -332,7 +332,7 @@ def open_telemetry(
     except BaseException:
         queue.close()
         raise
-    uplink = Uplink(queue, link, transport, bundle=bundle, pace=pace, budget=budget)
+    uplink = Uplink(queue, link, transport, bundle=bundle, device=device, pace=pace, budget=budget)
     return Telemetry(
         queue,
         uplink,

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.budget import Budget
@@ -24,7 +25,7 @@ from tamiyo_runtime.transport.port import Transport
 from tamiyo_runtime.transport.topics import Channel
 
 _FRAME_RECORDS = 512
-_HEADER_BYTES = 20  # version, boot, bundle, first seq, created: about what a frame takes before its first record
+_HEADER_BYTES = 24  # version, boot, bundle, first seq, created, check sum: about what a frame takes beside its records
 _FULL = 0.85  # a frame this full is worth sending at once
 _SETTLE_STEP_S = 0.02
 _IMPATIENT_S = 0.06  # how long to wait for an ack in real time after one has failed to come
@@ -73,7 +74,10 @@ class Traffic:
 
 
 class Uplink:
-    """See the module's description. ``bundle``: first 8 hex digits of the manifest's sha256."""
+    """See the module's description.
+
+    ``bundle``: first 8 hex digits of the manifest's sha256. ``device``: whose frames these are, as in their topic.
+    """
 
     def __init__(
         self,
@@ -82,6 +86,7 @@ class Uplink:
         transport: Transport,
         *,
         bundle: str,
+        device: str = "",
         pace: Pace | None = None,
         budget: Budget | None = None,
     ) -> None:
@@ -90,6 +95,7 @@ class Uplink:
         self._link = link
         self._transport = transport
         self._bundle = bundle
+        self._device = device
         self._pace = pace or Pace()
         self._budget = budget
         self._flights: list[Flight] = []
@@ -151,7 +157,7 @@ class Uplink:
     def _take_acks(self) -> None:
         for payload in self._transport.receive():
             try:
-                ack = wire.decode_ack(payload)
+                ack = wire.decode_ack(payload, device=self._device)
             except SchemaError:
                 continue  # a stranger's words free nothing; the frame is sent again
             flights = [flight for flight in self._flights if flight.boot == ack.boot]
@@ -178,8 +184,13 @@ class Uplink:
                 after = loaded[-1].key if loaded else self._sent_up_to.get(priority)
                 if room := _FRAME_RECORDS - len(loaded):
                     loaded.extend(self._spool.pending(priority, after=after, limit=room))
-            found = [spooled for loaded in self._loaded.values() for spooled in loaded]
-            self._candidates = [spooled for spooled in found if spooled.key.boot == found[0].key.boot]
+            boot = next((loaded[0].key.boot for loaded in self._loaded.values() if loaded), None)
+            # Of each priority up to the first of another boot: what is sent goes in order, and none is passed over.
+            self._candidates = [
+                spooled
+                for loaded in self._loaded.values()
+                for spooled in takewhile(lambda spooled: spooled.key.boot == boot, loaded)
+            ]
             self._candidate_bytes = sum(spooled.size_bytes for spooled in self._candidates)
         return self._candidates
 
@@ -235,7 +246,7 @@ class Uplink:
     def _pack(self, candidates: Sequence[Spooled], limit: int) -> tuple[bytes, int]:
         boot = candidates[0].key.boot
         numbered = [Numbered(spooled.key.seq, spooled.record) for spooled in candidates]
-        return wire.pack(boot, self._bundle, numbered, limit, created=self._spool.created(boot))
+        return wire.pack(boot, self._bundle, numbered, limit, created=self._spool.created(boot), device=self._device)
 
     def _allowed(self, size: int, now_s: float) -> bool:
         if self._link.ready_at_s(size, now_s) > now_s:

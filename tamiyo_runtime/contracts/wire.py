@@ -1,11 +1,15 @@
 """The compact binary form of a batch of records, its ack, and a JSON twin for debugging.
 
-A frame is one byte and a body. The byte holds the version (6 bits), whether the body is compressed (0x80) and whether
-any record carries fields this version does not know (0x40). The body:
+A frame is one byte, a body and a check sum. The byte holds the version (6 bits), whether the body is compressed (0x80)
+and whether any record carries fields this version does not know (0x40). The body:
 
     boot, bundle (4 bytes), lowest seq, created     varints; created as distance from the highest seq + 1, 0 unknown
     string table                                    configuration ids and details, each once
     number of sections; one section a kind: kind, rows, runs of seqs, columns (see `columns`), ragged columns, extras
+
+The check sum is the CRC-32 of the device's name and all bytes before it, big-endian: what was damaged on the way, or
+came out under another device's name, is refused and sent again instead of stored as something else. An ack ends in one
+too, for a damaged one could free records that nobody stored. It guards against accidents, not against an attacker.
 
 A batch is a set: records come back in order of their numbers, whatever the order they went in. Decoding is total: it
 returns a valid batch or raises SchemaError, for any bytes, in bounded memory.
@@ -41,14 +45,34 @@ MAX_RECORDS = 4096
 MAX_EXTRA_BYTES = 4096
 MAX_ACK_RANGES = 4096
 
+CHECK_BYTES = 4
+
 _VERSION_MASK = 0x3F
 _HAS_EXTRA = 0x40
 _COMPRESSED = 0x80
 _MIN_COMPRESSIBLE = 64  # shorter bodies hardly ever gain, and trying costs more than the rest of the encoding
 
 
-def encode(batch: Batch) -> bytes:
-    """The frame; raises SchemaError for an empty batch, a number given twice, or a value out of range."""
+def sealed(data: bytes, device: str) -> bytes:
+    """The data and its check sum."""
+    return data + _check_sum(data, device)
+
+
+def _check_sum(data: bytes, device: str) -> bytes:
+    return zlib.crc32(data, zlib.crc32(device.encode())).to_bytes(CHECK_BYTES, "big")
+
+
+def _opened(data: bytes, device: str, path: str) -> bytes:
+    """The data before the check sum. Its first byte is no later version's."""
+    require(0 < len(data) <= MAX_FRAME_BYTES, path, f"{len(data)} bytes are not 1..{MAX_FRAME_BYTES}")
+    _check_version(data[0] & _VERSION_MASK)
+    inner, check = data[:-CHECK_BYTES], data[-CHECK_BYTES:]
+    require(bool(inner) and check == _check_sum(inner, device), path, "damaged, or of another device")
+    return inner
+
+
+def encode(batch: Batch, *, device: str = "") -> bytes:
+    """The frame of a device; raises SchemaError for an empty batch, a number given twice, or a value out of range."""
     require(0 < len(batch.records) <= MAX_RECORDS, "records", f"must be 1..{MAX_RECORDS}, got {len(batch.records)}")
     records = sorted(batch.records, key=lambda numbered: numbered.seq)
     _check_distinct(records)
@@ -72,9 +96,10 @@ def encode(batch: Batch) -> bytes:
         packed = zlib.compress(body, 9, -15)
         if len(packed) < len(body):
             flags, body = flags | _COMPRESSED, bytearray(packed)
-    if len(body) >= MAX_FRAME_BYTES:
-        raise TooLargeError("records", f"a frame of {len(body) + 1} bytes is more than {MAX_FRAME_BYTES}")
-    return bytes([flags]) + body
+    size = 1 + len(body) + CHECK_BYTES
+    if size > MAX_FRAME_BYTES:
+        raise TooLargeError("records", f"a frame of {size} bytes is more than {MAX_FRAME_BYTES}")
+    return sealed(bytes([flags]) + body, device)
 
 
 def encoded_size(batch: Batch) -> int:
@@ -82,10 +107,9 @@ def encoded_size(batch: Batch) -> int:
     return len(encode(batch))
 
 
-def decode(frame: bytes) -> Batch:
+def decode(frame: bytes, *, device: str = "") -> Batch:
     """The batch in a frame from an untrusted source; raises SchemaError, SchemaVersionError for a later version."""
-    require(0 < len(frame) <= MAX_FRAME_BYTES, "frame", f"{len(frame)} bytes are not 1..{MAX_FRAME_BYTES}")
-    _check_version(frame[0] & _VERSION_MASK)
+    frame = _opened(frame, device, "frame")
     body = _inflate(frame[1:]) if frame[0] & _COMPRESSED else frame[1:]
     reader = Reader(body)
     boot, bundle, lowest = reader.varint(), reader.take(4).hex(), reader.varint()
@@ -110,7 +134,7 @@ def decode(frame: bytes) -> Batch:
 
 
 def pack(
-    boot: int, bundle: str, records: Sequence[Numbered], limit_bytes: int, *, created: int = 0
+    boot: int, bundle: str, records: Sequence[Numbered], limit_bytes: int, *, created: int = 0, device: str = ""
 ) -> tuple[bytes, int]:
     """Encode as many records from the front of ``records`` as fit; returns the frame and how many it holds.
 
@@ -119,7 +143,7 @@ def pack(
 
     def attempt(count: int) -> bytes | None:
         try:
-            frame = encode(Batch(boot, bundle, tuple(records[:count]), created))
+            frame = encode(Batch(boot, bundle, tuple(records[:count]), created), device=device)
         except TooLargeError:
             return None
         return frame if len(frame) <= limit_bytes else None
@@ -150,7 +174,7 @@ def spans(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
     return tuple((ordered[start], ordered[end - 1]) for start, end in pairwise(ends))
 
 
-def encode_ack(ack: Ack) -> bytes:
+def encode_ack(ack: Ack, *, device: str = "") -> bytes:
     """An ack as bytes; ranges are inclusive, ascending and disjoint, else SchemaError."""
     require(len(ack.ranges) <= MAX_ACK_RANGES, "ranges", f"more than {MAX_ACK_RANGES}")
     out = bytearray([VERSION])
@@ -162,13 +186,13 @@ def encode_ack(ack: Ack) -> bytes:
         put_varint(out, first - free)
         put_varint(out, last - first)
         free = last + 1
-    return bytes(out)
+    return sealed(bytes(out), device)
 
 
-def decode_ack(data: bytes) -> Ack:
+def decode_ack(data: bytes, *, device: str = "") -> Ack:
     """The inverse of ``encode_ack`` for bytes from an untrusted source; raises SchemaError."""
-    require(0 < len(data) <= MAX_FRAME_BYTES, "ack", f"{len(data)} bytes are not 1..{MAX_FRAME_BYTES}")
-    _check_version(data[0])
+    data = _opened(data, device, "ack")
+    require(data[0] == VERSION, "ack", "flags that no ack has")
     reader = Reader(data[1:])
     boot = reader.varint()
     ranges: list[tuple[int, int]] = []

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from tamiyo_runtime.transport import announcement
 from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.port import transports
 from tamiyo_runtime.transport.topics import Address, Channel
@@ -53,8 +53,8 @@ class MemoryTransport:
 
     def start(self) -> None:
         """Announce the device."""
-        self.publish(Channel.BIRTH, json.dumps(dict(self._birth)).encode())
-        self.publish(Channel.STATE, b'{"state":"online"}')
+        self.publish(Channel.BIRTH, announcement.write(self._birth, self._address.device))
+        self.publish(Channel.STATE, announcement.write({"state": "online"}, self._address.device))
 
     def connected(self) -> bool:
         """While the bus is up."""
@@ -83,4 +83,4 @@ class MemoryTransport:
 
     def close(self, farewell: Mapping[str, Any]) -> None:
         """Say goodbye."""
-        self.publish(Channel.STATE, json.dumps(dict(farewell)).encode())
+        self.publish(Channel.STATE, announcement.write(farewell, self._address.device))

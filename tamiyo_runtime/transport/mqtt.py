@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tamiyo_runtime.transport import announcement
 from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.connection import SESSION_EXPIRY_S, Connection, Will
 from tamiyo_runtime.transport.port import transports
@@ -29,7 +29,7 @@ class MqttTransport:
     def __init__(self, url: str, address: Address, birth: Mapping[str, Any], access: Access | None = None) -> None:
         self.label = url
         self._address = address
-        self._birth = json.dumps(dict(birth), separators=(",", ":")).encode()
+        self._birth = announcement.write(birth, address.device)
         self._inbox: deque[bytes] = deque(maxlen=_INBOX)
         self._connection = Connection(
             url,
@@ -37,7 +37,7 @@ class MqttTransport:
             subscriptions=[address.topic(Channel.ACK)],
             on_message=self._take,
             on_up=self._announce,
-            will=Will(address.topic(Channel.STATE), b'{"state":"offline"}', _JSON),
+            will=Will(address.topic(Channel.STATE), announcement.write({"state": "offline"}, address.device), _JSON),
             access=access,
         )
 
@@ -71,14 +71,13 @@ class MqttTransport:
 
     def close(self, farewell: Mapping[str, Any]) -> None:
         """Say goodbye, retained, and disconnect."""
-        payload = json.dumps(dict(farewell), separators=(",", ":")).encode()
-        if self._say(Channel.STATE, payload):
+        if self._say(Channel.STATE, announcement.write(farewell, self._address.device)):
             self._connection.wait_sent(_GOODBYE_S)
         self._connection.stop()
 
     def _announce(self) -> None:
         self._say(Channel.BIRTH, self._birth)
-        self._say(Channel.STATE, b'{"state":"online"}')
+        self._say(Channel.STATE, announcement.write({"state": "online"}, self._address.device))
 
     def _say(self, channel: Channel, payload: bytes) -> bool:
         return self._connection.publish(self._address.topic(channel), payload, retain=True, content_type=_JSON)

@@ -25,7 +25,7 @@ from tamiyo_runtime.link import Ethernet
 from tamiyo_runtime.meters import MonotonicClock
 from tamiyo_runtime.signing import SigningKey
 from tamiyo_runtime.telemetry import Telemetry, open_telemetry
-from tamiyo_runtime.transport import Address, Channel
+from tamiyo_runtime.transport import Address, Channel, announcement
 from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.connection import SESSION_EXPIRY_S, Connection
 from tests import tiny
@@ -146,7 +146,8 @@ def test_a_device_can_speak_for_itself_only(fleet: Fleet, tmp_path: Path) -> Non
             assert "Not authorized" in thief.last_error
             thief.stop()
         honest = fleet.client("board-1")
-        assert honest.publish(Address("test", "board-1").topic(Channel.STATE), b'{"state":"mine"}')
+        mine = announcement.write({"state": "mine"}, "board-1")
+        assert honest.publish(Address("test", "board-1").topic(Channel.STATE), mine)
         eventually(lambda: states().get("board-1") == "mine", "its own topic was refused")
         assert "board-2" not in states()
         honest.stop()

@@ -9,37 +9,43 @@ from collector.ingest import acks, arrival
 from collector.store import Announcement, Delivery, Rejected
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.records import Ack, Batch, Event, EventRecord, Numbered
-from tamiyo_runtime.transport import Address, Channel
+from tamiyo_runtime.transport import Address, Channel, announcement
 
 ADDRESS = Address("fleet", "board-1")
 BATCH = Batch(5, "0a0b0c0d", (Numbered(3, EventRecord(t_ms=1, event=Event.START)),), 4)
+FAREWELL = announcement.write({"state": "stopped", "boot": 5, "created": 30, "pending": 0}, ADDRESS.device)
+FRAME = wire.encode(BATCH, device=ADDRESS.device)
 
 
 def test_a_frame_is_a_delivery_of_the_device_in_the_topic() -> None:
     for channel in (Channel.EVENTS, Channel.TELEMETRY):
-        came = arrival(ADDRESS.topic(channel), wire.encode(BATCH), 2.0, fleet="fleet")
+        came = arrival(ADDRESS.topic(channel), FRAME, 2.0, fleet="fleet")
         assert came == Delivery("board-1", BATCH, 2.0)
 
 
 def test_births_and_states_are_announcements() -> None:
-    assert arrival(ADDRESS.topic(Channel.BIRTH), b'{"boot":1}', 2.0, fleet="fleet") == Announcement(
-        "board-1", {"boot": 1}, None, 2.0
-    )
-    assert arrival(ADDRESS.topic(Channel.STATE), b'{"state":"offline"}', 2.0, fleet="fleet") == Announcement(
-        "board-1", None, {"state": "offline"}, 2.0
-    )
+    birth = arrival(ADDRESS.topic(Channel.BIRTH), announcement.write({"boot": 1}, "board-1"), 2.0, fleet="fleet")
+    assert birth == Announcement("board-1", {"boot": 1}, None, 2.0)
+    state = arrival(ADDRESS.topic(Channel.STATE), FAREWELL, 2.0, fleet="fleet")
+    assert state == Announcement("board-1", None, {"state": "stopped", "boot": 5, "created": 30, "pending": 0}, 2.0)
 
 
 def test_what_cannot_be_understood_says_why() -> None:
-    later = bytes([2]) + wire.encode(BATCH)[1:]
+    later = bytes([2]) + FRAME[1:]
     for topic, payload, reason in (
         (ADDRESS.topic(Channel.TELEMETRY), b"", "bytes"),
         (ADDRESS.topic(Channel.TELEMETRY), later, "newer"),
         (ADDRESS.topic(Channel.STATE), b"[1]", "object"),
+        (ADDRESS.topic(Channel.STATE), FAREWELL.replace(b"30", b"31"), "damaged"),
+        (ADDRESS.topic(Channel.STATE), b'{"state":"online"}', "damaged"),
+        (ADDRESS.topic(Channel.STATE), b'{"x":' + b"[" * 900 + b"]" * 900 + b"}", "deep"),
+        (Address("fleet", "board-2").topic(Channel.STATE), FAREWELL, "another device"),
         (ADDRESS.topic(Channel.BIRTH), b"{" * 5000, "limit"),
         (ADDRESS.topic(Channel.ACK), b"\x01\x00\x00", "nobody says ack"),
-        ("tamiyo/v1/other/board-1/t", wire.encode(BATCH), "other"),
-        ("tamiyo/v2/fleet/board-1/t", wire.encode(BATCH), "not one of ours"),
+        (ADDRESS.topic(Channel.EVENTS), FRAME[:-1] + b"!", "damaged"),
+        (Address("fleet", "board-2").topic(Channel.EVENTS), FRAME, "another device"),
+        ("tamiyo/v1/other/board-1/t", FRAME, "other"),
+        ("tamiyo/v2/fleet/board-1/t", FRAME, "not one of ours"),
     ):
         came = arrival(topic, payload, 0.0, fleet="fleet")
         assert isinstance(came, Rejected)

@@ -29,7 +29,7 @@ class Line:
 
 
 def message(device: str, boot: int) -> Any:
-    frame = wire.encode(Batch(boot, "0a0b0c0d", (Numbered(0, EventRecord(t_ms=0, event=Event.START)),)))
+    frame = wire.encode(Batch(boot, "0a0b0c0d", (Numbered(0, EventRecord(t_ms=0, event=Event.START)),)), device=device)
     return SimpleNamespace(topic=f"tamiyo/v1/f/{device}/t", payload=frame)
 
 

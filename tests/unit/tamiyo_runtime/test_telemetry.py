@@ -31,6 +31,7 @@ from tamiyo_runtime.link import Ethernet, Link, Transmission
 from tamiyo_runtime.meters import MonotonicClock, Usage, VirtualClock
 from tamiyo_runtime.spool_file import FlashMeter
 from tamiyo_runtime.telemetry import Telemetry, open_telemetry
+from tamiyo_runtime.transport import announcement
 from tamiyo_runtime.transport.memory import Bus
 from tamiyo_runtime.uplink import Pace
 from tamiyo_runtime.windows import RESERVOIR, WindowBuilder, percentile
@@ -86,10 +87,10 @@ class Rig:
         if not topic.endswith(("/t", "/e")):
             self.announced.append((topic, payload))
             return
-        batch = wire.decode(payload)
+        batch = wire.decode(payload, device="d")
         self.records |= {(batch.boot, numbered.seq): numbered.record for numbered in batch.records}
         ack = Ack(batch.boot, tuple((numbered.seq, numbered.seq) for numbered in batch.records))
-        self.bus.send("tamiyo/v1/f/d/ack", wire.encode_ack(ack))
+        self.bus.send("tamiyo/v1/f/d/ack", wire.encode_ack(ack, device="d"))
 
     def work(self, seconds: float, *, hz: float = 20.0, latency_ms: Callable[[int], float] = lambda i: 2.0) -> int:
         inferences = int(seconds * hz)
@@ -227,7 +228,7 @@ def test_counters_balance_and_a_farewell_says_how_many_there_were(tmp_path: Path
     rig.telemetry.close()
     topic, farewell = rig.announced[-1]
     assert topic.endswith("/state")
-    assert f'"created": {counters.records_created}'.encode() in farewell
+    assert announcement.read(farewell, "d", path="state")["created"] == counters.records_created
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=300))

@@ -271,6 +271,22 @@ def test_leftovers_of_an_earlier_boot_are_sent_as_theirs(tmp_path: Path) -> None
         assert set(rig.far.stored) == {(earlier, 0), (earlier, 1), (earlier, 2), (spool.boot, 0)}
 
 
+def test_an_alarm_of_this_boot_does_not_take_metrics_past_those_of_an_earlier_boot(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db") as spool:
+        earlier = spool.boot
+        for t_ms in range(3):
+            spool.append(metric(t_ms))
+    with Spool(tmp_path / "s.db", group_records=1, clock=VirtualClock()) as spool:
+        rig = Rig(spool, NarrowLink(size=1000), None, Pace())
+        for t_ms in range(3):
+            spool.append(metric(t_ms))
+        spool.append(ALARM)
+        rig.until(400.0)
+        boots = [(earlier, seq) for seq in range(3)] + [(spool.boot, seq) for seq in range(4)]
+        assert set(rig.far.stored) == set(boots)
+        assert spool.accounts().pending == 0
+
+
 def test_a_strangers_ack_frees_nothing(rig: Rig) -> None:
     rig.far.acks = False
     rig.spool.append(ALARM)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from tamiyo_runtime.flash import FlashBudget
 from tamiyo_runtime.link import Link
 from tamiyo_runtime.meters import Clock, Usage
 from tamiyo_runtime.spool import Spool
-from tamiyo_runtime.transport import Access, Address, open_transport
+from tamiyo_runtime.transport import Access, Address, Channel, Transport, open_transport
 from tamiyo_runtime.transport.offline import URL as OFFLINE
 from tamiyo_runtime.uplink import Pace, Uplink
 from tamiyo_runtime.windows import WindowBuilder
@@ -110,6 +110,11 @@ class Telemetry:
         self._next_sample_ms = 0.0 if unlimited else math.inf
         self._next_pump_s = -math.inf
         self._was_connected: bool | None = None
+
+    @property
+    def transport(self) -> Transport:
+        """What moves the bytes: one connection a device, whoever uses it."""
+        return self._uplink.transport
 
     @property
     def boot(self) -> int:
@@ -314,21 +319,23 @@ def open_telemetry(
     access: Access | None = None,
     on_window: Callable[[Window], None] | None = None,
     flash_bytes_per_day: float | None = None,
+    hears: Sequence[Channel] = (),
 ) -> Telemetry:
     """Put the parts together.
 
     ``url``: ``mqtt://HOST:PORT``, ``mqtts://HOST:PORT``, ``memory://NAME``, or None to spool only. ``bundle``: first
     8 hex digits of the manifest's sha256. ``about`` is told in the birth message (board, link, interpreter: labels, no
-    secrets). ``access``: what to show to the broker. ``flash_bytes_per_day``: see `FlashBudget`. Raises InputError for
-    a bad name, a spool in use or a certificate that cannot be used, UnknownNameError for a scheme, MissingExtraError,
-    SchemaError for a budget that is not above 0.
+    secrets). ``access``: what to show to the broker. ``flash_bytes_per_day``: see `FlashBudget`. ``hears``: channels
+    that somebody else will read from `Telemetry.transport`. Raises InputError for a bad name, a spool in use or a
+    certificate that cannot be used, UnknownNameError for a scheme, MissingExtraError, SchemaError for a budget that is
+    not above 0.
     """
     address = Address(fleet, device)
     flash = FlashBudget(flash_bytes_per_day) if flash_bytes_per_day is not None else None
     queue = Spool(spool, limit_bytes=spool_bytes, clock=clock)
     try:
         birth = {"schema": BIRTH, "boot": queue.boot, "bundle": bundle, **(about or {})}
-        transport = open_transport(url or OFFLINE, address, birth, access)
+        transport = open_transport(url or OFFLINE, address, birth, access, (Channel.ACK, *hears))
     except BaseException:
         queue.close()
         raise

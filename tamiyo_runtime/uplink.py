@@ -93,7 +93,7 @@ class Uplink:
         self.traffic = Traffic()
         self._spool = spool
         self._link = link
-        self._transport = transport
+        self.transport = transport
         self._bundle = bundle
         self._device = device
         self._pace = pace or Pace()
@@ -118,11 +118,11 @@ class Uplink:
 
     def connected(self) -> bool:
         """Whether the transport can take a frame."""
-        return self._transport.connected()
+        return self.transport.connected()
 
     def trouble(self) -> str | None:
         """Why nothing gets through to the broker, None when all is well."""
-        return self._transport.trouble()
+        return self.transport.trouble()
 
     def idle(self) -> bool:
         """Whether everything committed has been sent and acked."""
@@ -131,7 +131,7 @@ class Uplink:
     def pump(self, now_s: float, *, everything: bool = False) -> None:
         """Take in acks, then send what is due. ``everything``: don't wait for company, this is the end."""
         self._take_acks()
-        connected = self._transport.connected()
+        connected = self.transport.connected()
         if connected and not self._was_connected:
             for flight in self._flights:  # a broker that went away may have forgotten it, or its ack
                 flight.due_s = now_s
@@ -148,14 +148,14 @@ class Uplink:
 
     def wait(self, timeout_s: float) -> None:
         """Wait in real time for an ack or a connection."""
-        self._transport.wait(timeout_s)
+        self.transport.wait(timeout_s)
 
     def close(self, farewell: dict[str, object]) -> None:
         """Say goodbye and disconnect."""
-        self._transport.close(farewell)
+        self.transport.close(farewell)
 
     def _take_acks(self) -> None:
-        for payload in self._transport.receive():
+        for payload in self.transport.receive():
             try:
                 ack = wire.decode_ack(payload, device=self._device)
             except SchemaError:
@@ -198,7 +198,7 @@ class Uplink:
         return _HEADER_BYTES + self._candidate_bytes
 
     def _send_one(self, now_s: float, *, everything: bool) -> bool:
-        if not self._transport.connected():
+        if not self.transport.connected():
             return False
         for flight in self._flights:
             if flight.due_s <= now_s and self._allowed(len(flight.frame), now_s):
@@ -297,14 +297,14 @@ class Uplink:
             traffic.recent_bytes.append((now_s, size))
         if not sent.delivered:
             traffic.lost += 1
-        elif self._transport.publish(flight.channel, flight.frame) and self._pace.settle_s > 0:
+        elif self.transport.publish(flight.channel, flight.frame) and self._pace.settle_s > 0:
             self._settle(flight)
 
     def _settle(self, flight: Flight) -> None:
         """Give the collector real time to answer before the simulated clock moves on."""
         left_s = _IMPATIENT_S if self._impatient else self._pace.settle_s
         while flight in self._flights and left_s > 0:
-            if not self._transport.wait(_SETTLE_STEP_S):
+            if not self.transport.wait(_SETTLE_STEP_S):
                 left_s -= _SETTLE_STEP_S
             self._take_acks()
         self._impatient = flight in self._flights

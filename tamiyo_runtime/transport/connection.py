@@ -48,6 +48,7 @@ class Connection:
 
     ``on_up`` runs after each (re)connection; ``on_message`` gets every message. With ``manual_ack`` a message counts as
     received only after `ack`. ``persistent`` asks the broker to keep subscriptions and messages while away.
+    ``largest_packet_bytes``: a broker that speaks MQTT 5 is to send nothing larger; None for no limit.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Connection:
         persistent: bool = False,
         manual_ack: bool = False,
         backoff_cap_s: float = _BACKOFF_CAP_S,
+        largest_packet_bytes: int | None = None,
     ) -> None:
         address = BrokerAddress.parse(url)
         self.host, self.port = address.host, address.port
@@ -78,6 +80,7 @@ class Connection:
         self._persistent = persistent
         self._manual_ack = manual_ack
         self._backoff_cap_s = backoff_cap_s
+        self._largest_packet_bytes = largest_packet_bytes
         self._rng = random.Random()  # noqa: S311 - spreads reconnects, guards nothing
         self._client: Client | None = None
         self._last_sent: MQTTMessageInfo | None = None
@@ -178,8 +181,11 @@ class Connection:
         options: dict[str, Any] = {}
         if protocol == _paho().MQTTv5:
             options["clean_start"] = not self._persistent
-            if self._persistent:
-                options["properties"] = _properties("CONNECT", SessionExpiryInterval=SESSION_EXPIRY_S)
+            options["properties"] = _properties(
+                "CONNECT",
+                SessionExpiryInterval=SESSION_EXPIRY_S if self._persistent else None,
+                MaximumPacketSize=self._largest_packet_bytes,
+            )
         try:
             if self._tls is not None:
                 self._access.show_identity(self._tls)

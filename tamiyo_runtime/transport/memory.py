@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from tamiyo_runtime.transport import announcement
 from tamiyo_runtime.transport.access import Access
-from tamiyo_runtime.transport.port import transports
-from tamiyo_runtime.transport.topics import Address, Channel
+from tamiyo_runtime.transport.inbox import ROOM, Inboxes
+from tamiyo_runtime.transport.port import HEARD, transports
+from tamiyo_runtime.transport.topics import RETAINED, Address, Channel, parse
 
 Handler = Callable[[str, bytes], None]
 
@@ -25,7 +25,8 @@ class Bus:
     def __init__(self) -> None:
         self.up = True
         self.handlers: list[Handler] = []
-        self.inboxes: dict[str, list[bytes]] = defaultdict(list)
+        self.retained: dict[str, bytes] = {}
+        self.devices: dict[Address, Inboxes] = {}
 
     @classmethod
     def named(cls, name: str) -> Bus:
@@ -34,8 +35,12 @@ class Bus:
 
     def send(self, topic: str, payload: bytes) -> None:
         """Deliver to every handler, or to the device's inbox when that is whom the topic is for."""
-        if topic.endswith(f"/{Channel.ACK}"):
-            self.inboxes[topic].append(payload)
+        address, channel = parse(topic)
+        if channel in RETAINED:
+            self.retained[topic] = payload
+        if channel in ROOM:
+            if address in self.devices:
+                self.devices[address].put(channel, payload)
             return
         for handler in self.handlers:
             handler(topic, payload)
@@ -45,14 +50,26 @@ class Bus:
 class MemoryTransport:
     """A device's end of a `Bus`."""
 
-    def __init__(self, url: str, address: Address, birth: Mapping[str, Any], access: Access | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        address: Address,
+        birth: Mapping[str, Any],
+        access: Access | None = None,
+        hears: Sequence[Channel] = HEARD,
+    ) -> None:
         self.label = url
         self.bus = Bus.named(url.partition("://")[2])
         self._address = address
         self._birth = birth
+        self.inboxes = Inboxes(hears)
 
     def start(self) -> None:
-        """Announce the device."""
+        """Announce the device, and hear what was kept for it."""
+        self.bus.devices[self._address] = self.inboxes
+        for channel in RETAINED & ROOM.keys():
+            if (kept := self.bus.retained.get(self._address.topic(channel))) is not None:
+                self.inboxes.put(channel, kept)
         self.publish(Channel.BIRTH, announcement.write(self._birth, self._address.device))
         self.publish(Channel.STATE, announcement.write({"state": "online"}, self._address.device))
 
@@ -70,16 +87,13 @@ class MemoryTransport:
             self.bus.send(self._address.topic(channel), payload)
         return self.bus.up
 
-    def receive(self) -> list[bytes]:
-        """Empty the inbox."""
-        inbox = self.bus.inboxes[self._address.topic(Channel.ACK)]
-        result = inbox.copy()
-        inbox.clear()
-        return result
+    def receive(self, channel: Channel = Channel.ACK) -> list[bytes]:
+        """Empty an inbox."""
+        return self.inboxes.take(channel)
 
     def wait(self, timeout_s: float) -> bool:
         """Nothing comes in while a single thread waits, so don't."""
-        return bool(self.bus.inboxes[self._address.topic(Channel.ACK)])
+        return self.inboxes.holds(Channel.ACK)
 
     def close(self, farewell: Mapping[str, Any]) -> None:
         """Say goodbye."""

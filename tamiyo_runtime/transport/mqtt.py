@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tamiyo_runtime.transport import announcement
 from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.connection import SESSION_EXPIRY_S, Connection, Will
-from tamiyo_runtime.transport.port import transports
-from tamiyo_runtime.transport.topics import Address, Channel
+from tamiyo_runtime.transport.inbox import LARGEST_PACKET_BYTES, Inboxes
+from tamiyo_runtime.transport.port import HEARD, transports
+from tamiyo_runtime.transport.topics import DOCUMENTS, RETAINED, Address, Channel
 
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
 
-_INBOX = 1024  # acks are idempotent and resent frames are acked again, so the oldest may go
 _GOODBYE_S = 0.5
 _JSON = "application/json"
 _FRAME = "application/vnd.tamiyo.batch"
@@ -26,19 +25,28 @@ _FRAME = "application/vnd.tamiyo.batch"
 class MqttTransport:
     """See `Transport`. The birth goes out again after every reconnection, since a broker may forget it."""
 
-    def __init__(self, url: str, address: Address, birth: Mapping[str, Any], access: Access | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        address: Address,
+        birth: Mapping[str, Any],
+        access: Access | None = None,
+        hears: Sequence[Channel] = HEARD,
+    ) -> None:
         self.label = url
         self._address = address
         self._birth = announcement.write(birth, address.device)
-        self._inbox: deque[bytes] = deque(maxlen=_INBOX)
+        self.inboxes = Inboxes(hears)
+        self._channels = {address.topic(channel): channel for channel in hears}
         self._connection = Connection(
             url,
             f"tamiyo-{address.fleet}-{address.device}",
-            subscriptions=[address.topic(Channel.ACK)],
+            subscriptions=list(self._channels),
             on_message=self._take,
             on_up=self._announce,
             will=Will(address.topic(Channel.STATE), announcement.write({"state": "offline"}, address.device), _JSON),
             access=access,
+            largest_packet_bytes=LARGEST_PACKET_BYTES,
         )
 
     def start(self) -> None:
@@ -54,20 +62,19 @@ class MqttTransport:
         return self._connection.trouble()
 
     def publish(self, channel: Channel, payload: bytes) -> bool:
-        """Hand a frame to the connection; False while there is none."""
+        """Hand a message to the connection; False while there is none."""
+        if channel in DOCUMENTS:
+            return self._say(channel, payload)
         topic = self._address.topic(channel)
         return self._connection.publish(topic, payload, content_type=_FRAME, expiry_s=SESSION_EXPIRY_S)
 
-    def receive(self) -> list[bytes]:
-        """Acks that came in since the last call."""
-        result = []
-        while self._inbox:
-            result.append(self._inbox.popleft())
-        return result
+    def receive(self, channel: Channel = Channel.ACK) -> list[bytes]:
+        """Empty an inbox."""
+        return self.inboxes.take(channel)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for an ack or a change of the connection; False on a time-out."""
-        return bool(self._inbox) or self._connection.wait_change(timeout_s)
+        return self.inboxes.holds(Channel.ACK) or self._connection.wait_change(timeout_s)
 
     def close(self, farewell: Mapping[str, Any]) -> None:
         """Say goodbye, retained, and disconnect."""
@@ -80,7 +87,9 @@ class MqttTransport:
         self._say(Channel.STATE, announcement.write({"state": "online"}, self._address.device))
 
     def _say(self, channel: Channel, payload: bytes) -> bool:
-        return self._connection.publish(self._address.topic(channel), payload, retain=True, content_type=_JSON)
+        topic, retain = self._address.topic(channel), channel in RETAINED
+        return self._connection.publish(topic, payload, retain=retain, content_type=_JSON)
 
     def _take(self, message: MQTTMessage) -> None:
-        self._inbox.append(bytes(message.payload))
+        if (channel := self._channels.get(message.topic)) is not None:
+            self.inboxes.put(channel, bytes(message.payload))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tamiyo_runtime.transport.access import Access
-from tamiyo_runtime.transport.port import transports
+from tamiyo_runtime.transport.port import HEARD, transports
 from tamiyo_runtime.transport.topics import Address, Channel
 
 URL = "offline://"
@@ -17,7 +17,14 @@ URL = "offline://"
 class OfflineTransport:
     """Never connected."""
 
-    def __init__(self, url: str, address: Address, birth: Mapping[str, Any], access: Access | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        address: Address,
+        birth: Mapping[str, Any],
+        access: Access | None = None,
+        hears: Sequence[Channel] = HEARD,
+    ) -> None:
         self.label = "offline"
 
     def start(self) -> None:
@@ -35,7 +42,7 @@ class OfflineTransport:
         """Refused."""
         return False
 
-    def receive(self) -> list[bytes]:
+    def receive(self, channel: Channel = Channel.ACK) -> list[bytes]:
         """Nobody answers."""
         return []
 

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tamiyo_runtime.contracts.registry import Registry
 from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.topics import Address, Channel
 
+HEARD = (Channel.ACK,)
+
 
 class Transport(Protocol):
-    """A connection that comes and goes by itself. Never blocks, never queues what it cannot send now."""
+    """A connection that comes and goes by itself. Never blocks, never queues what it cannot send now.
+
+    ``hears``: the channels to the device that somebody will `receive` from. What comes in on them is bounded in number
+    and size, as ``inbox.ROOM`` says. Two threads may use a transport, each with channels of its own.
+    """
 
     label: str
 
-    def __init__(self, url: str, address: Address, birth: Mapping[str, Any], access: Access | None = None) -> None: ...
+    def __init__(
+        self,
+        url: str,
+        address: Address,
+        birth: Mapping[str, Any],
+        access: Access | None = None,
+        hears: Sequence[Channel] = HEARD,
+    ) -> None: ...
 
     def start(self) -> None:
         """Begin to connect, in the background."""
@@ -27,13 +40,16 @@ class Transport(Protocol):
         """Why nothing gets through, None when all is well or there is nothing to say."""
 
     def publish(self, channel: Channel, payload: bytes) -> bool:
-        """Hand over a message, to be delivered at least once while the connection lasts; False when it was refused."""
+        """Hand over a message, to be delivered at least once while the connection lasts; False when it was refused.
 
-    def receive(self) -> list[bytes]:
-        """Acks that came in since the last call."""
+        What ``topics.RETAINED`` lists stays with the broker for those who come later.
+        """
+
+    def receive(self, channel: Channel = Channel.ACK) -> list[bytes]:
+        """What came in on a channel since the last call, oldest first."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait in real time until something came in or the connection changed; False on a time-out."""
+        """Wait in real time until an ack came in or the connection changed; False on a time-out."""
 
     def close(self, farewell: Mapping[str, Any]) -> None:
         """Say goodbye on the state topic and disconnect."""
@@ -42,13 +58,19 @@ class Transport(Protocol):
 transports: Registry[type[Transport]] = Registry("transports")
 
 
-def open_transport(url: str, address: Address, birth: Mapping[str, Any], access: Access | None = None) -> Transport:
+def open_transport(
+    url: str,
+    address: Address,
+    birth: Mapping[str, Any],
+    access: Access | None = None,
+    hears: Sequence[Channel] = HEARD,
+) -> Transport:
     """Start the transport that a URL such as ``mqtt://127.0.0.1:1883`` names.
 
     Raises UnknownNameError for an unknown scheme, InputError for a certificate that cannot be used, MissingExtraError
     without the client library.
     """
     scheme = url.partition("://")[0]
-    transport = transports.get(scheme)(url, address, birth, access)
+    transport = transports.get(scheme)(url, address, birth, access, hears)
     transport.start()
     return transport

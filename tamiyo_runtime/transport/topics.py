@@ -20,8 +20,18 @@ class Channel(StrEnum):
     TELEMETRY = "t"  # frames of metrics
     EVENTS = "e"  # frames that hold an event or alarm
     HOME = "ha"  # retained JSON: the last window for Home Assistant
+    REPORTED = "reported"  # retained JSON: what the device makes of orders and updates
+    WANT = "want"  # JSON: which pieces of an update the device asks for
     ACK = "ack"  # to the device: what is stored
+    ORDER = "order"  # to the device, retained: the last signed order
+    CHUNK = "chunk"  # to the device: pieces of an update
 
+
+RETAINED = frozenset({Channel.BIRTH, Channel.STATE, Channel.HOME, Channel.REPORTED, Channel.ORDER})
+"""What a broker keeps for those who come later."""
+
+DOCUMENTS = frozenset({*RETAINED, Channel.WANT})
+"""What is JSON, and nothing that must be forgotten after a while."""
 
 _CHANNELS = frozenset(channel.value for channel in Channel)
 

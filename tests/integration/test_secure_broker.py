@@ -28,6 +28,7 @@ from tamiyo_runtime.telemetry import Telemetry, open_telemetry
 from tamiyo_runtime.transport import Address, Channel, announcement
 from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.connection import SESSION_EXPIRY_S, Connection
+from tamiyo_runtime.transport.topics import RETAINED
 from tests import tiny
 from tests.pki import Authority
 
@@ -165,6 +166,53 @@ def test_a_device_hears_its_own_acks_only(fleet: Fleet) -> None:
     operator.stop()
 
 
+def test_a_device_hears_its_own_orders_and_chunks_only_and_asks_for_itself(fleet: Fleet) -> None:
+    heard: set[str] = set()
+    asked: set[str] = set()
+    to_devices, from_devices = (Channel.ORDER, Channel.CHUNK), (Channel.REPORTED, Channel.WANT)
+    curious = fleet.client("board-6", lambda m: heard.add(m.topic), tuple(f"tamiyo/v1/test/+/{c}" for c in to_devices))
+    operator = fleet.client(
+        "operator", lambda m: asked.add(m.topic), tuple(f"tamiyo/v1/test/+/{c}" for c in from_devices)
+    )
+
+    def send(sender: Any, name: str, channel: Channel) -> None:
+        topic, retain = Address("test", name).topic(channel), channel in RETAINED
+        eventually(lambda: bool(sender.publish(topic, b"hello", retain=retain)), "it stayed away")
+
+    for name in ("board-7", "board-6"):  # in this order: when the second has come, the first would have
+        for channel in to_devices:
+            send(operator, name, channel)
+    for channel in from_devices:
+        send(curious, "board-6", channel)
+    eventually(lambda: len(heard) == 2 and len(asked) == 2, "they were not heard")
+    assert heard == {"tamiyo/v1/test/board-6/chunk", "tamiyo/v1/test/board-6/order"}
+    assert asked == {"tamiyo/v1/test/board-6/reported", "tamiyo/v1/test/board-6/want"}
+    late: list[bytes] = []
+    back = fleet.client("board-7", lambda m: late.append(m.payload), ("tamiyo/v1/test/board-7/order",))
+    eventually(lambda: late == [b"hello"], "the order was not kept for whoever was away")
+    for connection in (curious, operator, back):
+        connection.stop()
+
+
+@pytest.mark.parametrize(
+    ("thief", "channel"),
+    [
+        ("board-8", Channel.ORDER),
+        ("collector", Channel.ORDER),
+        ("homeassistant", Channel.CHUNK),
+        ("board-9", Channel.WANT),
+        ("operator", Channel.REPORTED),
+    ],
+)
+def test_nobody_but_the_operator_sends_orders_and_nobody_but_the_device_asks(
+    fleet: Fleet, thief: str, channel: Channel
+) -> None:
+    client = fleet.client(thief)
+    assert client.publish(Address("test", "board-8").topic(channel), b"believe me")
+    eventually(lambda: "refuses" in client.last_error, "the broker took it")
+    client.stop()
+
+
 def test_with_mqtt_5_frames_say_what_they_are_and_expire_and_a_lost_device_leaves_its_will(
     fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -182,7 +230,7 @@ def test_with_mqtt_5_frames_say_what_they_are_and_expire_and_a_lost_device_leave
     assert 0 < properties.MessageExpiryInterval <= SESSION_EXPIRY_S
     assert heard["birth"].properties.ContentType == "application/json"
     assert not hasattr(heard["birth"].properties, "MessageExpiryInterval")
-    connection = telemetry._uplink._transport._connection  # type: ignore[attr-defined]  # pull the plug
+    connection = telemetry.transport._connection  # type: ignore[attr-defined]  # pull the plug
     connection._stopping.set()
     connection._client.socket().close()
     eventually(lambda: "state!" in heard, "no will")

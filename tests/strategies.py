@@ -26,8 +26,10 @@ from tamiyo_runtime.contracts.records import (
     Tombstone,
     Window,
 )
+from tamiyo_runtime.contracts.reference import Reference, Span
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=12)
+finite = st.floats(-1e9, 1e9)
 positive = st.floats(1e-6, 1e9, allow_nan=False)
 counts = st.integers(0, 2**40)
 small = st.integers(0, 1000)
@@ -172,6 +174,36 @@ def _tensor(name: str, shape: tuple[int, ...]) -> p.TensorSpec:
 
 
 @st.composite
+def spans(draw: st.DrawFn) -> Span:
+    low, high = sorted(draw(st.tuples(finite, finite)))
+    return Span(low=low, high=high)
+
+
+@st.composite
+def references(draw: st.DrawFn, runnables: dict[str, list[str]]) -> Reference:
+    """Of some of the variants and configurations given."""
+    samples = draw(st.integers(16, 10**6))
+    ranks = st.integers(1, samples - 1)
+    limits = st.floats(0, 1)
+    return Reference(
+        source=draw(names),
+        samples=samples,
+        raw=draw(spans()),
+        raw_rank=draw(ranks),
+        mean=draw(spans()),
+        deviation=draw(spans()),
+        level_rank=draw(ranks),
+        confidence={
+            variant: draw(st.dictionaries(st.sampled_from(configurations), limits))
+            for variant, configurations in runnables.items()
+            if draw(st.booleans())
+        },
+        confidence_rank=draw(ranks),
+        extra=draw(extras),
+    )
+
+
+@st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     """Segmented manifests with 1..3 slots, of which some hold a seed, and every gate pattern as a configuration."""
     slots = draw(st.integers(1, 3))
@@ -248,5 +280,6 @@ def manifests(draw: st.DrawFn) -> Manifest:
         budget=draw(budgets()),
         files=files,
         provenance=draw(extras),
+        reference=draw(st.none() | references({"tflite-int8": [configuration.id for configuration in configurations]})),
         extra=draw(extras),
     )

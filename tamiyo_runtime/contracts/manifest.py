@@ -12,6 +12,7 @@ from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.document import canonical_json, check_schema, check_tame, load, parse_json, require
 from tamiyo_runtime.contracts.plan import Configuration, Format, Graph, SegmentPlan, Variant, require_shape
 from tamiyo_runtime.contracts.profile import ProfileSnapshot
+from tamiyo_runtime.contracts.reference import Reference
 
 SCHEMA = "tamiyo.manifest/1"
 MAX_VERSION = 2**31 - 1
@@ -83,6 +84,7 @@ class Manifest:
     ``files`` lists every other file of the bundle; ``variants`` come in the order a runtime should prefer them;
     ``provenance`` records what the bundle was made from (checkpoint hash, tool versions, data hash), never a path.
     ``version`` counts releases of a name by one signer: a device refuses a lower one than it ran before.
+    ``reference``: what the monitors compare input and answers with; None in a bundle that is not monitored.
     """
 
     schema: str
@@ -100,6 +102,7 @@ class Manifest:
     files: Mapping[str, FileEntry]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
+    reference: Reference | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -126,11 +129,20 @@ class Manifest:
                 self._check_graph("variants", graph, variant.format)
         for form, graph in self.policy.graphs.items() if self.policy else ():
             self._check_graph("policy", graph, form)
+        self._check_reference()
 
     def _check_graph(self, path: str, graph: Graph, form: Format) -> None:
         """A graph's file is listed, and is called what it is: the suffix decides who looks into it and who runs it."""
         require(graph.file in self.files, path, f"file '{graph.file}' is not listed in files")
         require(graph.file.endswith(f".{form}"), path, f"file '{graph.file}' is not called .{form}")
+
+    def _check_reference(self) -> None:
+        """The reference speaks of runnables that exist."""
+        ran = {variant.id: {item.configuration for item in variant.runnables} for variant in self.variants}
+        for variant, limits in self.reference.confidence.items() if self.reference else ():
+            require(variant in ran, "reference.confidence", f"no variant '{variant}'")
+            for name in limits:
+                require(name in ran[variant], "reference.confidence", f"'{variant}' has no configuration '{name}'")
 
     def to_json(self) -> bytes:
         """The canonical bytes: what is signed."""

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tamiyo_runtime.contracts import schema
 from tamiyo_runtime.contracts.errors import SchemaError, SchemaVersionError
 from tamiyo_runtime.contracts.manifest import Manifest, check_member_name
-from tests.strategies import manifests
+from tamiyo_runtime.contracts.reference import Reference, Span
+from tests.strategies import manifests, references
 
 SCHEMA = schema.documents()["manifest-1.json"]
 
@@ -70,6 +71,59 @@ def test_references_that_lead_nowhere_are_refused(manifest: Manifest) -> None:
         replace(manifest.plan, segments=segments[:-1])
     with pytest.raises(SchemaError, match="share a name"):
         replace(manifest.plan, segments=(segments[0], *segments))
+
+
+@given(manifests())
+@settings(max_examples=10)
+def test_a_bundle_from_before_references_loads_and_one_from_after_survives(manifest: Manifest) -> None:
+    document = json.loads(manifest.to_json())
+    document.pop("reference", None)
+    old = Manifest.from_json(json.dumps(document).encode())
+    assert old == replace(manifest, reference=None)
+    assert "reference" not in json.loads(old.to_json())
+    if manifest.reference is not None:
+        later = json.loads(manifest.to_json())
+        later["reference"]["of tomorrow"] = [1]
+        assert json.loads(Manifest.from_json(json.dumps(later).encode()).to_json()) == later
+
+
+@given(manifests(), references({"tflite-int8": ["c9"], "onnx-float": ["c0"]}))
+@settings(max_examples=10)
+def test_a_reference_for_what_the_bundle_does_not_run_is_refused(manifest: Manifest, reference: Reference) -> None:
+    if any(reference.confidence.values()) or "onnx-float" in reference.confidence:
+        with pytest.raises(SchemaError, match=r"reference\.confidence: .*no (variant|configuration)"):
+            replace(manifest, reference=reference)
+    else:
+        replace(manifest, reference=reference)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"samples": 2},
+        {"raw_rank": 0},
+        {"level_rank": 40},
+        {"confidence": {"v": {"c": 1.5}}},
+        {"confidence": {"v": {"c": float("nan")}}},
+    ],
+)
+def test_a_reference_that_says_nothing_sensible_is_refused(change: dict[str, Any]) -> None:
+    span = Span(low=0.0, high=1.0)
+    sound = Reference(
+        source="test set",
+        samples=40,
+        raw=span,
+        raw_rank=2,
+        mean=span,
+        deviation=span,
+        level_rank=4,
+        confidence={"v": {"c": 0.5}},
+        confidence_rank=1,
+    )
+    with pytest.raises(SchemaError):
+        replace(sound, **change)
+    with pytest.raises(SchemaError, match="is above high"):
+        Span(low=1.0, high=0.0)
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../b", "a//b", "a\\b", "./a", "a/", "x" * 201])

@@ -192,7 +192,6 @@ class FieldRun:
 
     def _connect(self, stack: contextlib.ExitStack) -> None:
         from tamiyo_runtime.telemetry import open_telemetry
-        from tamiyo_runtime.transport.broker import start_broker
         from tamiyo_runtime.uplink import Pace
 
         request = self.request
@@ -200,6 +199,7 @@ class FieldRun:
         url = self.broker = request.broker
         if request.broker in BROKERS:
             from collector.service import Collector
+            from tamiyo_runtime.transport.broker import start_broker
 
             handle = stack.enter_context(start_broker(request.broker, request.state_dir / "broker"))
             url, self.broker = handle.url, f"{handle.name} at {handle.url} ({handle.notes})"

@@ -133,18 +133,16 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _invoke(name: str, arguments: list[str]) -> int:
     import typer
-    from typer.main import get_command
+
+    from tamiyo_runtime.cli import plain
 
     module, _, attribute = COMMANDS[name].target.partition(":")
     target: Any = getattr(importlib.import_module(module), attribute)
-    if isinstance(target, typer.Typer):
-        app = target
-    else:
-        app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(context_settings={"help_option_names": ["-h", "--help"]})(target)
+    values = None if isinstance(target, typer.Typer) else plain.read(target, arguments)
     try:
-        # In this mode Typer returns the code of `typer.Exit` and raises everything else.
-        code = get_command(app).main(args=arguments, prog_name=f"tamiyo {name}", standalone_mode=False)
+        code = _typer(target, name, arguments) if values is None else target(**values)
+    except typer.Exit as exc:
+        code = exc.exit_code
     except typer.Abort:
         raise KeyboardInterrupt from None
     except _click_exception() as exc:
@@ -152,6 +150,19 @@ def _invoke(name: str, arguments: list[str]) -> int:
     if code == _INTERRUPTED:  # what some versions of Typer make of an interrupt
         raise KeyboardInterrupt
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _typer(target: Any, name: str, arguments: list[str]) -> object:
+    """Let Typer read the arguments and run the command."""
+    import typer
+    from typer.main import get_command
+
+    app = target
+    if not isinstance(target, typer.Typer):
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(context_settings={"help_option_names": ["-h", "--help"]})(target)
+    # In this mode Typer returns the code of `typer.Exit` and raises everything else.
+    return get_command(app).main(args=arguments, prog_name=f"tamiyo {name}", standalone_mode=False)
 
 
 def _click_exception() -> type[Exception]:

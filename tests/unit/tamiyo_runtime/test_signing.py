@@ -117,3 +117,18 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(MissingExtraError, match="cryptography") as caught:
         SigningKey.generate()
     assert "tamiyo-edge[sign]" in str(caught.value.hint)
+
+
+def test_a_public_key_in_another_form_of_pem_is_read_too(tmp_path: Path) -> None:
+    key = SigningKey.create(tmp_path / "a.key").public
+    other = tmp_path / "other.pub"
+    other.write_bytes(b"the factory's key:\n" + key.to_pem().replace(b"\n", b"\r\n"))
+    assert PublicKey.load(other) == key
+
+
+def test_a_public_key_of_another_kind_is_no_key_for_bundles(tmp_path: Path) -> None:
+    path = tmp_path / "x25519.pub"
+    SigningKey.create(tmp_path / "a.key")
+    path.write_bytes((tmp_path / "a.pub").read_bytes().replace(b"MCowBQYDK2Vw", b"MCowBQYDK2Vu"))
+    with pytest.raises(InputError, match="not an Ed25519 key"):
+        PublicKey.load(path)

@@ -1,9 +1,10 @@
-"""The highest version of each bundle that ran on this device, so that an old one cannot be slipped back in.
+"""What ran on this device: the highest version of each bundle, and which bundles the canary has come back from.
 
 A signature says who made a bundle, not that it is the latest: whoever can replace a file can replace it with an older,
 signed one whose faults are known. ``installed.json`` under ``home()`` holds a version a name and signer, and only ever
-rises. Version 1 is not written down, since nothing is below it. Someone who can write ``home()`` is not stopped: the
-trusted keys are there too.
+rises. Version 1 is not written down, since nothing is below it. The canary's trial of a bundle (see
+`tamiyo_runtime.canary`) holds until the bundle or an engine is another. Someone who can write ``home()`` is not
+stopped: the trusted keys are there too.
 """
 
 from __future__ import annotations
@@ -25,14 +26,24 @@ from tamiyo_runtime.signing import home
 SCHEMA = "tamiyo.installed/1"
 FILE = "installed.json"
 _LIMIT_BYTES = 1 << 20
+_ADMITTED = 16  # bundles remembered; one that is forgotten is tried again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A bundle that the canary came back from. ``digest``: of its manifest; ``engines``: those it was tried with."""
+
+    digest: str
+    engines: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """Highest versions by signer's fingerprint, then by the bundle's name."""
+    """Highest versions by signer's fingerprint, then by the bundle's name; bundles that were tried, the latest last."""
 
     schema: str
     versions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    admitted: tuple[Admitted, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -73,8 +84,25 @@ def record_version(bundle: Bundle, *, folder: Path | None = None) -> None:
         known = _read(folder)  # again: another process may have written meanwhile
         if version > known.highest(bundle):
             of_signer = {**known.versions.get(signer, {}), name: version}
-            later = replace(known, versions={**known.versions, signer: of_signer})
-            write_atomic(folder / FILE, canonical_json(later) + b"\n", overwrite=True)
+            _write(folder, replace(known, versions={**known.versions, signer: of_signer}))
+
+
+def is_admitted(digest: str, engines: str, *, folder: Path | None = None) -> bool:
+    """Whether the canary came back from this bundle, with these engines; raises IntegrityError as `check_version`."""
+    return Admitted(digest=digest, engines=engines) in _read(folder or home()).admitted
+
+
+def record_admitted(digest: str, engines: str, *, folder: Path | None = None) -> None:
+    """Write down that the canary came back; raises what `record_version` raises."""
+    folder, entry = folder or home(), Admitted(digest=digest, engines=engines)
+    with _locked(folder):
+        known = _read(folder)
+        others = tuple(item for item in known.admitted if item.digest != digest)
+        _write(folder, replace(known, admitted=(*others, entry)[-_ADMITTED:]))
+
+
+def _write(folder: Path, installed: Installed) -> None:
+    write_atomic(folder / FILE, canonical_json(installed) + b"\n", overwrite=True, mode=0o600)
 
 
 def _read(folder: Path) -> Installed:
@@ -97,7 +125,7 @@ def _read(folder: Path) -> Installed:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (folder / f".{FILE}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

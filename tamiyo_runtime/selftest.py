@@ -14,15 +14,17 @@ two steps of the output's quantisation for every graph of the chain.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tamiyo_runtime.bundle import VECTORS, Bundle
 from tamiyo_runtime.contracts.errors import IntegrityError
-from tamiyo_runtime.contracts.plan import Format, Runnable, Variant
+from tamiyo_runtime.contracts.observation import observation_size
+from tamiyo_runtime.contracts.plan import Format, Graph, Runnable, Variant
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.interpreters.base import GraphError, available
 from tamiyo_runtime.policy import Policy
@@ -32,6 +34,7 @@ FLOAT_TOLERANCE = 1e-3
 STEPS_A_GRAPH = 2
 
 Floats = NDArray[np.float32]
+Doing = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,33 +91,66 @@ class Check:
     problem: str | None = None
 
 
-def replay(bundle: Bundle) -> list[Check]:
-    """Run every recorded vector again; raises InputError when the bundle holds none."""
-    vectors = Vectors.from_bytes(bundle.read(VECTORS))
-    checks = [check for variant in bundle.manifest.variants for check in _replay_variant(bundle, variant, vectors)]
-    if vectors.policy_inputs is not None and vectors.policy_outputs is not None:
-        checks += [_replay_policy(bundle, form, vectors) for form in map(Format, _policy_forms(bundle))]
+def replay(bundle: Bundle, *, every: bool = False, doing: Callable[[str], None] | None = None) -> list[Check]:
+    """Run every recorded vector again; raises InputError when the bundle holds none.
+
+    ``every``: run what has no recorded answer too, or a bundle without vectors, on a sample of zeros: it must answer
+    finite numbers. ``doing`` is told of each step before it is taken.
+    """
+    doing = doing or (lambda _: None)
+    if every and VECTORS not in bundle.names:
+        vectors = Vectors(inputs=np.zeros((1, *bundle.manifest.input.shape), np.float32), logits={})
+    else:
+        vectors = Vectors.from_bytes(bundle.read(VECTORS))
+    checks: list[Check] = []
+    for variant in bundle.manifest.variants:
+        checks += _replay_variant(bundle, variant, vectors, every, doing)
+    for form in map(Format, _policy_forms(bundle)):
+        if every or vectors.policy_inputs is not None:
+            checks.append(_replay_policy(bundle, form, vectors, doing))
     return checks
 
 
-def _replay_variant(bundle: Bundle, variant: Variant, vectors: Vectors) -> list[Check]:
-    recorded = [item for item in variant.runnables if (variant.id, item.configuration) in vectors.logits]
+def forms_here(bundle: Bundle) -> tuple[Format, ...]:
+    """Formats of the bundle's graphs for which an interpreter is installed."""
+    return tuple(sorted({_form_of(graph) for graph in graphs_here(bundle)}))
+
+
+def graphs_here(bundle: Bundle) -> tuple[Graph, ...]:
+    """Every graph of the bundle for which an interpreter is installed, the policy's last."""
+    policy = bundle.manifest.policy
+    graphs = [graph for variant in bundle.manifest.variants for graph in variant.graphs.values()]
+    graphs += policy.graphs.values() if policy else []
+    return tuple(graph for graph in graphs if available(_form_of(graph)))
+
+
+def _form_of(graph: Graph) -> Format:
+    return Format(PurePosixPath(graph.file).suffix.removeprefix("."))
+
+
+def _replay_variant(bundle: Bundle, variant: Variant, vectors: Vectors, every: bool, doing: Doing) -> list[Check]:
+    recorded = [item for item in variant.runnables if every or (variant.id, item.configuration) in vectors.logits]
     if not available(variant.format):
         problem = f"no interpreter for {variant.format} is installed"
         return [Check(name=variant.id, ok=None, vectors=0, problem=problem)] if recorded else []
+    doing(f"loading variant '{variant.id}'")
     executor = Executor(bundle, variant.id)
-    return [_replay_runnable(executor, runnable, vectors) for runnable in recorded]
+    return [_replay_runnable(executor, runnable, vectors, doing) for runnable in recorded]
 
 
-def _replay_runnable(executor: Executor, runnable: Runnable, vectors: Vectors) -> Check:
+def _replay_runnable(executor: Executor, runnable: Runnable, vectors: Vectors, doing: Doing) -> Check:
     variant = executor.variant
-    expected = vectors.logits[variant.id, runnable.configuration]
+    expected = vectors.logits.get((variant.id, runnable.configuration))
     name = f"{variant.id}/{runnable.configuration}"
+    inputs = vectors.inputs if expected is not None else vectors.inputs[:1]
+    doing(f"running '{name}'")
     try:
-        found = np.stack([executor.run(sample, runnable) for sample in vectors.inputs])
+        found = np.stack([executor.run(sample, runnable) for sample in inputs])
     except (GraphError, ValueError, RuntimeError) as exc:
-        return Check(name=name, ok=False, vectors=len(vectors.inputs), problem=str(exc).splitlines()[0])
+        return Check(name=name, ok=False, vectors=len(inputs), problem=_first_line(exc))
     last = variant.graphs[runnable.chain[-1]].outputs[0].quantisation
+    if expected is None:
+        return _judge_unrecorded(name, found)
     allowed = (
         FLOAT_TOLERANCE * max(1.0, float(np.abs(expected).max()))
         if last is None
@@ -123,17 +159,32 @@ def _replay_runnable(executor: Executor, runnable: Runnable, vectors: Vectors) -
     return _compare(name, found, expected, allowed)
 
 
-def _replay_policy(bundle: Bundle, form: Format, vectors: Vectors) -> Check:
+def _replay_policy(bundle: Bundle, form: Format, vectors: Vectors, doing: Doing) -> Check:
     spec, inputs, expected = bundle.manifest.policy, vectors.policy_inputs, vectors.policy_outputs
     name = f"policy ({form})"
-    if spec is None or inputs is None or expected is None or not available(form):
+    if spec is None or not available(form):
         return Check(name=name, ok=None, vectors=0, problem=f"no interpreter for {form} is installed")
+    if inputs is None or expected is None:
+        inputs, expected = np.zeros((1, observation_size(spec.slots)), np.float32), None
+    doing(f"running '{name}'")
     policy = Policy(spec, form, bundle.read(spec.graphs[form].file))
     try:
         found = np.stack([policy.forward(row[np.newaxis]) for row in inputs])
     except (GraphError, ValueError, RuntimeError) as exc:
-        return Check(name=name, ok=False, vectors=len(inputs), problem=str(exc).splitlines()[0])
+        return Check(name=name, ok=False, vectors=len(inputs), problem=_first_line(exc))
+    if expected is None:
+        return _judge_unrecorded(name, found)
     return _compare(name, found, expected, FLOAT_TOLERANCE * max(1.0, float(np.abs(expected).max())))
+
+
+def _judge_unrecorded(name: str, found: Floats) -> Check:
+    finite = bool(np.isfinite(found).all())
+    problem = "no answer is recorded; it ran" if finite else "answers no finite number"
+    return Check(name=name, ok=finite, vectors=len(found), problem=problem)
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).splitlines() or [type(exc).__name__])[0]
 
 
 def _compare(name: str, found: Floats, expected: Floats, allowed: float) -> Check:

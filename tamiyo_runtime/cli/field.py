@@ -97,13 +97,18 @@ class FieldResult:
 class FieldRun:
     """The parts, opened and checked. Use as a context manager, then `run`."""
 
-    def __init__(self, bundle: Bundle, request: FieldRequest) -> None:
-        """Open what needs no network; raises TamiyoErrors for anything that cannot work."""
+    def __init__(self, bundle: Bundle, request: FieldRequest, *, gate: Callable[[Bundle], None] | None = None) -> None:
+        """Open what needs no network; raises TamiyoErrors for anything that cannot work.
+
+        ``gate``: what a bundle has to pass, on this machine as the board, before any of its graphs is loaded.
+        """
         self.bundle, self.request = bundle, request
         check_broker(request.broker)
         self.board: Board = _board(bundle, request)
         if self.on_device and not request.allow_downgrade:
             check_version(bundle)  # before anything of an old bundle is loaded
+        if self.on_device and gate is not None:
+            gate(bundle)
         self.link: Link = open_link(request.link)
         if request.flash_bytes_per_day is not None:
             _check_flash(request.broker)

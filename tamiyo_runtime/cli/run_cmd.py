@@ -93,7 +93,7 @@ def run(
     from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, throttle_phases
     from tamiyo_runtime.cli.render import emit_json, progress
     from tamiyo_runtime.cli.status_line import status_line
-    from tamiyo_runtime.cli.trust import open_bundle
+    from tamiyo_runtime.cli.trust import canary_gate, open_bundle
     from tamiyo_runtime.contracts.errors import BudgetError
     from tamiyo_runtime.contracts.units import microjoules
     from tamiyo_runtime.service import Notifier
@@ -133,7 +133,7 @@ def run(
         allow_downgrade=allow_downgrade,
         as_it_comes=period_ms is None,
     )
-    field = FieldRun(opened, request)
+    field = FieldRun(opened, request, gate=canary_gate(bundle, key))
     if dry_run:
         _show_plan(field, request, budget, as_json=as_json)
         return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime.cli.render import note
 from tamiyo_runtime.contracts.errors import InputError
-from tamiyo_runtime.signing import PublicKey, Trust
+from tamiyo_runtime.signing import PublicKey, Trust, home
 
 
 def trust_of(keys: Sequence[Path] | None) -> Trust:
@@ -22,6 +23,18 @@ def open_bundle(path: Path, keys: Sequence[Path] | None) -> Bundle:
     """
     refuse_other(path)
     return Bundle.open(path, trusted=trust_of(keys))
+
+
+def canary_gate(path: Path, keys: Sequence[Path] | None) -> Callable[[Bundle], None]:
+    """Lets through what the canary came back from: tried in a process of its own, the first time on this machine."""
+
+    def gate(bundle: Bundle) -> None:
+        from tamiyo_runtime.canary import admit_once
+
+        if not admit_once(bundle, path, trusted=trust_of(keys)):
+            note(f"warning: {home()} cannot be written, so the bundle is tried in a process of its own at every start")
+
+    return gate
 
 
 def refuse_other(path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime.canary import admit
 from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.signing import Trust
 from tamiyo_runtime.update.chunks import FAST_CHUNK_BYTES, MAX_BYTES, Chunks
@@ -21,8 +22,14 @@ def identity_of(bundle: Bundle) -> Identity:
 
 
 def verifier(root: Path, trusted: Trust) -> Verify:
-    """Opens files below ``root`` as bundles that one of these keys signed."""
-    return lambda name: identity_of(Bundle.open(root / name, trusted=trusted))
+    """Opens files below ``root`` as bundles that one of these keys signed and that the canary comes back from."""
+
+    def verify(name: str) -> Identity:
+        bundle = Bundle.open(root / name, trusted=trusted)
+        admit(root / name, trusted=trusted, digest=bundle.digest)
+        return identity_of(bundle)
+
+    return verify
 
 
 def list_of(path: Path, chunk_bytes: int = FAST_CHUNK_BYTES) -> Chunks:

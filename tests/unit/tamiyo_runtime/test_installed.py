@@ -103,8 +103,9 @@ def test_run_refuses_on_this_machine_and_not_on_a_simulated_board(
         return main(["run", path, "--samples", "2", "--period-ms", "0", "--latency-ms", "0", *more])
 
     assert run(2, "--device", "simulated:test-board") == 0
-    assert run(2, "--dry-run") == 0
     assert not (tamiyo_home / FILE).exists()
+    assert run(2, "--dry-run") == 0
+    assert json.loads((tamiyo_home / FILE).read_text())["versions"] == {}
     assert run(2) == 0
     assert (tamiyo_home / FILE).exists()
     assert run(1, "--device", "simulated:test-board") == 0

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tamiyo_runtime import cage
 from tamiyo_runtime.bundle import Bundle, write_bundle
 from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.signing import SigningKey
@@ -46,3 +47,24 @@ def own_bundle(tmp_path: Path) -> Path:
     write_bundle(path, made.manifest, made.files, SigningKey.default(), overwrite=False)
     assert Bundle.open(path).manifest.name == "tiny"
     return path
+
+
+@pytest.fixture
+def without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Hides a module from this process and from the canary's, as on a machine that does not have it."""
+
+    def hide(module: str) -> None:
+        hidden = tmp_path / "hidden"
+        hidden.mkdir()
+        (hidden / "sitecustomize.py").write_text(
+            "import sys\n"
+            "class Hidden:\n"
+            "    def find_spec(self, name, path=None, target=None):\n"
+            f"        if name.partition('.')[0] == {module!r}: raise ModuleNotFoundError(name)\n"
+            "sys.meta_path.insert(0, Hidden())\n"
+        )
+        ours = cage._environment()
+        monkeypatch.setattr(cage, "_environment", lambda: {**ours, "PYTHONPATH": f"{hidden}:{ours['PYTHONPATH']}"})
+        monkeypatch.setattr("tamiyo_runtime.interpreters.base._installed", lambda name: not name.startswith(module))
+
+    return hide

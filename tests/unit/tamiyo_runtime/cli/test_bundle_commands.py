@@ -83,9 +83,9 @@ def test_verify_fails_with_6_when_a_graph_answers_differently(tamiyo: Any, tmp_p
 
 
 def test_what_cannot_be_replayed_here_is_skipped_and_strict_objects(
-    tamiyo: Any, own_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    tamiyo: Any, own_bundle: Path, without: Any
 ) -> None:
-    monkeypatch.setattr("tamiyo_runtime.interpreters.base._installed", lambda m: m.startswith("ai_edge_litert"))
+    without("onnxruntime")
     outcome = tamiyo("verify", own_bundle)
     assert outcome.code == 0
     assert "no interpreter for onnx is installed" in outcome.out

@@ -1,4 +1,4 @@
-"""Simulated boards and links that drive the real runtime on a virtual clock.
+"""Simulated boards and links that drive the real runtime on a virtual clock, and a relay that breaks a real network.
 
-Every figure from here is labelled simulated.
+Every figure from a simulation is labelled simulated.
 """

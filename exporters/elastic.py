@@ -10,7 +10,8 @@ from exporters.report import ConfigurationReport
 from exporters.steps.budget import Budgeted
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.plan import Configuration, Layout, Variant
-from tamiyo_runtime.governor import Governor, Limits
+from tamiyo_runtime.contracts.profile import ProfileSnapshot
+from tamiyo_runtime.governor import Case, Governor, Limits
 from tamiyo_runtime.options import Options
 
 
@@ -22,12 +23,14 @@ class Marks:
     chosen: str | None
 
 
-def marks(variant: Variant, configurations: Collection[Configuration], budget: Budget) -> Marks:
+def marks(
+    variant: Variant, configurations: Collection[Configuration], budget: Budget, profile: ProfileSnapshot
+) -> Marks:
     """What the governor would grant on a cool, idle board with a full bucket, without a policy; None: nothing fits."""
-    options = Options.of(variant.runnables, tuple(configurations))
+    options = Options.of(variant.runnables, tuple(configurations), profile)
     limits = Limits.of(budget)
-    governor = Governor(options, limits)
-    fitting = (index for index in options.best_first if governor.refusal(index, 1.0, limits.burst_uj) is None)
+    governor, case = Governor(options, limits), Case(1.0, limits.burst_uj)
+    fitting = (index for index in options.best_first if governor.refusal(index, case) is None)
     index = next(fitting, None)
     measured = {item.configuration: item for item in variant.runnables if item.accuracy is not None}
     front = pareto.front(

@@ -215,7 +215,7 @@ def _variant_report(
 ) -> VariantReport:
     variant = package.variant_of(compiled, quantised, profile)
     found = quantised.comparisons[variant.id]
-    marks = elastic.marks(variant, captured.configurations, budget)
+    marks = elastic.marks(variant, captured.configurations, budget, profile.snapshot())
     return VariantReport(
         id=variant.id,
         format=variant.format,

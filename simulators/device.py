@@ -50,16 +50,28 @@ class SimulatedBoard:
         self._hot = False
         self._temperature_c = self._thermal.settled_c(snapshot.idle_mw) if self._thermal else None
         self._heated_until_s = clock.now_s()
+        self._factor, self._lapped_ms = 1.0, 0.0
 
     def run(self, work: Callable[[], T], cost: Cost) -> tuple[T, Usage]:
-        """Do the work, then let the modelled time pass. Work that raises takes no time."""
+        """Do the work, then let the modelled time pass: that of its laps, or of all of it when it has none.
+
+        Work that raises takes no time.
+        """
+        factor = self._factor = self.status().slowdown * self._jitter()
+        self._lapped_ms = 0.0
         result = work()
-        factor = self.status().slowdown * self._jitter()
-        latency_ms = cost.latency_ms.value * factor
+        done_ms = self._lapped_ms or cost.latency_ms.value
+        latency_ms = done_ms * factor
         self._clock.advance(latency_ms * 1e-3)
         self._heat(self._snapshot.active_mw)
-        usage = Usage(latency_ms, cost.energy_uj.value * factor, Source.SIMULATED, Source.SIMULATED)
+        share = done_ms / cost.latency_ms.value if cost.latency_ms.value else 1.0
+        usage = Usage(latency_ms, cost.energy_uj.value * share * factor, Source.SIMULATED, Source.SIMULATED)
         return result, usage
+
+    def lap(self, expected_ms: float) -> float:
+        """A part of the work is done; how long that, and what came before, takes on this board today."""
+        self._lapped_ms += expected_ms
+        return self._lapped_ms * self._factor
 
     def status(self) -> BoardStatus:
         """State now; the temperature is None when the profile knows nothing of heat."""

@@ -17,6 +17,7 @@ from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.errors import IntegrityError, MissingExtraError, UnknownNameError
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_runtime.contracts.plan import Format, Layout, Runnable, TensorSpec, Variant
+from tamiyo_runtime.cutting import steps
 from tamiyo_runtime.interpreters.base import Array, Call, GraphError, GraphRunner, available, choose, open_graph
 
 Encode = Callable[[Array], Array]
@@ -47,6 +48,8 @@ class Executor:
             _chain(self.variant, runnable, runners, [gates[runnable.configuration][slot] for slot in seeded])
             for runnable in self.runnables
         ]
+        self._steps = steps(self.variant)
+        self._stoppable = tuple(any(step.ways for step in chain) for chain in self._steps)
         first = self.variant.graphs[self.runnables[0].chain[0]].inputs[0]
         last = self.variant.graphs[self.runnables[0].chain[-1]].outputs[0]
         self._encode = encoder(bundle.manifest.input, first, channels_last=self.variant.format is Format.TFLITE)
@@ -67,6 +70,32 @@ class Executor:
         for call in self._chains[index]:
             value = call(value)
         return self._judge(value.ravel().tolist())
+
+    def stoppable(self, index: int) -> bool:
+        """Whether runnable ``index`` can be made shorter on its way."""
+        return self._stoppable[index]
+
+    def classify_within(
+        self, sample: Array, index: int, *, lap: Callable[[float], float], left_ms: float, stretch: float
+    ) -> tuple[int, float, int]:
+        """`classify`, leaving out seeds as soon as with them the answer would come after ``left_ms``.
+
+        ``lap``: see `tamiyo_runtime.meters.Board`. ``stretch``: worst case over estimate. Returns class, confidence
+        and the index of the runnable that ran in the end. Where not even the shortest way is in time, it is taken.
+        """
+        value = self._encode(sample)
+        place, calls, plan = 0, self._chains[index], self._steps[index]
+        while place < len(calls):
+            value = calls[place](value)
+            step = plan[place]
+            spent_ms = lap(step.own_ms)
+            place += 1
+            if step.ways and spent_ms + step.rest_ms * stretch > left_ms:
+                in_time = (way.runnable for way in step.ways if spent_ms + way.rest_ms * stretch <= left_ms)
+                index = next(in_time, step.ways[-1].runnable)
+                calls, plan = self._chains[index], self._steps[index]
+        answer, confidence = self._judge(value.ravel().tolist())
+        return answer, confidence, index
 
     def _warm_up(self, sample: Array) -> None:
         """Run every graph once: the first run packs weights and may take fifty times as long as the others."""

@@ -1,21 +1,27 @@
 """The policy proposes, the governor disposes: budgets are held here, by pure functions.
 
-Admission. An option may run when its *worst case*, upper end of its estimate x slowdown of the board x correction,
-fits. Latency: worst case x margin <= deadline. Energy: worst case <= level of the token bucket, which fills at
-``power_mw`` (= uJ per ms) up to ``burst_uj``. The worst case is taken from the bucket at once and the part not used is
-given back after the inference, so as long as no inference exceeds its worst case
+Admission. An option may run when its *worst case* fits. That is the upper end of its estimate x the profile's p99.9
+over p50 x slowdown of the board x correction. Latency: time waited + worst case x margin <= deadline. Energy: worst
+case <= level of the token bucket, which fills at ``power_mw`` (= uJ per ms) up to ``burst_uj``. The worst case is taken
+from the bucket at once and the part not used is given back after the inference, so as long as no inference exceeds its
+worst case
 
-* no admitted inference misses the deadline, and
+* no answer of an admitted inference is late, however long its sample had waited, and
 * the energy of all inferences admitted in any stretch of time W is at most burst + power x W.
 
-Correction. Estimates may be wrong. The ratio of measured latency to the upper end of its estimate is followed by an
+Heat. From ``hot_c`` on, until the board has cooled by ``COOLING_K``, only what keeps it below may run: the options
+whose temperature in the long run, at this rate of samples, lies below, and always the bare host. From ``limit_c`` on
+nothing runs. Memory: what does not fit in what is left of the board's memory is refused as well, but for the bare host.
+
+Correction. Estimates may be wrong. The ratio of measured latency to the worst case of its estimate is followed by an
 envelope that rises by at most 0.25 an inference, so that one preempted inference does not stop everything, and falls
 by 5 % of the gap. It only ever makes worst cases worse: the correction is never below 1. While nothing runs it
 relaxes, so that a board which recovers is tried again.
 
 Choice. The proposal if it may run; else the most accurate of its subsets that may; else the most accurate of all that
 may; else the sample is skipped. Going down is immediate. Going up waits: until ``dwell_ms`` have passed since the last
-change, and until the bucket holds a reserve on top, so that a bucket near empty does not make the choice flap.
+change, and until the bucket holds a reserve on top, so that a bucket near empty does not make the choice flap. Less for
+one sample that had to wait is no change of the standing choice: the next one that did not wait gets it at once.
 
 Nothing here reads a clock, draws a random number or raises: state goes in, a grant and the new state come out.
 """
@@ -37,17 +43,26 @@ SKIP = -1
 MARGIN = 1.05
 """Default factor between the worst case of a latency and what is held against the deadline."""
 
+GUARD_K = 3.0
+"""How far below a limit of temperature the governor begins to hold back."""
+COOLING_K = 2.0
+
 _RISE, _FALL = 0.25, 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """A budget in the form that decisions use: infinite instead of absent. Times in ms, energies in uJ."""
+    """A budget in the form that decisions use: infinite instead of absent. Times in ms, energies in uJ.
+
+    ``hot_c``: from there on the board is not heated further; ``limit_c``: from there on nothing runs.
+    """
 
     deadline_ms: float = math.inf
     power_mw: float = 0.0
     burst_uj: float = math.inf
     memory_bytes: float = math.inf
+    hot_c: float = math.inf
+    limit_c: float = math.inf
     margin: float = MARGIN
     dwell_ms: float = 1000.0
     reserve_share: float = 0.25
@@ -58,26 +73,59 @@ class Limits:
         require(0 <= self.reserve_share <= 1, "reserve_share", f"must be in [0, 1], got {self.reserve_share}")
 
     @classmethod
-    def of(cls, budget: Budget, *, margin: float = MARGIN, dwell_ms: float = 1000.0) -> Limits:
-        """From a budget."""
+    def of(
+        cls, budget: Budget, *, throttle_c: float = math.inf, margin: float = MARGIN, dwell_ms: float = 1000.0
+    ) -> Limits:
+        """From a budget. ``throttle_c``: where the board would lower its clock, as far as its profile knows."""
+        limit_c = math.inf if budget.temperature_c is None else budget.temperature_c
         return cls(
             deadline_ms=math.inf if budget.latency_ms is None else budget.latency_ms,
             power_mw=budget.power_mw or 0.0,
             burst_uj=math.inf if budget.energy_burst_uj is None else budget.energy_burst_uj,
             memory_bytes=math.inf if budget.memory_bytes is None else budget.memory_bytes,
+            hot_c=min(limit_c, throttle_c) - GUARD_K,
+            limit_c=limit_c,
             margin=margin,
             dwell_ms=dwell_ms,
         )
 
 
+class Conditions(NamedTuple):
+    """The board and the sample at the time of a decision. The defaults are those of a cool, idle, rated board.
+
+    ``slowdown`` multiplies rated latencies. ``waited_ms``: since the sample arrived. ``temperature_c`` -inf: not known.
+    """
+
+    slowdown: float = 1.0
+    waited_ms: float = 0.0
+    temperature_c: float = -math.inf
+    memory_bytes: float = math.inf
+
+
+CALM = Conditions()
+
+
+class Case(NamedTuple):
+    """What options are held against: factor on their rated worst cases, level of the bucket, conditions.
+
+    ``hot``: the board has to cool.
+    """
+
+    scale: float
+    level_uj: float
+    conditions: Conditions = CALM
+    hot: bool = False
+
+
 class State(NamedTuple):
     """What the governor remembers. A tuple, because one is made at every inference."""
 
-    current: int  # option that ran last, SKIP before the first
+    current: int  # the standing choice: the option that ran last without having been cut down for one sample
     since_ms: float  # when it became the current one
     bucket_uj: float  # level of the token bucket at ``at_ms``
     at_ms: float
-    envelope: float  # of measured latency / upper end of the estimate
+    envelope: float  # of measured latency / worst case of the estimate
+    hot: bool = False  # since it was too hot, the board has not cooled down yet
 
     @property
     def correction(self) -> float:
@@ -86,7 +134,7 @@ class State(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """What the policy asks for: an option, and POLICY, UNAVAILABLE, POLICY_FAILED or NO_POLICY."""
+    """What the policy asks for: an option, and POLICY, UNAVAILABLE, POLICY_FAILED, NO_POLICY or DRIFT."""
 
     option: int
     reason: Reason
@@ -95,15 +143,16 @@ class Proposal(NamedTuple):
 class Grant(NamedTuple):
     """The governor's word: an option or SKIP, and why.
 
-    ``reserved_uj`` has been taken from the bucket; ``high_ms`` is the upper end of the estimate at the board's present
-    speed, ``worst_ms`` that with the correction: what was held against the deadline.
+    ``reserved_uj`` has been taken from the bucket; ``scale`` multiplies rated worst cases: slowdown x correction.
+    ``left_ms``: of the deadline when the inference begins.
     """
 
     option: int
     reason: Reason
     reserved_uj: float
-    high_ms: float
+    scale: float
     worst_ms: float
+    left_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +175,12 @@ class Governor:
 
         Where there was or will be no energy limit, the bucket is full.
         """
-        level = min(self.level_uj(state, now_ms), limits.burst_uj) if limits.burst_uj < math.inf else math.inf
-        return replace(self, limits=limits), state._replace(bucket_uj=level, at_ms=now_ms)
+        return replace(self, limits=limits), self._carried(limits, state, now_ms)
+
+    def over(self, options: Options, limits: Limits, state: State, now_ms: float) -> tuple[Governor, State]:
+        """Governor and state for other options: what is in the bucket stays, what was learnt of the old ones goes."""
+        carried = self._carried(limits, state, now_ms)
+        return Governor(options, limits), carried._replace(current=SKIP, since_ms=now_ms, envelope=1.0)
 
     def level_uj(self, state: State, now_ms: float) -> float:
         """Level of the bucket now."""
@@ -141,60 +194,99 @@ class Governor:
             return 1.0
         return min(1.0, max(0.0, self.level_uj(state, now_ms) / self.limits.burst_uj))
 
-    def refusal(self, option: int, scale: float, level_uj: float, current: int = SKIP) -> Reason | None:
-        """Why an option may not run now, or None when it may. ``scale`` multiplies its rated worst case."""
-        limits, item = self.limits, self.options.items[option]
+    def refusal(self, option: int, case: Case, current: int = SKIP) -> Reason | None:
+        """Why an option may not run now, or None when it may. ``current``: what runs; going up needs a reserve."""
+        limits, item, conditions = self.limits, self.options.items[option], case.conditions
         if option in self.broken:
             return Reason.UNAVAILABLE
-        if item.memory_bytes > limits.memory_bytes:
+        if item.memory_bytes > limits.memory_bytes or (option and item.memory_bytes > conditions.memory_bytes):
             return Reason.MEMORY
-        if item.latency_high_ms * scale * limits.margin > limits.deadline_ms:
+        if conditions.temperature_c >= limits.limit_c or (case.hot and option and item.settled_c >= limits.hot_c):
+            return Reason.THERMAL
+        if item.latency_worst_ms * case.scale * limits.margin + conditions.waited_ms > limits.deadline_ms:
             return Reason.LATENCY
-        need_uj = item.energy_high_uj * scale
+        need_uj = item.energy_worst_uj * case.scale
         if SKIP != current < option and limits.burst_uj < math.inf:
             need_uj += min(limits.reserve_share * limits.burst_uj, max(0.0, limits.burst_uj - need_uj))
-        return Reason.ENERGY if need_uj > level_uj else None
+        return Reason.ENERGY if need_uj > case.level_uj else None
 
-    def decide(self, state: State, proposal: Proposal, *, slowdown: float, now_ms: float) -> tuple[Grant, State]:
+    def decide(self, state: State, proposal: Proposal, conditions: Conditions, now_ms: float) -> tuple[Grant, State]:
         """Grant an option to the inference that starts now, or skip it; the worst case is taken from the bucket."""
-        level = self.level_uj(state, now_ms)
-        scale = slowdown * state.envelope if state.envelope > 1.0 else slowdown
-        current = state.current
+        limits, current = self.limits, state.current
+        case = Case(
+            conditions.slowdown * state.envelope if state.envelope > 1.0 else conditions.slowdown,
+            self.level_uj(state, now_ms),
+            conditions,
+            conditions.temperature_c >= (limits.hot_c - COOLING_K if state.hot else limits.hot_c),
+        )
         chosen, reason = proposal
-        why = self.refusal(chosen, scale, level, current)
+        why = self.refusal(chosen, case, current)
         if why is not None:
             reason = why
             for fallback in self.options.fallbacks[chosen]:
-                if self.refusal(fallback, scale, level, current) is None:
+                if self.refusal(fallback, case, current) is None:
                     chosen = fallback
                     break
             else:
-                return self._skip(state, scale, level, now_ms)
-        since_ms = state.since_ms
+                return self._skip(state, case, now_ms)
+        standing, since_ms = chosen, state.since_ms
         if chosen != current:
-            rising = SKIP != current < chosen and now_ms - since_ms < self.limits.dwell_ms
-            if rising and self.refusal(current, scale, level) is None:
-                chosen, reason = current, Reason.HYSTERESIS
+            rising = SKIP != current < chosen and now_ms - since_ms < limits.dwell_ms
+            if rising and self.refusal(current, case) is None:
+                chosen = standing = current
+                reason = Reason.HYSTERESIS
+            elif reason is Reason.LATENCY and self._only_waited(current, case):
+                standing = current
             else:
                 since_ms = now_ms
         item = self.options.items[chosen]
-        reserved_uj = item.energy_high_uj * scale
-        grant = Grant(chosen, reason, reserved_uj, item.latency_high_ms * slowdown, item.latency_high_ms * scale)
-        return grant, State(chosen, since_ms, level - reserved_uj, now_ms, state.envelope)
+        reserved_uj = item.energy_worst_uj * case.scale
+        left_ms = limits.deadline_ms - conditions.waited_ms
+        grant = Grant(chosen, reason, reserved_uj, case.scale, item.latency_worst_ms * case.scale, left_ms)
+        return grant, State(standing, since_ms, case.level_uj - reserved_uj, now_ms, state.envelope, case.hot)
 
-    def settle(self, state: State, grant: Grant, *, latency_ms: float, energy_uj: float, now_ms: float) -> State:
-        """Account for an inference that has ended: give back what it did not use, learn how good the estimate was."""
+    def settle(
+        self, state: State, grant: Grant, *, ran: int, latency_ms: float, energy_uj: float, now_ms: float
+    ) -> State:
+        """Account for an inference that has ended: give back what it did not use, learn how good the estimate was.
+
+        ``ran``: the option that it was in the end, which is not the granted one when seeds were left out on the way.
+        """
         level = self.level_uj(state, now_ms) + grant.reserved_uj - energy_uj
         level = min(level, self.limits.burst_uj)
-        ratio = latency_ms / grant.high_ms if grant.high_ms > 0 else 1.0
-        return State(state.current, state.since_ms, level, now_ms, _follow(state.envelope, ratio))
+        worst_ms = self.options.items[ran].latency_worst_ms * grant.scale / state.correction
+        ratio = latency_ms / worst_ms if worst_ms > 0 else 1.0
+        return state._replace(bucket_uj=level, at_ms=now_ms, envelope=_follow(state.envelope, ratio))
 
-    def _skip(self, state: State, scale: float, level: float, now_ms: float) -> tuple[Grant, State]:
+    def _carried(self, limits: Limits, state: State, now_ms: float) -> State:
+        level = min(self.level_uj(state, now_ms), limits.burst_uj) if limits.burst_uj < math.inf else math.inf
+        return state._replace(bucket_uj=level, at_ms=now_ms)
+
+    def _only_waited(self, current: int, case: Case) -> bool:
+        """Whether the standing choice would run now, had the sample not waited."""
+        if current == SKIP or case.conditions.waited_ms <= 0:
+            return False
+        return self.refusal(current, _at_once(case)) is None
+
+    def _skip(self, state: State, case: Case, now_ms: float) -> tuple[Grant, State]:
         """Nothing may run: say which limit even the cheapest option breaks, and relax the correction."""
-        late = self.refusal(0, scale, math.inf) is Reason.LATENCY
-        reason = Reason.SKIP_LATENCY if late else Reason.SKIP_ENERGY
-        envelope = _follow(state.envelope, min(state.envelope, 1.0))
-        return Grant(SKIP, reason, 0.0, 0.0, 0.0), State(state.current, state.since_ms, level, now_ms, envelope)
+        why = self.refusal(0, case._replace(level_uj=math.inf))
+        reason, envelope = Reason.SKIP_ENERGY, state.envelope
+        if why is Reason.THERMAL:
+            reason = Reason.SKIP_THERMAL
+        elif why is Reason.LATENCY:
+            at_once = self.refusal(0, _at_once(case)._replace(level_uj=math.inf))
+            reason = Reason.SKIP_LATENCY if at_once is Reason.LATENCY else Reason.SKIP_LATE
+        if reason is not Reason.SKIP_LATE:  # which says nothing of how fast the board is
+            envelope = _follow(envelope, min(envelope, 1.0))
+        relaxed = State(state.current, state.since_ms, case.level_uj, now_ms, envelope, case.hot)
+        left_ms = self.limits.deadline_ms - case.conditions.waited_ms
+        return Grant(SKIP, reason, 0.0, case.scale, 0.0, left_ms), relaxed
+
+
+def _at_once(case: Case) -> Case:
+    """The same, had the sample not waited."""
+    return case._replace(conditions=case.conditions._replace(waited_ms=0.0))
 
 
 def _follow(envelope: float, ratio: float) -> float:

@@ -2,7 +2,7 @@
 
     NORMAL     runs what was asked for
     DEGRADED   runs less than was asked for, because of a budget
-    SAFE       runs the bare host although more was asked for
+    SAFE       runs the bare host although more was asked for, or because a monitor alarms
     ROLLBACK   a configuration failed and is being replaced by the bare host
     FAULT      nothing runs
 
@@ -27,6 +27,7 @@ class Signal(StrEnum):
     GRANTED = "granted"  # ran as proposed
     REDUCED = "reduced"  # ran less than proposed
     BARE = "bare"  # ran the bare host though more was proposed
+    ALARMED = "alarmed"  # a monitor alarms, so the bare host runs
     STARVED = "starved"  # nothing has run for a while
     BROKEN = "broken"  # a configuration failed: it crashed, or answered no number
     RESTORED = "restored"  # the bare host runs in its place
@@ -41,6 +42,7 @@ _SERVING = {
     Signal.GRANTED: Mode.NORMAL,
     Signal.REDUCED: Mode.DEGRADED,
     Signal.BARE: Mode.SAFE,
+    Signal.ALARMED: Mode.SAFE,
     Signal.STARVED: Mode.FAULT,
     Signal.BROKEN: Mode.ROLLBACK,
 }

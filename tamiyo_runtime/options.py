@@ -5,36 +5,62 @@ Built once when a bundle is loaded, so that a decision is a few comparisons.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tamiyo_runtime.contracts.plan import Configuration, Runnable
+from tamiyo_runtime.contracts.profile import ProfileSnapshot
 
 Gates = tuple[bool, ...]
+
+Z_999 = 3.0902
+"""The 99.9th percentile of the standard normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One configuration as the governor sees it. Latency and energy are the upper ends of the estimates' intervals."""
+    """One configuration as the governor sees it, at the board's rated speed.
+
+    ``latency_worst_ms`` and ``energy_worst_uj``: the upper end of the estimate's interval times the profile's p99.9
+    over its p50. ``settled_c``: the processor's temperature in the long run, infinite where the profile cannot tell.
+    """
 
     configuration: str
     gates: Gates
-    latency_high_ms: float
-    energy_high_uj: float
+    latency_worst_ms: float
+    energy_worst_uj: float
     memory_bytes: int
     accuracy: float | None
+    settled_c: float = math.inf
 
-    @classmethod
-    def of(cls, runnable: Runnable, gates: Gates) -> Option:
-        """From a runnable of the manifest."""
-        return cls(
-            configuration=runnable.configuration,
-            gates=gates,
-            latency_high_ms=runnable.cost.latency_ms.high,
-            energy_high_uj=runnable.cost.energy_uj.high,
-            memory_bytes=runnable.cost.peak_memory_bytes,
-            accuracy=runnable.accuracy,
-        )
+
+def tail(profile: ProfileSnapshot) -> float:
+    """p99.9 over p50 of a latency on that device: of the log-normal spread that its profile states, cut off as there.
+
+    1 where the profile states none.
+    """
+    spread: Mapping[str, float] = profile.extra.get("simulation") or {}
+    return min(math.exp(Z_999 * spread.get("jitter_sigma", 0.0)), spread.get("jitter_max", math.inf))
+
+
+def throttle_c(profile: ProfileSnapshot) -> float:
+    """Where the device lowers its clock; infinite where the profile does not say."""
+    heat: Mapping[str, float] = profile.extra.get("thermal") or {}
+    return heat.get("throttle_c", math.inf)
+
+
+def settled_c(profile: ProfileSnapshot, latency_ms: float, period_ms: float) -> float:
+    """Temperature in the long run with one inference each ``period_ms``, 0 for back to back.
+
+    By the profile's own figures: ambient + thermal resistance x mean power, as first-order heating has it.
+    """
+    heat: Mapping[str, float] = profile.extra.get("thermal") or {}
+    if not heat:
+        return math.inf
+    busy = min(1.0, latency_ms / period_ms) if period_ms > 0 else 1.0
+    power_mw = profile.idle_mw + busy * (profile.active_mw - profile.idle_mw)
+    return heat["ambient_c"] + heat["resistance_k_per_w"] * power_mw * 1e-3
 
 
 class Options:
@@ -48,10 +74,31 @@ class Options:
         self._nearest: dict[Gates, int] = {}
 
     @classmethod
-    def of(cls, runnables: Sequence[Runnable], configurations: Sequence[Configuration]) -> Options:
-        """Options of a variant."""
+    def of(
+        cls,
+        runnables: Sequence[Runnable],
+        configurations: Sequence[Configuration],
+        profile: ProfileSnapshot,
+        *,
+        period_s: float = 0.0,
+    ) -> Options:
+        """Options of a variant on a device, with one sample each ``period_s``."""
         gates = {configuration.id: configuration.gates for configuration in configurations}
-        return cls([Option.of(runnable, gates[runnable.configuration]) for runnable in runnables])
+        factor = tail(profile)
+        return cls(
+            [
+                Option(
+                    configuration=runnable.configuration,
+                    gates=gates[runnable.configuration],
+                    latency_worst_ms=runnable.cost.latency_ms.high * factor,
+                    energy_worst_uj=runnable.cost.energy_uj.high * factor,
+                    memory_bytes=runnable.cost.peak_memory_bytes,
+                    accuracy=runnable.accuracy,
+                    settled_c=settled_c(profile, runnable.cost.latency_ms.value, period_s * 1e3),
+                )
+                for runnable in runnables
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.items)

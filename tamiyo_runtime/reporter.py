@@ -6,6 +6,7 @@ stream of per-sample facts into records of what *changed*, so that a slow link c
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from tamiyo_runtime.contracts.records import Decision, Event, EventRecord, Mode, Reason
@@ -169,7 +170,7 @@ class Narrator:
         else:
             self._told, self._told_s = (grant.option, grant.reason), now_s
         self.decisions += 1
-        left = max(0.0, 1.0 - grant.worst_ms / deadline_ms)
+        left = max(0.0, (grant.left_ms - grant.worst_ms) / deadline_ms) if deadline_ms < math.inf else 1.0
         self._reporter.decision(
             Decision(
                 t_ms=int(now_s * 1e3),

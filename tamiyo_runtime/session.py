@@ -1,40 +1,39 @@
-"""The loop: for every sample, measure, decide, run or skip, account, report.
+"""The loop: when the next sample is due, what has to be done meanwhile, and what is changed on the way.
 
 A session owns no resource but its own state. It gets a board (whose clock is the only time it knows, real or virtual),
-a source, a reporter and an executor, and drives the pure parts: the policy proposes, the governor decides, the mode
-table follows. It ends when the samples are through, or soon after `Session.stop`, which a signal handler may call. A
-stream of samples, which may have no end, it starts, waits for without using the processor, and closes.
+a source, a reporter and an executor; each sample is served by `Serving`. It ends when the samples are through, or soon
+after `Session.stop`, which a signal handler may call. A stream of samples, which may have no end, it starts, waits for
+without using the processor, and closes. Between two samples budgets and the bundle itself may be exchanged, by the
+plan's schedule or by a `Control`.
+
+An answer is due ``latency_ms`` after its sample arrived. A sample of a recording arrives when the period says so, one
+of a stream when it came in; back to back, each arrives when the one before is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Sized
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from itertools import chain, islice, repeat
 
 from tamiyo_runtime.contracts.budget import Budget
-from tamiyo_runtime.contracts.errors import InputError
+from tamiyo_runtime.contracts.errors import IncompatibleError, InputError, TamiyoError
 from tamiyo_runtime.contracts.manifest import Manifest
-from tamiyo_runtime.contracts.plan import Configuration
-from tamiyo_runtime.contracts.records import Event, Mode, Reason
+from tamiyo_runtime.contracts.records import Event, Mode
+from tamiyo_runtime.control import Change, Control, Loaded
+from tamiyo_runtime.deployment import Deployment
 from tamiyo_runtime.executor import Executor
-from tamiyo_runtime.fitting import difference, limits_that_fit
-from tamiyo_runtime.governor import MARGIN, SKIP, Governor, Grant, Limits, Proposal, State
-from tamiyo_runtime.interpreters.base import GraphError
-from tamiyo_runtime.meters import Board, Usage
-from tamiyo_runtime.modes import Signal
-from tamiyo_runtime.observer import Observer
-from tamiyo_runtime.options import Options
+from tamiyo_runtime.governor import MARGIN, Limits
+from tamiyo_runtime.meters import Board, VirtualClock
 from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.reporter import Narrator, Reporter
+from tamiyo_runtime.serving import Serving
 from tamiyo_runtime.sources.base import Intake, Sample, Source, Stream
 from tamiyo_runtime.summary import SessionSummary, Tally, TraceRecorder, Turn
 
-_PUMP_S = 0.25  # how often telemetry gets a turn, and how long a stop may take
-_SLOWDOWN_STEP = 0.05  # a change of the board's speed by this share is worth telling the policy and the collector
-_FILL_STEP = 0.05  # as is such a change of the bucket's fill
-_FAULT_AFTER = 10  # samples skipped in a row
+_TURN_S = 0.25  # how often telemetry gets a turn, and how long a stop may take
+_OVERDUE_S = 1.0  # a turn that is so late is taken even when it makes a sample wait
+_FORGET = 0.9  # how fast the length of the longest turn is forgotten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ class Plan:
 
 
 class Session:
-    """One run of a bundle on a board. Build it, call `run` once."""
+    """One run on a board. Build it, call `run` once."""
 
     def __init__(
         self,
@@ -74,29 +73,30 @@ class Session:
         link_level: Callable[[float], float] | None = None,
         on_sample: Callable[[Tally, Mode], None] | None = None,
         on_turn: Callable[[Turn], None] | None = None,
+        control: Control | None = None,
     ) -> None:
         """Check the plan; raises BudgetError when not even the bare host fits it, InputError without samples.
 
         ``link_level``: share of the link's credit left at a time of the clock. ``on_sample`` is called after every
-        sample, ``on_turn`` four times a second from the loop itself: when an inference hangs, it stops.
+        sample, ``on_turn`` four times a second from the loop itself: when an inference hangs, it stops. ``control``
+        is asked as often what is to be changed.
         """
         self._plan = plan or Plan()
-        self._manifest, self._executor, self._board, self._source = manifest, executor, board, source
-        self._policy, self._on_sample, self._on_turn = policy, on_sample, on_turn
+        self._board, self._source, self._reporter = board, source, reporter
+        self._on_sample, self._on_turn, self._control = on_sample, on_turn, control
         self._stream: Stream | None = None if isinstance(source, Sized) else source
         self._link_level = link_level or (lambda now_s: 1.0)
-        self._options = Options.of(executor.runnables, manifest.configurations)
-        self._limits(self._plan.budget or manifest.budget)
+        self._real = not isinstance(board.clock, VirtualClock)
+        self._on = self._deployment(manifest, executor, policy)
+        self._budget = self._plan.budget
+        self._limits(self._on, self._budget)
         for _, budget in self._plan.schedule:
-            self._limits(budget)
+            self._limits(self._on, budget)
         if isinstance(source, Sized) and not len(source):
             raise InputError(f"{source.label} holds no sample")
-        self._names = tuple(runnable.configuration for runnable in executor.runnables)
-        self._observer = Observer(manifest, executor.variant, period_s=self._plan.period_s)
         self._tell = Narrator(reporter)
-        self._reporter = reporter
-        self._tally = Tally(len(self._names))
-        self._trace = TraceRecorder(self._names) if self._plan.trace else None
+        self._past = Tally(())
+        self._trace = TraceRecorder(self._on.names) if self._plan.trace else None
         self._stopping = False
 
     def stop(self) -> None:
@@ -115,34 +115,49 @@ class Session:
         finally:
             if self._stream is not None:
                 self._stream.close()
+            self._on.close()
 
     def _run(self) -> SessionSummary:
         self._begin()
-        started_s, period_s, clock = self._started_s, self._plan.period_s, self._board.clock
+        started_s, period_s, clock = self._serving.started_s, self._plan.period_s, self._board.clock
         for index, sample in enumerate(self._samples()):
             now_s, due_s = clock.now_s(), started_s + index * period_s
-            if self._stopping or now_s < due_s or now_s >= self._next_pump_s:
+            if self._stopping or now_s < due_s or now_s >= self._next_turn_s:
                 now_s = self._wait(due_s)
                 if self._stopping:
                     break
-            self._step(index, sample, now_s)
+            if self._schedule:
+                self._follow_schedule(now_s)
+            self._serving.serve(sample, now_s, self._waited_ms(sample, now_s, due_s))
+            if self._on_sample is not None:
+                self._on_sample(self._on.tally, self._tell.mode)
         return self._end()
 
+    def _waited_ms(self, sample: Sample, now_s: float, due_s: float) -> float:
+        """How long ago the sample arrived."""
+        if self._stream is not None:
+            return 0.0 if sample.arrived_s is None or not self._real else max(0.0, (now_s - sample.arrived_s) * 1e3)
+        return (now_s - due_s) * 1e3 if self._plan.period_s > 0 else 0.0
+
     def _begin(self) -> None:
-        now_s = self._board.clock.now_s()
-        self._started_s = now_s
-        self._next_pump_s = now_s
-        self._governor = Governor(self._options, self._limits(self._plan.budget or self._manifest.budget))
-        self._state: State = self._governor.start(now_s * 1e3)
+        executor = self._on.executor
         self._schedule = sorted(self._plan.schedule, key=lambda entry: entry[0])
-        self._slowdown = 0.0  # none seen yet: the first one is news
-        self._proposed, self._proposal = self._own_choice(Reason.NO_POLICY)
-        self._ask_at = 0
-        self._asked = (SKIP, self._state.bucket_uj)
-        self._skipped_in_a_row = 0
-        self._steady: tuple[int, Reason, int] | None = None
         self._tell.event(
-            now_s, Event.START, detail=f"{self._executor.variant.id} {self._executor.interpreter} {self._board.label}"
+            self._board.clock.now_s(),
+            Event.START,
+            detail=f"{executor.variant.id} {executor.interpreter} {self._board.label}",
+        )
+        self._turn_s = 0.0
+        self._next_turn_s = self._board.clock.now_s()
+        self._serving = Serving(
+            self._on,
+            self._limits(self._on, self._budget),
+            board=self._board,
+            reporter=self._reporter,
+            tell=self._tell,
+            link_level=self._link_level,
+            policy_every=self._plan.policy_every,
+            trace=self._trace,
         )
 
     def _end(self) -> SessionSummary:
@@ -150,20 +165,21 @@ class Session:
         intake = self._follow_intake(now_s, at_once=True)
         self._tell.event(now_s, Event.STOP, detail="stopped" if self._stopping else "done")
         self._reporter.pump(now_s)
-        tally = self._tally
+        on, tally = self._on, self._past
+        tally.absorb(on.tally)
         return SessionSummary(
-            bundle=self._manifest.name,
+            bundle=on.manifest.name,
             board=self._board.label,
             source=self._source.label,
-            variant=self._executor.variant.id,
-            interpreter=self._executor.interpreter,
-            policy=self._policy.interpreter if self._policy else None,
+            variant=on.executor.variant.id,
+            interpreter=on.executor.interpreter,
+            policy=on.adviser.interpreter if on.adviser else None,
             samples=tally.samples,
             inferences=tally.inferences,
             labelled=tally.labelled,
             correct=tally.correct,
             deadline_misses=tally.deadline_misses,
-            duration_s=now_s - self._started_s,
+            duration_s=now_s - self._serving.started_s,
             energy_uj=tally.energy_uj,
             latency_p50_ms=tally.latency.quantile(0.5),
             latency_p99_ms=tally.latency.quantile(0.99),
@@ -174,7 +190,7 @@ class Session:
             stopped_early=self._stopping,
             decisions=self._tell.decisions,
             policy_failures=tally.policy_failures,
-            counts={name: count for name, count in zip(self._names, tally.counts, strict=True) if count},
+            counts=tally.by_name(),
             skips=dict(tally.skips),
             lost={reason.value: count for reason, count in intake.lost.items()} if intake else {},
             energy_by_source=tally.energy_by_source(),
@@ -192,7 +208,7 @@ class Session:
         """Samples as they come; while there is none, everything else goes on."""
         while not self._stopping:
             try:
-                sample = stream.take(_PUMP_S)
+                sample = stream.take(_TURN_S)
             except InputError as exc:
                 self._tell.event(self._board.clock.now_s(), Event.STOP, detail=f"source: {exc.message}")
                 self._reporter.pump(self._board.clock.now_s())
@@ -205,29 +221,80 @@ class Session:
                 self._turn(self._board.clock.now_s())
 
     def _wait(self, due_s: float) -> float:
-        """Let time pass until ``due_s`` or the order to stop, telemetry having its turns; returns the time then."""
+        """Let time pass until ``due_s`` or the order to stop, turns being taken meanwhile; returns the time then.
+
+        A turn may write to a slow card. So it is taken when there is time for it until the sample is due, as far as
+        the length of those before tells, and else only when it has been put off for a second.
+        """
         clock = self._board.clock
         now_s = clock.now_s()
         while not self._stopping:
-            if now_s >= self._next_pump_s:
-                self._turn(now_s)
-                now_s = clock.now_s()
+            if now_s >= self._next_turn_s:
+                room = self._plan.period_s == 0 or due_s - now_s > self._turn_s
+                if room or now_s >= self._next_turn_s + _OVERDUE_S:
+                    self._turn(now_s)
+                    now_s = clock.now_s()
             if now_s >= due_s:
                 break
-            clock.sleep_until(min(due_s, self._next_pump_s))
+            clock.sleep_until(min(due_s, self._next_turn_s) if now_s < self._next_turn_s else due_s)
             now_s = clock.now_s()
         return now_s
 
     def _turn(self, now_s: float) -> None:
         """What is due a few times a second, whether or not samples come."""
-        fill = self._governor.fill(self._state, now_s * 1e3)
+        serving, clock = self._serving, self._board.clock
+        fill = serving.fill(now_s)
         intake = self._follow_intake(now_s)
-        self._tell.state(fill, self._slowdown or 1.0)
+        self._tell.state(fill, serving.slowdown)
         self._reporter.pump(now_s)
-        self._next_pump_s = self._board.clock.now_s() + _PUMP_S
+        if self._on_turn is not None or self._control is not None:
+            self._pass_on(fill, intake)
+        ended_s = clock.now_s()
+        self._turn_s = max(ended_s - now_s, self._turn_s * _FORGET)
+        self._next_turn_s = ended_s + _TURN_S
+
+    def _pass_on(self, fill: float, intake: Intake | None) -> None:
+        """Show how things stand to whoever looks on, and do what they want changed."""
+        running, status = self._serving.running, self._board.status()
+        turn = Turn(self._on.tally, self._tell.mode, running, fill, status, intake, self._past.samples)
         if self._on_turn is not None:
-            running = None if self._state.current == SKIP else self._names[self._state.current]
-            self._on_turn(Turn(self._tally, self._tell.mode, running, fill, self._board.status(), intake))
+            self._on_turn(turn)
+        if self._control is not None and (change := self._control.poll(turn)) is not None:
+            try:
+                self._make(change)
+            except TamiyoError as exc:
+                self._control.refused(change, exc.message)
+
+    def _make(self, change: Change) -> None:
+        """Change what runs or what holds, wholly or, raising TamiyoError, not at all."""
+        now_s = self._board.clock.now_s()
+        budget = change.budget or self._budget
+        on = self._on if change.loaded is None else self._taking_over(change.loaded)
+        limits = self._limits(on, budget)
+        if change.loaded is not None:
+            self._past.absorb(self._on.tally)
+            if self._trace is not None:
+                self._trace.reloaded(on.names)
+            self._on = on
+            self._serving.over(on, limits, now_s)
+            version, digest = on.manifest.version, change.loaded.bundle.digest
+            self._tell.event(now_s, Event.RELOAD, value=version, detail=f"{digest[:8]} {on.manifest.name}")
+        elif change.budget is not None:
+            self._serving.under(limits, now_s)
+        self._budget = budget
+        if change.use_policy is not None:
+            self._serving.use_policy(change.use_policy)
+
+    def _taking_over(self, loaded: Loaded) -> Deployment:
+        """What is to run instead; raises IncompatibleError when it takes other samples than there are."""
+        old, new = self._on.manifest.input, loaded.bundle.manifest.input
+        if (old.shape, old.raw_low, old.raw_high) != (new.shape, new.raw_low, new.raw_high):
+            raise IncompatibleError(
+                f"{loaded.bundle.manifest.name} takes samples of {list(new.shape)} from {new.raw_low:g} to "
+                f"{new.raw_high:g}, the source gives {list(old.shape)} from {old.raw_low:g} to {old.raw_high:g}",
+                hint="stop the run, and start it with the other bundle",
+            )
+        return self._deployment(loaded.bundle.manifest, loaded.executor, loaded.policy)
 
     def _follow_intake(self, now_s: float, *, at_once: bool = False) -> Intake | None:
         """Tell of samples that were lost on their way in, now and then."""
@@ -237,162 +304,14 @@ class Session:
         self._tell.losses(now_s, intake, at_once=at_once)
         return intake
 
-    def _step(self, index: int, sample: Sample, now_s: float) -> None:
-        now_ms = now_s * 1e3
-        news = self._follow_schedule(now_s)
-        slowdown = self._board.status().slowdown
-        if abs(slowdown - self._slowdown) > _SLOWDOWN_STEP * self._slowdown:
-            if self._slowdown or slowdown != 1.0:
-                self._tell.event(now_s, Event.THROTTLE, value=round(slowdown * 1000))
-            self._slowdown = slowdown
-            news = True
-        if self._policy is not None and (news or index >= self._ask_at or self._moved()):
-            self._consult(self._policy, now_s, slowdown)
-            self._ask_at = index + self._plan.policy_every
-        grant, self._state = self._governor.decide(self._state, self._proposal, slowdown=slowdown, now_ms=now_ms)
-        usage, correct = None, -1
-        if grant.option == SKIP:
-            self._skip(grant, now_s)
-        else:
-            usage, correct = self._serve(sample, grant, now_s)
-        self._tally.samples += 1
-        if self._trace is not None:
-            self._trace.add(
-                option=self._state.current if usage else SKIP,
-                correct=correct,
-                t_s=now_s - self._started_s,
-                latency_ms=usage.latency_ms if usage else float("nan"),
-                energy_uj=usage.energy_uj if usage else 0.0,
-                deadline_ms=self._governor.limits.deadline_ms,
-                bucket=self._governor.fill(self._state, self._board.clock.now_s() * 1e3),
-                slowdown=slowdown,
-            )
-        if self._on_sample is not None:
-            self._on_sample(self._tally, self._tell.mode)
+    def _follow_schedule(self, now_s: float) -> None:
+        """Put into force the budgets whose time has come."""
+        while self._schedule and now_s - self._serving.started_s >= self._schedule[0][0]:
+            _, self._budget = self._schedule.pop(0)
+            self._serving.under(self._limits(self._on, self._budget), now_s)
 
-    def _serve(self, sample: Sample, grant: Grant, now_s: float) -> tuple[Usage | None, int]:
-        """Run what was granted; on a failure, the bare host in its place. Returns what it took and 1, 0 or -1."""
-        option = grant.option
-        work = partial(self._executor.classify, sample.value, option)
-        try:
-            (answer, confidence), usage = self._board.run(work, self._executor.runnables[option].cost)
-        except Exception as exc:  # noqa: BLE001  interpreters fail with exceptions of every kind
-            return self._roll_back(sample, option, now_s, exc)
-        end_ms = self._board.clock.now_s() * 1e3
-        self._state = self._governor.settle(
-            self._state, grant, latency_ms=usage.latency_ms, energy_uj=usage.energy_uj, now_ms=end_ms
-        )
-        missed = usage.latency_ms > self._governor.limits.deadline_ms
-        correct = None if sample.label is None else answer == sample.label
-        self._skipped_in_a_row = 0
-        self._tally.served(option, usage, correct, missed=missed)
-        self._reporter.inference(
-            t_ms=int(now_s * 1e3),
-            configuration=self._names[option],
-            usage=usage,
-            answer=answer,
-            confidence=confidence,
-            correct=correct,
-            deadline_missed=missed,
-        )
-        self._tell.deadline(now_s, usage.latency_ms, missed=missed)
-        if (option, grant.reason, self._proposal.option) != self._steady:
-            self._report(grant, now_s)
-        return usage, -1 if correct is None else int(correct)
+    def _deployment(self, manifest: Manifest, executor: Executor, policy: Policy | None) -> Deployment:
+        return Deployment(manifest, executor, policy, period_s=self._plan.period_s, in_real_time=self._real)
 
-    def _roll_back(self, sample: Sample, option: int, now_s: float, exc: Exception) -> tuple[Usage | None, int]:
-        """A configuration failed: never run it again, and try the bare host on the same sample."""
-        self._tell.signal(now_s, Signal.BROKEN, detail=f"{self._names[option]}: {exc}")
-        self._governor = replace(self._governor, broken=self._governor.broken | {option})
-        if option == 0:
-            self._tell.signal(now_s, Signal.LOST)
-            self._tell.event(now_s, Event.STOP, detail="fault")
-            self._reporter.pump(now_s)
-            raise GraphError(
-                f"the bare host {self._names[0]} failed: {exc}",
-                hint="tamiyo verify BUNDLE replays its self-test on this machine",
-            ) from exc
-        self._tell.signal(now_s, Signal.RESTORED)
-        self._proposed, self._proposal = self._names[0], Proposal(0, Reason.UNAVAILABLE)
-        self._ask_at = 0
-        now_ms = self._board.clock.now_s() * 1e3
-        grant, self._state = self._governor.decide(self._state, self._proposal, slowdown=self._slowdown, now_ms=now_ms)
-        if grant.option == SKIP:
-            self._skip(grant, now_s)
-            return None, -1
-        return self._serve(sample, grant, now_s)
-
-    def _skip(self, grant: Grant, now_s: float) -> None:
-        self._tally.skips[grant.reason.value] += 1
-        self._reporter.skipped(t_ms=int(now_s * 1e3), reason=grant.reason)
-        self._skipped_in_a_row += 1
-        if self._skipped_in_a_row >= _FAULT_AFTER:
-            self._tell.signal(now_s, Signal.STARVED)
-        self._report(grant, now_s)
-
-    def _report(self, grant: Grant, now_s: float) -> None:
-        """Mode and decision, which depend on how what was granted compares with what was proposed."""
-        option = grant.option
-        if option != SKIP and grant.reason is not Reason.HYSTERESIS:
-            if option == self._proposal.option:
-                signal = Signal.GRANTED
-            else:
-                signal = Signal.BARE if option == 0 else Signal.REDUCED
-            self._tell.signal(now_s, signal)
-        if self._tell.is_news(grant, now_s):
-            self._tell.decision(
-                now_s,
-                grant,
-                proposed=self._proposed,
-                granted="" if option == SKIP else self._names[option],
-                deadline_ms=self._governor.limits.deadline_ms,
-                fill=self._governor.fill(self._state, now_s * 1e3),
-            )
-        # From here on the same grant is no news, and need not be looked at, until another one comes in between.
-        settled = self._tell.knows(grant)
-        self._steady = (option, grant.reason, self._proposal.option) if settled else None
-
-    def _moved(self) -> bool:
-        """Whether choice or bucket have changed since the policy was asked. A bucket without limit never does."""
-        option, bucket_uj = self._asked
-        moved_uj = abs(self._state.bucket_uj - bucket_uj)
-        return option != self._state.current or moved_uj > _FILL_STEP * self._governor.limits.burst_uj
-
-    def _consult(self, policy: Policy, now_s: float, slowdown: float) -> None:
-        fill = self._governor.fill(self._state, now_s * 1e3)
-        self._asked = (self._state.current, self._state.bucket_uj)
-        state = self._observer.state(
-            current=self._state.current,
-            limits=self._governor.limits,
-            slowdown=slowdown,
-            bucket_level=fill,
-            link_level=self._link_level(now_s),
-        )
-        answer = policy.propose(state)
-        self._tell.policy(now_s, answer.problem)
-        if answer.gates is None:
-            self._tally.policy_failures += 1
-            self._proposed, self._proposal = self._own_choice(Reason.POLICY_FAILED)
-            return
-        option, exact = self._options.find(answer.gates)
-        self._proposed = Configuration.name_of(answer.gates)
-        self._proposal = Proposal(option, Reason.POLICY if exact else Reason.UNAVAILABLE)
-
-    def _own_choice(self, reason: Reason) -> tuple[str, Proposal]:
-        """Without a policy the governor aims for the most accurate configuration."""
-        return "", Proposal(self._options.best_first[0], reason)
-
-    def _follow_schedule(self, now_s: float) -> bool:
-        """Put into force the budgets whose time has come; whether there was one."""
-        changed = False
-        while self._schedule and now_s - self._started_s >= self._schedule[0][0]:
-            _, budget = self._schedule.pop(0)
-            limits = self._limits(budget)
-            self._tell.event(now_s, Event.BUDGET, detail=difference(self._governor.limits, limits))
-            self._governor, self._state = self._governor.under(limits, self._state, now_s * 1e3)
-            changed = True
-        return changed
-
-    def _limits(self, budget: Budget) -> Limits:
-        plan = self._plan
-        return limits_that_fit(budget, self._options, self._manifest, margin=plan.margin, dwell_ms=plan.dwell_s * 1e3)
+    def _limits(self, on: Deployment, budget: Budget | None) -> Limits:
+        return on.limits(budget, margin=self._plan.margin, dwell_s=self._plan.dwell_s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,6 +58,14 @@ class LatencyHistogram:
                 return min(math.exp(index * _STEP), self._maximum)
         return None
 
+    def absorb(self, other: LatencyHistogram) -> None:
+        """Count what the other one has counted."""
+        self._sort_in()
+        other._sort_in()
+        self._counts.update(other._counts)
+        self._total += other._total
+        self._maximum = max(self._maximum, other._maximum)
+
     def _sort_in(self) -> None:
         if not self._aside:
             return
@@ -96,12 +104,18 @@ class TraceRecorder:
 
     def __init__(self, configurations: tuple[str, ...]) -> None:
         self._configurations = configurations
+        self._offset = 0
         self._floats = {name: array("d") for name in self._FLOATS}
         self._integers = {name: array("q") for name in self._INTEGERS}
 
+    def reloaded(self, configurations: tuple[str, ...]) -> None:
+        """Options count among these from now on: another bundle runs."""
+        self._offset = len(self._configurations)
+        self._configurations += configurations
+
     def add(self, *, option: int, correct: int, **floats: float) -> None:
         """One row, every column named."""
-        self._integers["option"].append(option)
+        self._integers["option"].append(option + self._offset if option >= 0 else option)
         self._integers["correct"].append(correct)
         for name, column in self._floats.items():
             column.append(floats[name])
@@ -167,9 +181,13 @@ class SessionSummary:
 
 
 class Tally:
-    """The running counts behind a summary. ``counts`` are by option, ``skips`` by reason."""
+    """The running counts behind a summary. ``counts`` are by option, ``skips`` by reason.
 
-    def __init__(self, options: int) -> None:
+    ``names``: of the options.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
         self.samples = self.inferences = self.labelled = self.correct = 0
         self.deadline_misses = self.policy_failures = 0
         self.energy_uj = 0.0
@@ -178,8 +196,9 @@ class Tally:
         self.energy_source: Source | None = None  # of the last inference
         self._energy_by_source: dict[Source, float] = {}
         self._told_apart_uj = 0.0
-        self.counts = [0] * options
+        self.counts = [0] * len(self.names)
         self.skips: Counter[str] = Counter()
+        self._absorbed: Counter[str] = Counter()
 
     def served(self, option: int, usage: Usage, correct: bool | None, *, missed: bool) -> None:
         """Count an inference of an option; ``correct`` None without a label, ``missed`` its deadline."""
@@ -195,6 +214,26 @@ class Tally:
         if correct is not None:
             self.labelled += 1
             self.correct += correct
+
+    def absorb(self, other: Tally) -> None:
+        """Add what the other one has counted, of other options perhaps."""
+        for name in ("samples", "inferences", "labelled", "correct", "deadline_misses", "policy_failures"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.latency.absorb(other.latency)
+        self.latency_source = other.latency_source or self.latency_source
+        self.skips.update(other.skips)
+        self._absorbed.update(other.by_name())
+        self._tell_apart()
+        for source, energy_uj in other.energy_by_source().items():
+            self._energy_by_source[Source(source)] = self._energy_by_source.get(Source(source), 0.0) + energy_uj
+        self.energy_uj += other.energy_uj
+        self._told_apart_uj = self.energy_uj
+        self.energy_source = other.energy_source or self.energy_source
+
+    def by_name(self) -> dict[str, int]:
+        """Inferences by configuration, those that never ran left out."""
+        own = {name: count for name, count in zip(self.names, self.counts, strict=True) if count}
+        return dict(self._absorbed + Counter(own))
 
     def energy_by_source(self) -> dict[str, float]:
         """Energy so far by where its figures come from, uJ."""
@@ -217,7 +256,8 @@ class Tally:
 class Turn:
     """How things stand, a few times a second: for a status line, and to show a watchdog that the loop goes round.
 
-    ``configuration``: what runs, None before the first inference. ``fill``: of the energy bucket, 0..1.
+    ``tally``: since the bundle that runs was loaded; ``earlier``: samples before that. ``configuration``: what runs,
+    None before the first inference. ``fill``: of the energy bucket, 0..1.
     """
 
     tally: Tally
@@ -226,3 +266,4 @@ class Turn:
     fill: float
     status: BoardStatus
     intake: Intake | None
+    earlier: int = 0

@@ -130,7 +130,12 @@ def variant_of(compiled: Compiled, quantised: Quantised, profile: Profile) -> Va
         format=compiled.recipe.format,
         precision=compiled.recipe.precision,
         layout=compiled.recipe.layout,
-        graphs={name: artefact.graph for name, artefact in compiled.artefacts.items()},
+        graphs={
+            name: replace(artefact.graph, latency_ms=compiled.graph_cost(profile, name).latency_ms.value)
+            if compiled.recipe.layout is Layout.SEGMENTS
+            else artefact.graph
+            for name, artefact in compiled.artefacts.items()
+        },
         runnables=tuple(sorted(runnables, key=lambda item: (item.cost.latency_ms.value, item.configuration))),
     )
 

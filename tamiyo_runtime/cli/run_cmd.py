@@ -142,7 +142,7 @@ def run(
             notifier = Notifier.of_environment()
 
             def on_turn(turn: Turn) -> None:
-                bar.show(status_line(turn), done=turn.tally.samples)
+                bar.show(status_line(turn), done=turn.earlier + turn.tally.samples)
                 if notifier is not None:
                     notifier.turn(time.monotonic(), lambda: status_line(turn))
 

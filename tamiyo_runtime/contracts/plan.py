@@ -177,11 +177,19 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """A file of the bundle that an interpreter loads. ``file`` is its path inside the bundle."""
+    """A file of the bundle that an interpreter loads. ``file`` is its path inside the bundle.
+
+    ``latency_ms``: what one invocation is estimated to take on the profile; None where nobody said.
+    """
 
     file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        require_finite(latency_ms=self.latency_ms)
+        require(self.latency_ms is None or self.latency_ms >= 0, "latency_ms", "must not be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

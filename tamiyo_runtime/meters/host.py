@@ -31,14 +31,19 @@ class HostBoard:
         self.clock: Clock = clock or MonotonicClock()
         self.status = status_by(meters or Meters(), self.clock.now_s if clock else time.monotonic)
         self._active_mw = profile.active_mw
+        self._started_ns = 0
 
     def run(self, work: Callable[[], T], cost: Cost) -> tuple[T, Usage]:
         """Do the work and time it."""
-        started_ns = time.perf_counter_ns()
+        started_ns = self._started_ns = time.perf_counter_ns()
         result = work()
         latency_ms = (time.perf_counter_ns() - started_ns) * 1e-6
         usage = Usage(latency_ms, latency_ms * self._active_mw, Source.MEASURED, Source.ANALYTIC)
         return result, usage
+
+    def lap(self, expected_ms: float) -> float:
+        """Time since the work began; what was expected does not matter here."""
+        return (time.perf_counter_ns() - self._started_ns) * 1e-6
 
 
 class MeteredBoard:
@@ -65,12 +70,13 @@ class MeteredBoard:
         self.status = status_by(meters, now_s, lambda: self.total.update(now_s()))
         self._active_mw = profile.active_mw
         self._now_ns = now_ns
+        self._started_ns = 0
 
     def run(self, work: Callable[[], T], cost: Cost) -> tuple[T, Usage]:
         """Do the work and time it; the meter is read outside of that time."""
         now_ns = self._now_ns
         self._energy.before(cost.latency_ms.value)
-        started_ns = now_ns()
+        started_ns = self._started_ns = now_ns()
         result = work()
         ended_ns = now_ns()
         latency_ms = (ended_ns - started_ns) * 1e-6
@@ -78,6 +84,10 @@ class MeteredBoard:
         if energy_uj is None:
             return result, Usage(latency_ms, latency_ms * self._active_mw, Source.MEASURED, Source.ANALYTIC)
         return result, Usage(latency_ms, energy_uj, Source.MEASURED, Source.MEASURED)
+
+    def lap(self, expected_ms: float) -> float:
+        """Time since the work began; what was expected does not matter here."""
+        return (self._now_ns() - self._started_ns) * 1e-6
 
 
 def host_board(profile: ProfileSnapshot, meters: Meters, *, clock: Clock | None = None) -> Board:
@@ -94,7 +104,7 @@ def status_by(
 
     ``also`` is called as often as the meters are read.
     """
-    if meters.speed is None and meters.throttle is None and meters.thermometer is None and also is None:
+    if meters == Meters(power=meters.power, problems=meters.problems) and also is None:
         return lambda: _RATED
     next_s, latest = float("-inf"), _RATED
 
@@ -115,8 +125,10 @@ def read_status(meters: Meters) -> BoardStatus:
     flags = meters.throttle.read() if meters.throttle else None
     held = flags is not None and flags.slows
     slowdown = meters.speed.read_slowdown(throttled=held) if meters.speed else None
+    memory = meters.memory.read() if meters.memory else None
     return BoardStatus(
         slowdown=slowdown if slowdown is not None else 1.0,
         temperature_c=meters.thermometer.read_c() if meters.thermometer else None,
         throttled=held or (slowdown is not None and slowdown > 1.0),
+        memory_bytes=memory.available_bytes if memory else None,
     )

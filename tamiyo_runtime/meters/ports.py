@@ -28,11 +28,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class BoardStatus:
-    """State of the board between inferences. ``slowdown`` multiplies rated latencies (1.0 = rated speed)."""
+    """State of the board between inferences. ``slowdown`` multiplies rated latencies (1.0 = rated speed).
+
+    ``memory_bytes``: what of its memory is left; None where nobody can tell.
+    """
 
     slowdown: float
     temperature_c: float | None
     throttled: bool
+    memory_bytes: int | None = None
 
 
 class Board(Protocol):
@@ -43,6 +47,12 @@ class Board(Protocol):
 
     def run(self, work: Callable[[], T], cost: Cost) -> tuple[T, Usage]:
         """Do the work, whose expected cost on the profile is ``cost``; return its result and what it took."""
+
+    def lap(self, expected_ms: float) -> float:
+        """Called by the work after each of its parts; how long it has taken so far, in ms.
+
+        ``expected_ms``: the part's cost on the profile. Work that calls this calls it after all of its parts.
+        """
 
     def status(self) -> BoardStatus:
         """State of the board now."""

@@ -25,10 +25,14 @@ Array = NDArray[Any]
 
 
 class Sample(NamedTuple):
-    """A raw sample, shaped as the manifest's input says, and its class where that is known."""
+    """A raw sample, shaped as the manifest's input says, and its class where that is known.
+
+    ``arrived_s``: of one that came from outside, on the machine's monotonic clock.
+    """
 
     value: Array
     label: int | None
+    arrived_s: float | None = None
 
 
 class Source(Protocol):

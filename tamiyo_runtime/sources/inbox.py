@@ -8,6 +8,7 @@ back and loses nothing, where the sender can be held back.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from enum import StrEnum
 
@@ -64,7 +65,7 @@ class Inbox:
                 if self._drop is Drop.NEWEST:
                     return
                 self._queue.popleft()
-            self._queue.append(Sample(value, None))
+            self._queue.append(Sample(value, None, time.monotonic()))
             self._changed.notify_all()
 
     def refuse(self, flaw: FlawError, raw: bytes = b"") -> None:

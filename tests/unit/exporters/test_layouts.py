@@ -209,8 +209,8 @@ def test_a_proposal_that_no_configuration_has_becomes_the_best_one_within_it() -
             Option(
                 configuration="c" + "".join("01"[gate] for gate in gates),
                 gates=gates,
-                latency_high_ms=1.0 + index,
-                energy_high_uj=1.0 + index,
+                latency_worst_ms=1.0 + index,
+                energy_worst_uj=1.0 + index,
                 memory_bytes=100,
                 accuracy=0.5 + 0.1 * index,
             )

@@ -106,6 +106,9 @@ class Hanging(Executor):
     hang: Callable[[], None]
     calls = 0
 
+    def stoppable(self, index: int) -> bool:
+        return False
+
     def classify(self, sample: object, index: int) -> tuple[int, float]:
         self.calls += 1
         if self.calls == 3:

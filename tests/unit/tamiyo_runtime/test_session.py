@@ -229,6 +229,9 @@ class Fragile(Executor):
 
     failing: tuple[int, ...] = ()
 
+    def stoppable(self, index: int) -> bool:
+        return False
+
     def classify(self, sample: np.ndarray, index: int) -> tuple[int, float]:  # type: ignore[type-arg]  # a double
         if index in self.failing:
             raise RuntimeError("tensor allocation failed")
@@ -312,6 +315,9 @@ class SteadyMeter:
 
 class Slow(Executor):
     """An executor that takes a millisecond at the least."""
+
+    def stoppable(self, index: int) -> bool:
+        return False
 
     def classify(self, sample: np.ndarray, index: int) -> tuple[int, float]:  # type: ignore[type-arg]  # a double
         until = time.perf_counter() + 1e-3

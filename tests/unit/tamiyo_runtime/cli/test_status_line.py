@@ -10,7 +10,7 @@ from tamiyo_runtime.summary import Tally, Turn
 
 
 def test_the_status_line_shows_what_is_known_and_nothing_else() -> None:
-    tally = Tally(1)
+    tally = Tally(["c1"])
     idle = Turn(tally, Mode.NORMAL, None, 1.0, BoardStatus(1.0, None, False), None)
     assert status_line(idle) == "normal, bucket 100%"
     for _ in range(9):

@@ -44,6 +44,7 @@ from tamiyo_runtime.contracts.plan import (
 )
 from tamiyo_runtime.contracts.units import milliseconds, plural
 from tamiyo_runtime.interpreters.base import GraphError
+from tamiyo_runtime.reference import reference_of
 from tamiyo_runtime.selftest import Vectors
 
 if TYPE_CHECKING:
@@ -273,6 +274,11 @@ def _contents(
         policy=None,
         profile=job.profile.snapshot(),
         budget=job.budget,
+        reference=reference_of(
+            source.samples,
+            {name: {ONLY.id: found} for name, found in answers.items()},
+            source="samples of the import",
+        ),
         files={name: entry_of(data) for name, data in files.items()},
         provenance={
             **report.extra,

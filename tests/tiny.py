@@ -7,6 +7,7 @@ Seeds are shape-preserving. `logits` is the reference in plain numpy; every vari
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from tamiyo_runtime.contracts.plan import (
     Variant,
 )
 from tamiyo_runtime.contracts.profile import ProfileSnapshot
+from tamiyo_runtime.contracts.reference import Reference
+from tamiyo_runtime.reference import reference_of
 from tamiyo_runtime.selftest import Vectors
 
 SLOTS = 2
@@ -58,6 +61,7 @@ INPUT = InputSpec(shape=(1, 4, 4), layout="CHW", offset=0.0, scale=1 / 16, raw_l
 RANGE = Quantisation(scale=24 / 255, zero_point=0)
 ACCURACY = {(False, False): 0.8, (True, False): 0.85, (False, True): 0.9, (True, True): 0.95}
 LATENCY_MS = {"trunk0": 1.0, "seed0": 0.5, "trunk1": 1.0, "seed1": 1.0, "head": 0.5}
+REFERENCE_SAMPLES = 400
 ALL_GATES: tuple[Gates, ...] = tuple(product((False, True), repeat=SLOTS))
 
 
@@ -79,6 +83,20 @@ def samples(count: int = 12) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     x = np.random.default_rng(3).integers(0, 17, (count, *INPUT.shape)).astype(np.uint8)
     y = np.array([logits(sample, (True, True)).argmax() for sample in x], np.int64)
     return x, y
+
+
+@functools.cache
+def _answers() -> dict[Gates, Matrix]:
+    x, _ = samples(REFERENCE_SAMPLES)
+    return {gates: np.stack([logits(sample, gates) for sample in x]) for gates in ALL_GATES}
+
+
+def reference(variants: Sequence[Variant]) -> Reference:
+    """What all variants should answer, by numpy, to more samples than travel in the bundle."""
+    answers = {Configuration.name_of(gates): found for gates, found in _answers().items()}
+    return reference_of(
+        samples(REFERENCE_SAMPLES)[0], {variant.id: answers for variant in variants}, source="made by hand"
+    )
 
 
 def tflite_dense(weights: Matrix, input_shape: Sequence[int], quantised: Quantisation | None = None) -> bytes:
@@ -325,6 +343,7 @@ def make(
             budget=Budget(latency_ms=10.0),
         ),
         budget=budget or Budget(latency_ms=10.0),
+        reference=reference(made),
         files={name: entry_of(data) for name, data in files.items()},
     )
     return Tiny(manifest, files)

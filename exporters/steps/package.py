@@ -30,6 +30,7 @@ from tamiyo_runtime.contracts.manifest import SCHEMA, Manifest, PolicySpec
 from tamiyo_runtime.contracts.observation import HEADS, OBSERVATION
 from tamiyo_runtime.contracts.plan import Layout, Precision, Runnable, Segment, SegmentPlan, Variant
 from tamiyo_runtime.contracts.units import plural, size
+from tamiyo_runtime.reference import reference_of
 from tamiyo_runtime.selftest import Vectors
 from tamiyo_runtime.signing import SigningKey
 
@@ -84,6 +85,7 @@ def contents(
         profile=profile.snapshot(),
         budget=budget,
         version=request.version,
+        reference=reference_of(request.test_inputs, _answers(quantised, compiled), source="test set"),
         files={name: entry_of(data) for name, data in files.items()},
         provenance={
             **request.provenance,
@@ -138,6 +140,11 @@ def variant_of(compiled: Compiled, quantised: Quantised, profile: Profile) -> Va
         },
         runnables=tuple(sorted(runnables, key=lambda item: (item.cost.latency_ms.value, item.configuration))),
     )
+
+
+def _answers(quantised: Quantised, compiled: tuple[Compiled, ...]) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Logits of the test set, as the interpreters of a device gave them, by variant and compiled configuration."""
+    return {item.recipe.id: {name: quantised.logits[item.recipe.id][name] for name in item.chains} for item in compiled}
 
 
 def _plan(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tamiyo_runtime.contracts.cost import Estimate
     from tamiyo_runtime.contracts.manifest import Manifest
     from tamiyo_runtime.contracts.plan import Variant
+    from tamiyo_runtime.contracts.reference import Reference
 
 
 def inspect(
@@ -80,6 +81,21 @@ def _show_head(opened: Bundle) -> None:
     say(f"input       {shape} {m.input.layout}, raw {m.input.raw_low:g} to {m.input.raw_high:g}")
     policy = f"{', '.join(sorted(m.policy.graphs))}; {m.policy.observation}" if m.policy else "none"
     say(f"policy      {policy}")
+    say(f"watched     {reference_text(m.reference)}")
+
+
+def reference_text(reference: Reference | None) -> str:
+    """What the monitors compare with, for a reader."""
+    if reference is None:
+        return "no: the bundle holds no reference; export it again for one"
+    raw, mean, deviation = (
+        f"{span.low:.3g} to {span.high:.3g}" for span in (reference.raw, reference.mean, reference.deviation)
+    )
+    least = sorted(limit for limits in reference.confidence.values() for limit in limits.values())
+    sure = f", least confidence {least[0]:.2f} to {least[-1]:.2f}" if least else ""
+    return (
+        f"values {raw}, mean {mean}, deviation {deviation}{sure}; by {reference.samples} samples ({reference.source})"
+    )
 
 
 def budget_text(budget: Budget) -> str:

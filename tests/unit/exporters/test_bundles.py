@@ -21,6 +21,7 @@ from tamiyo_runtime.bundle import REPORT, SAMPLES, VECTORS, Bundle
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_runtime.contracts.plan import Format, Layout, SegmentKind
 from tamiyo_runtime.executor import Executor
+from tamiyo_runtime.monitors import Monitors
 from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.selftest import replay
 from tamiyo_runtime.signing import Trust
@@ -258,3 +259,25 @@ def test_a_network_on_feature_vectors_without_any_seed_exports_as_well(tmp_path:
     assert [variant.runnables[0].accuracy for variant in manifest.variants] == [1.0, pytest.approx(1, abs=0.06), 1.0]
     with np.load(io.BytesIO(Bundle.open(path, trusted=Trust.of(KEY.public)).read(SAMPLES))) as samples:
         assert samples["x"].dtype == np.float32
+
+
+def test_the_reference_is_what_the_runtime_itself_sees_on_the_test_set(made: Exported) -> None:
+    manifest = made.bundle.manifest
+    reference = manifest.reference
+    assert reference is not None
+    assert reference.source == "test set"
+    with np.load(io.BytesIO(made.bundle.read(SAMPLES))) as arrays:
+        x = arrays["x"]
+    assert reference.samples == len(x)
+    assert (reference.raw.low, reference.raw.high) == (x.min(), x.max())
+    for variant in manifest.variants:
+        executor, monitors = Executor(made.bundle, variant.id), Monitors.of(manifest, variant)
+        assert monitors is not None
+        limits = reference.confidence[variant.id]
+        assert set(limits) == {item.configuration for item in variant.runnables}
+        for option, runnable in enumerate(variant.runnables):
+            confidences = [executor.classify(sample, option)[1] for sample in x]
+            limit = limits[runnable.configuration]
+            assert sum(value < limit for value in confidences) < reference.confidence_rank
+            assert min(abs(value - limit) for value in confidences) < 2e-4  # it is one of them, but for a slack
+            assert not any(monitors.observe(*step) for step in zip(x, [option] * len(x), confidences, strict=True))

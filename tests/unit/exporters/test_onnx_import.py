@@ -95,6 +95,10 @@ def test_a_file_becomes_a_bundle_that_computes_the_same_and_every_command_takes_
     report = json.loads(out)
     bundle = Bundle.open(tmp_path / "n.tamiyo")
     assert bundle.manifest.classes == ("ant", "bee", "cat")
+    reference = bundle.manifest.reference
+    assert reference is not None
+    assert (reference.source, reference.samples) == ("samples of the import", len(x))
+    assert set(reference.confidence) == {item.id for item in bundle.manifest.variants}
     assert [item["id"] for item in report["variants"]] == [item.id for item in bundle.manifest.variants]
     assert report["variants"][0]["runnables"][0]["accuracy"] == 1.0
     stored = json.loads(bundle.read("report.json"))

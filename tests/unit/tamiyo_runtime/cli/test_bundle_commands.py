@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,19 @@ def test_inspect_shows_configurations_with_cost_accuracy_and_source(tamiyo: Any,
         assert text in outcome.out
     assert "graphs/int8/head.tflite" in outcome.out
     assert f"tamiyo verify {own_bundle}" in outcome.out
+
+
+def test_inspect_says_what_the_monitors_compare_with_or_that_there_is_nothing(
+    tamiyo: Any, own_bundle: Path, tmp_path: Path
+) -> None:
+    line = next(line for line in tamiyo("inspect", own_bundle).out.splitlines() if line.startswith("watched"))
+    reference = tiny.make().manifest.reference
+    assert reference is not None
+    for text in ("values 0 to 16", f"mean {reference.mean.low:.3g} to", "400 samples (made by hand)"):
+        assert text in line
+    old, path = tiny.make(), tmp_path / "old.tamiyo"
+    write_bundle(path, replace(old.manifest, reference=None), old.files, SigningKey.default(), overwrite=False)
+    assert "watched     no: the bundle holds no reference" in tamiyo("inspect", path).out
 
 
 def test_inspect_as_json_is_the_manifest(tamiyo: Any, own_bundle: Path) -> None:

@@ -6,9 +6,13 @@ import random
 from collections import defaultdict
 
 from tamiyo_runtime.contracts.records import Window
+from tamiyo_runtime.contracts.sketch import SketchBuilder
 
 RESERVOIR = 16384
-"""Percentiles are exact up to this many inferences a window; beyond, they are those of a uniform sample this large."""
+"""Percentiles are exact up to this many inferences a window; beyond, they are those of a uniform sample this large.
+
+The sketch counts every inference, however many.
+"""
 
 
 def percentile(ordered: list[int], share: float) -> int:
@@ -17,7 +21,7 @@ def percentile(ordered: list[int], share: float) -> int:
 
 
 class WindowBuilder:
-    """One window in the making. ``add`` is on the path of every inference: plain attributes, one list."""
+    """One window in the making. ``add`` is on the path of every inference: plain attributes, one list, one dict."""
 
     __slots__ = (
         "_correct",
@@ -29,6 +33,7 @@ class WindowBuilder:
         "_misses",
         "_rng",
         "_seen",
+        "_sketch",
         "_skipped",
     )
 
@@ -36,6 +41,7 @@ class WindowBuilder:
         self._rng = rng
         self._counts: defaultdict[str, int] = defaultdict(int)
         self._latencies: list[int] = []
+        self._sketch = SketchBuilder()
         self._max = self._seen = self._skipped = self._misses = self._labelled = self._correct = 0
         self._energy_uj = 0.0
 
@@ -51,6 +57,7 @@ class WindowBuilder:
         self._counts[configuration] += 1
         self._seen += 1
         self._energy_uj += energy_uj
+        self._sketch.add(latency_us)
         if latency_us > self._max:  # noqa: PLR1730 - a call of max() takes four times as long
             self._max = latency_us
         if self._seen <= RESERVOIR:
@@ -85,4 +92,5 @@ class WindowBuilder:
             bucket_permille=bucket_permille,
             throttle_permille=throttle_permille,
             counts=dict(self._counts),
+            latency_sketch=self._sketch.build(),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -27,6 +28,8 @@ from tamiyo_runtime.contracts.records import (
     Window,
 )
 from tamiyo_runtime.contracts.reference import Reference, Span
+from tamiyo_runtime.contracts.sketch import MAX_LEVEL, Sketch
+from tamiyo_runtime.contracts.stamp import Stamp, TimeQuality
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=12)
 finite = st.floats(-1e9, 1e9)
@@ -95,6 +98,23 @@ def profiles(draw: st.DrawFn) -> ProfileSnapshot:
 
 
 @st.composite
+def sketches(draw: st.DrawFn, count: int) -> Sketch:
+    """Sketches that count so many numbers."""
+    indices = sorted(draw(st.lists(st.integers(0, 1100), min_size=1, max_size=8, unique=True)))[:count]
+    cuts = [0, *sorted(draw(st.sets(st.integers(1, max(1, count - 1)), max_size=len(indices) - 1 if indices else 0)))]
+    cuts = [cut for cut in cuts if cut < count] + [count]
+    counts = [after - before for before, after in pairwise(cuts)]
+    return Sketch(level=draw(st.integers(0, MAX_LEVEL)), buckets=tuple(zip(indices, counts, strict=False)))
+
+
+@st.composite
+def stamps(draw: st.DrawFn) -> Stamp:
+    quality = draw(st.sampled_from(TimeQuality))
+    offsets = st.none() if quality is TimeQuality.NONE else st.none() | st.integers(-(2**50), 2**50)
+    return Stamp(sent_ms=draw(st.none() | counts), offset_ms=draw(offsets), quality=quality)
+
+
+@st.composite
 def windows(draw: st.DrawFn) -> Window:
     per_configuration = draw(
         st.dictionaries(st.from_regex(r"c[01]{4}", fullmatch=True), st.integers(0, 5000), max_size=5)
@@ -116,6 +136,7 @@ def windows(draw: st.DrawFn) -> Window:
         bucket_permille=draw(small),
         throttle_permille=draw(small),
         counts=per_configuration,
+        latency_sketch=draw(st.none() | sketches(inferences)),
         extra=draw(extras),
     )
 

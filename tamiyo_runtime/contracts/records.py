@@ -1,7 +1,9 @@
 """Telemetry records: what a device says of itself. No raw sample is ever part of one.
 
 Records are numbered per boot; (device, boot, seq) names one for ever. Durations and energies are integers in the
-unit of the field's name, so that JSON, the compact codec and the collector's store agree to the last digit.
+unit of the field's name, so that JSON, the compact codec and the collector's store agree to the last digit. Times
+(``t_ms``) are on the device's own clock, which is monotonic and starts anywhere; a batch's `Stamp` says how to place
+them.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from typing import Any, ClassVar
 
 from tamiyo_runtime.contracts.document import dump, load, require
 from tamiyo_runtime.contracts.errors import SchemaError
+from tamiyo_runtime.contracts.sketch import Sketch
+from tamiyo_runtime.contracts.stamp import Stamp
 
-SCHEMA = "tamiyo.records/1"
+SCHEMA = "tamiyo.records/2"
 
 
 class Priority(IntEnum):
@@ -23,6 +27,7 @@ class Priority(IntEnum):
     ALARM = 0
     EVENT = 1
     METRIC = 2
+    RAW = 3  # single samples: only ever sent over a link that carries them
 
 
 class Mode(StrEnum):
@@ -89,7 +94,8 @@ class Window:
     """A summary of all inferences in a stretch of time: what a slow link carries instead of samples.
 
     ``counts`` maps a configuration id to its number of inferences; ``correct`` counts right answers among
-    ``labelled`` ones. Latencies are of the inferences in the window, us.
+    ``labelled`` ones. Latencies are of the inferences in the window, us. ``latency_sketch`` counts the latencies of all
+    of them, so that windows can be merged; None in windows of versions that made none.
     """
 
     KIND: ClassVar[str] = "window"
@@ -109,6 +115,7 @@ class Window:
     bucket_permille: int
     throttle_permille: int
     counts: Mapping[str, int]
+    latency_sketch: Sketch | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -119,6 +126,8 @@ class Window:
             "correct",
             "correct <= labelled <= inferences is false",
         )
+        if self.latency_sketch is not None:
+            require(self.latency_sketch.count == self.inferences, "latency_sketch", "must count every inference")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +173,7 @@ class Sample:
     """One inference, for links that can carry them: what was decided and what it took, never the input."""
 
     KIND: ClassVar[str] = "sample"
-    PRIORITY: ClassVar[Priority] = Priority.METRIC
+    PRIORITY: ClassVar[Priority] = Priority.RAW
 
     t_ms: int
     configuration: str
@@ -180,7 +189,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tombstone:
-    """Records ``first_seq..last_seq`` of ``boot`` were dropped: loss is never silent. It is itself delivered."""
+    """Records ``first_seq..last_seq`` of ``boot`` were dropped: loss is never silent. It is itself delivered.
+
+    It may travel in a less urgent class than its own: with what the dropped records would have travelled with.
+    """
 
     KIND: ClassVar[str] = "tombstone"
     PRIORITY: ClassVar[Priority] = Priority.ALARM
@@ -216,16 +228,20 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one boot on their way to the collector. ``bundle``: first 8 hex digits of the manifest's sha256.
+    """Records of one boot on their way to the collector.
+
+    ``bundle``: first 8 hex digits of the manifest's sha256; empty where a frame is too small for it: the birth has it.
 
     ``created`` counts the records numbered in that boot when the batch was made, so that the collector knows of those
-    still on their way; 0 when the sender doesn't say.
+    still on their way; 0 when the sender doesn't say. ``stamp``: see `Stamp`; None when the sender is of a version that
+    had none.
     """
 
     boot: int
     bundle: str
     records: tuple[Numbered, ...]
     created: int = 0
+    stamp: Stamp | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 What a contract already guarantees is not sent: a window's number of inferences is the sum of its counts; wrong answers
 and unlabelled inferences are sent in place of the right and labelled ones because they are small. Codes are
-append-only: a record written by version 1 is read for ever.
+append-only: a record written by version 1 is read for ever. Code 1 is a window as version 1 had it, without a sketch.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -27,10 +28,15 @@ from tamiyo_runtime.contracts.records import (
     Tombstone,
     Window,
 )
+from tamiyo_runtime.contracts.sketch import sketch_from, tokens_of
 
 MAX_STRINGS = 1024
 MAX_STRING_BYTES = 1024
 MAX_COUNTS = 1 << 14  # configurations named by all windows of a frame together
+MAX_TOKENS = 1 << 16  # of the sketches of all windows of a frame together
+_LEVEL_BITS = 3
+_UNTHROTTLED = 1000  # per mille
+_CONFIGURATION = re.compile("c[01]+")
 
 E = TypeVar("E", bound=Enum)
 
@@ -57,7 +63,11 @@ class TooLargeError(SchemaError):
 
 
 class Strings:
-    """The string table of a frame: every text once, named by its place."""
+    """The string table of a frame: every text once, named by its place.
+
+    Since version 2 a length is doubled, and odd for a configuration's id, whose gates are then bits: ``c0101`` takes
+    two bytes in place of six, which a LoRa frame at SF12 needs.
+    """
 
     def __init__(self, texts: Sequence[str] = ()) -> None:
         self._texts = list(texts)
@@ -83,15 +93,28 @@ class Strings:
             except UnicodeEncodeError as exc:
                 raise SchemaError("frame", f"{text!r} is not text: {exc.reason}") from None
             require(len(data) <= MAX_STRING_BYTES, "frame", f"a string of {len(data)} bytes")
-            put_varint(out, len(data))
-            out += data
+            if _CONFIGURATION.fullmatch(text):
+                gates = len(text) - 1
+                put_varint(out, 2 * gates + 1)
+                out += int(text[1:], 2).to_bytes(-(-gates // 8))
+            else:
+                put_varint(out, 2 * len(data))
+                out += data
 
     @classmethod
-    def read(cls, reader: Reader) -> Strings:
+    def read(cls, reader: Reader, version: int) -> Strings:
         """The table at the cursor."""
         texts = []
         for _ in range(reader.varint(below=MAX_STRINGS + 1)):
-            data = reader.take(reader.varint(below=MAX_STRING_BYTES + 1))
+            size = reader.varint(below=2 * MAX_STRING_BYTES + 2)
+            if version > 1 and size & 1:
+                gates = size // 2
+                bits = int.from_bytes(reader.take(-(-gates // 8)))
+                require(0 < gates < MAX_STRING_BYTES and bits < 1 << gates, "frame", "no configuration's id")
+                texts.append(f"c{bits:0{gates}b}")
+                continue
+            data = reader.take(size if version == 1 else size // 2)
+            require(len(data) <= MAX_STRING_BYTES, "frame", f"a string of {len(data)} bytes")
             try:
                 texts.append(data.decode())
             except UnicodeDecodeError as exc:
@@ -106,19 +129,29 @@ Counts = list[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
+class Tail:
+    """What of a window has no fixed length: counts by configuration, and the tokens of its sketch."""
+
+    counts: Sequence[tuple[int, int]] = ()
+    tokens: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """How one kind of record is laid out. ``width`` counts the columns of a row.
 
-    ``build`` takes the row, the counts (windows only), the strings, the batch's boot and the extra fields.
+    ``build`` takes the row, the tail (windows only), the strings, the batch's boot and the extra fields. The rows of
+    windows end with the number of counts; where ``sketched``, they have the number of tokens before it.
     """
 
     kind: str
     width: int
     row: Callable[[Any, Strings, int], Row]
-    build: Callable[[Row, Counts, Strings, int, Extra], Record]
+    build: Callable[[Row, Tail, Strings, int, Extra], Record]
+    sketched: bool = False
 
     def put(self, out: bytearray, records: Sequence[Record], strings: Strings, boot: int) -> None:
-        """Append the columns of ``records``, and the counts of windows."""
+        """Append the columns of ``records``, then the tails of windows."""
         rows = [self.row(record, strings, boot) for record in records]
         put_columns(out, list(zip(*rows, strict=True)))
         if self.kind == Window.KIND:
@@ -126,19 +159,30 @@ class Layout:
             if len(counts) > MAX_COUNTS:
                 raise TooLargeError("records", f"{len(counts)} counts are more than {MAX_COUNTS}")
             put_columns(out, list(zip(*counts, strict=True)) if counts else [(), ()])
+        if self.sketched:
+            tokens = [token for record in records for token in _tokens(record)]
+            if len(tokens) > MAX_TOKENS:
+                raise TooLargeError("records", f"{len(tokens)} tokens are more than {MAX_TOKENS}")
+            put_columns(out, [tokens])
 
-    def read(self, reader: Reader, count: int) -> tuple[list[Row], list[Counts]]:
-        """``count`` rows, and the counts of each."""
+    def read(self, reader: Reader, count: int) -> tuple[list[Row], list[Tail]]:
+        """``count`` rows, and the tail of each."""
         rows = [list(row) for row in zip(*reader.columns(self.width, count), strict=True)]
         if self.kind != Window.KIND:
-            return rows, [[]] * count
+            return rows, [Tail()] * count
         total = sum(row[-1] for row in rows)
         require(total <= MAX_COUNTS, "frame", f"{total} counts are more than {MAX_COUNTS}")
         pairs = list(zip(*reader.columns(2, total), strict=True))
-        result, at = [], 0
+        tokens: list[int] = []
+        if self.sketched:
+            total = sum(row[-2] for row in rows)
+            require(total <= MAX_TOKENS, "frame", f"{total} tokens are more than {MAX_TOKENS}")
+            (tokens,) = reader.columns(1, total)
+        result, pairs_at, tokens_at = [], 0, 0
         for row in rows:
-            result.append(pairs[at : at + row[-1]])
-            at += row[-1]
+            pairs_end, tokens_end = pairs_at + row[-1], tokens_at + (row[-2] if self.sketched else 0)
+            result.append(Tail(pairs[pairs_at:pairs_end], tokens[tokens_at:tokens_end]))
+            pairs_at, tokens_at = pairs_end, tokens_end
         return rows, result
 
 
@@ -153,7 +197,8 @@ def _member(table: Mapping[int, E], code: int, path: str) -> E:
     return table[code]
 
 
-def _window_row(record: Window, strings: Strings, boot: int) -> Row:
+def _first_window_row(record: Window, strings: Strings, boot: int) -> Row:
+    """As version 1 wrote it, without a sketch."""
     return [
         record.t_ms,
         record.duration_ms,
@@ -171,11 +216,11 @@ def _window_row(record: Window, strings: Strings, boot: int) -> Row:
     ]
 
 
-def _window(row: Row, counts: Counts, strings: Strings, boot: int, extra: Extra) -> Window:
-    inferences = sum(count for _, count in counts)
+def _first_window(row: Row, tail: Tail, strings: Strings, boot: int, extra: Extra) -> Window:
+    inferences = sum(count for _, count in tail.counts)
     require(inferences < LIMIT and row[8] + row[9] <= inferences, "window", "more unlabelled and wrong than inferences")
-    named = {strings.text(place): count for place, count in counts}
-    require(len(named) == len(counts), "window.counts", "a configuration is named twice")
+    named = {strings.text(place): count for place, count in tail.counts}
+    require(len(named) == len(tail.counts), "window.counts", "a configuration is named twice")
     return Window(
         t_ms=row[0],
         duration_ms=row[1],
@@ -195,6 +240,33 @@ def _window(row: Row, counts: Counts, strings: Strings, boot: int, extra: Extra)
     )
 
 
+def _window_row(record: Window, strings: Strings, boot: int) -> Row:
+    """Percentiles as steps, the throttle from its usual value, and the number of tokens before that of counts."""
+    row = _first_window_row(record, strings, boot)
+    row[5:7] = [zigzag(row[5] - row[4]), zigzag(row[6] - row[5])]
+    return [*row[:11], zigzag(row[11] - _UNTHROTTLED), len(_tokens(record)), row[12]]
+
+
+def _tokens(record: Record) -> list[int]:
+    """Of a sketch: its first bucket and level, then its counts. None of no sketch."""
+    sketch = record.latency_sketch if isinstance(record, Window) else None
+    if sketch is None:
+        return []
+    first = sketch.buckets[0][0] if sketch.buckets else 0
+    return [first << _LEVEL_BITS | sketch.level, *tokens_of(sketch)]
+
+
+def _window(row: Row, tail: Tail, strings: Strings, boot: int, extra: Extra) -> Window:
+    p95 = row[4] + unzigzag(row[5])
+    first = [*row[:5], p95, p95 + unzigzag(row[6]), *row[7:11], _UNTHROTTLED + unzigzag(row[11]), row[13]]
+    require(max(first) < LIMIT, "window", "a value is outside 0..2^63-1")
+    window = _first_window(first, tail, strings, boot, extra)
+    if not tail.tokens:
+        return window
+    index, level = divmod(tail.tokens[0], 1 << _LEVEL_BITS)
+    return replace(window, latency_sketch=sketch_from(level, index, tail.tokens[1:]))
+
+
 def _decision_row(record: Decision, strings: Strings, boot: int) -> Row:
     return [
         record.t_ms,
@@ -207,7 +279,7 @@ def _decision_row(record: Decision, strings: Strings, boot: int) -> Row:
     ]
 
 
-def _decision(row: Row, counts: Counts, strings: Strings, boot: int, extra: Extra) -> Decision:
+def _decision(row: Row, tail: Tail, strings: Strings, boot: int, extra: Extra) -> Decision:
     return Decision(
         t_ms=row[0],
         proposed=strings.text(row[1]),
@@ -224,7 +296,7 @@ def _event_row(record: EventRecord, strings: Strings, boot: int) -> Row:
     return [record.t_ms, _EVENT_CODES[record.event], zigzag(record.value), strings.place(record.detail)]
 
 
-def _event(row: Row, counts: Counts, strings: Strings, boot: int, extra: Extra) -> EventRecord:
+def _event(row: Row, tail: Tail, strings: Strings, boot: int, extra: Extra) -> EventRecord:
     return EventRecord(
         t_ms=row[0],
         event=_member(EVENTS, row[1], "event.event"),
@@ -245,7 +317,7 @@ def _sample_row(record: Sample, strings: Strings, boot: int) -> Row:
     ]
 
 
-def _sample(row: Row, counts: Counts, strings: Strings, boot: int, extra: Extra) -> Sample:
+def _sample(row: Row, tail: Tail, strings: Strings, boot: int, extra: Extra) -> Sample:
     return Sample(
         t_ms=row[0],
         configuration=strings.text(row[1]),
@@ -267,7 +339,7 @@ def _tombstone_row(record: Tombstone, strings: Strings, boot: int) -> Row:
     ]
 
 
-def _tombstone(row: Row, counts: Counts, strings: Strings, boot: int, extra: Extra) -> Tombstone:
+def _tombstone(row: Row, tail: Tail, strings: Strings, boot: int, extra: Extra) -> Tombstone:
     about, last = boot ^ row[1], row[2] + row[3]
     require(last < LIMIT, "tombstone", "a number is outside 0..2^63-1")
     return Tombstone(
@@ -281,10 +353,12 @@ def _tombstone(row: Row, counts: Counts, strings: Strings, boot: int, extra: Ext
 
 
 LAYOUTS: Mapping[int, Layout] = {
-    1: Layout(Window.KIND, 13, _window_row, _window),
+    1: Layout(Window.KIND, 13, _first_window_row, _first_window),
     2: Layout(Decision.KIND, 7, _decision_row, _decision),
     3: Layout(EventRecord.KIND, 4, _event_row, _event),
     4: Layout(Sample.KIND, 6, _sample_row, _sample),
     5: Layout(Tombstone.KIND, 5, _tombstone_row, _tombstone),
+    6: Layout(Window.KIND, 14, _window_row, _window, sketched=True),
 }
 CODE_OF_KIND: Mapping[str, int] = {layout.kind: code for code, layout in LAYOUTS.items()}
+"""What is written; of a kind with several codes the last."""

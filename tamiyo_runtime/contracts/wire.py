@@ -1,9 +1,11 @@
 """The compact binary form of a batch of records, its ack, and a JSON twin for debugging.
 
-A frame is one byte, a body and a check sum. The byte holds the version (6 bits), whether the body is compressed (0x80)
-and whether any record carries fields this version does not know (0x40). The body:
+A frame is one byte, a body and a check sum. The byte holds the version (5 bits), whether the body is compressed (0x80),
+whether any record carries fields this version does not know (0x40) and whether the bundle is left out (0x20), which a
+LoRa frame at SF12 is too small for. The body:
 
     boot, bundle (4 bytes), lowest seq, created     varints; created as distance from the highest seq + 1, 0 unknown
+    stamp                                           see `stamp`; since version 2
     string table                                    configuration ids and details, each once
     number of sections; one section a kind: kind, rows, runs of seqs, columns (see `columns`), ragged columns, extras
 
@@ -24,7 +26,7 @@ from itertools import pairwise
 from typing import Any
 
 from tamiyo_runtime.contracts.columns import LIMIT, Reader, put_varint
-from tamiyo_runtime.contracts.document import parse_json, require
+from tamiyo_runtime.contracts.document import check_schema, dump, load, parse_json, require
 from tamiyo_runtime.contracts.errors import SchemaError, SchemaVersionError
 from tamiyo_runtime.contracts.records import (
     KINDS,
@@ -37,8 +39,11 @@ from tamiyo_runtime.contracts.records import (
     record_to_dict,
 )
 from tamiyo_runtime.contracts.rows import CODE_OF_KIND, LAYOUTS, Strings, TooLargeError
+from tamiyo_runtime.contracts.stamp import CodedStamp, Stamp
 
-VERSION = 1
+VERSION = 2
+"""Of frames and of records. Version 1 had no stamp and no sketches; it is read for ever."""
+ACK_VERSION = 1
 MAX_FRAME_BYTES = 256 << 10
 MAX_BODY_BYTES = 1 << 20
 MAX_RECORDS = 4096
@@ -47,7 +52,8 @@ MAX_ACK_RANGES = 4096
 
 CHECK_BYTES = 4
 
-_VERSION_MASK = 0x3F
+_VERSION_MASK = 0x1F
+_NO_BUNDLE = 0x20
 _HAS_EXTRA = 0x40
 _COMPRESSED = 0x80
 _MIN_COMPRESSIBLE = 64  # shorter bodies hardly ever gain, and trying costs more than the rest of the encoding
@@ -62,10 +68,10 @@ def _check_sum(data: bytes, device: str) -> bytes:
     return zlib.crc32(data, zlib.crc32(device.encode())).to_bytes(CHECK_BYTES, "big")
 
 
-def _opened(data: bytes, device: str, path: str) -> bytes:
+def _opened(data: bytes, device: str, path: str, latest: int = VERSION) -> bytes:
     """The data before the check sum. Its first byte is no later version's."""
     require(0 < len(data) <= MAX_FRAME_BYTES, path, f"{len(data)} bytes are not 1..{MAX_FRAME_BYTES}")
-    _check_version(data[0] & _VERSION_MASK)
+    _check_version(data[0] & _VERSION_MASK, latest)
     inner, check = data[:-CHECK_BYTES], data[-CHECK_BYTES:]
     require(bool(inner) and check == _check_sum(inner, device), path, "damaged, or of another device")
     return inner
@@ -79,19 +85,19 @@ def encode(batch: Batch, *, device: str = "") -> bytes:
     body = bytearray()
     _put_header(body, batch, records)
     strings = Strings()
-    present = {numbered.record.KIND for numbered in records}
+    present = {CODE_OF_KIND[numbered.record.KIND] for numbered in records}
     sections = bytearray()
     put_varint(sections, len(present))
     has_extra = any(numbered.record.extra for numbered in records)
-    for code, layout in LAYOUTS.items():
-        rows = [numbered for numbered in records if layout.kind == numbered.record.KIND]
-        if rows:
+    for code in LAYOUTS:
+        if code in present:
+            rows = [numbered for numbered in records if CODE_OF_KIND[numbered.record.KIND] == code]
             _put_section(sections, code, rows, strings, batch.boot, lowest=records[0].seq, has_extra=has_extra)
     strings.put(body)
     body += sections
     if len(body) > MAX_BODY_BYTES:
         raise TooLargeError("records", f"{len(body)} bytes are more than {MAX_BODY_BYTES}")
-    flags = VERSION | (_HAS_EXTRA if has_extra else 0)
+    flags = VERSION | (_HAS_EXTRA if has_extra else 0) | (0 if batch.bundle else _NO_BUNDLE)
     if len(body) >= _MIN_COMPRESSIBLE:
         packed = zlib.compress(body, 9, -15)
         if len(packed) < len(body):
@@ -110,11 +116,14 @@ def encoded_size(batch: Batch) -> int:
 def decode(frame: bytes, *, device: str = "") -> Batch:
     """The batch in a frame from an untrusted source; raises SchemaError, SchemaVersionError for a later version."""
     frame = _opened(frame, device, "frame")
+    version = frame[0] & _VERSION_MASK
     body = _inflate(frame[1:]) if frame[0] & _COMPRESSED else frame[1:]
     reader = Reader(body)
-    boot, bundle, lowest = reader.varint(), reader.take(4).hex(), reader.varint()
-    created = reader.varint()
-    strings = Strings.read(reader)
+    boot = reader.varint()
+    bundle = "" if frame[0] & _NO_BUNDLE else reader.take(4).hex()
+    lowest, created = reader.varint(), reader.varint()
+    stamp = CodedStamp.read(reader) if version > 1 else CodedStamp()
+    strings = Strings.read(reader, version)
     has_extra = bool(frame[0] & _HAS_EXTRA)
     records: list[Numbered] = []
     seen_code = 0
@@ -130,11 +139,18 @@ def decode(frame: bytes, *, device: str = "") -> Batch:
     _check_distinct(records)
     total = records[-1].seq + created if created else 0
     require(total < LIMIT, "frame", f"{total} is outside 0..2^63-1")
-    return Batch(boot, bundle, tuple(records), total)
+    return Batch(boot, bundle, tuple(records), total, stamp.decoded(_latest_ms(records)))
 
 
 def pack(
-    boot: int, bundle: str, records: Sequence[Numbered], limit_bytes: int, *, created: int = 0, device: str = ""
+    boot: int,
+    bundle: str,
+    records: Sequence[Numbered],
+    limit_bytes: int,
+    *,
+    created: int = 0,
+    stamp: Stamp | None = None,
+    device: str = "",
 ) -> tuple[bytes, int]:
     """Encode as many records from the front of ``records`` as fit; returns the frame and how many it holds.
 
@@ -143,7 +159,7 @@ def pack(
 
     def attempt(count: int) -> bytes | None:
         try:
-            frame = encode(Batch(boot, bundle, tuple(records[:count]), created), device=device)
+            frame = encode(Batch(boot, bundle, tuple(records[:count]), created, stamp), device=device)
         except TooLargeError:
             return None
         return frame if len(frame) <= limit_bytes else None
@@ -177,7 +193,7 @@ def spans(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
 def encode_ack(ack: Ack, *, device: str = "") -> bytes:
     """An ack as bytes; ranges are inclusive, ascending and disjoint, else SchemaError."""
     require(len(ack.ranges) <= MAX_ACK_RANGES, "ranges", f"more than {MAX_ACK_RANGES}")
-    out = bytearray([VERSION])
+    out = bytearray([ACK_VERSION])  # a device may be of an earlier version than its collector
     put_varint(out, ack.boot)
     put_varint(out, len(ack.ranges))
     free = 0
@@ -191,8 +207,8 @@ def encode_ack(ack: Ack, *, device: str = "") -> bytes:
 
 def decode_ack(data: bytes, *, device: str = "") -> Ack:
     """The inverse of ``encode_ack`` for bytes from an untrusted source; raises SchemaError."""
-    data = _opened(data, device, "ack")
-    require(data[0] == VERSION, "ack", "flags that no ack has")
+    data = _opened(data, device, "ack", ACK_VERSION)
+    require(data[0] == ACK_VERSION, "ack", "flags that no ack has")
     reader = Reader(data[1:])
     boot = reader.varint()
     ranges: list[tuple[int, int]] = []
@@ -224,10 +240,11 @@ def encode_record(record: Record, boot: int = 0) -> bytes:
 def decode_record(data: bytes, boot: int = 0) -> Record:
     """The inverse of ``encode_record``; raises SchemaError."""
     require(2 <= len(data) <= MAX_FRAME_BYTES, "record", f"{len(data)} bytes are not 2..{MAX_FRAME_BYTES}")
-    _check_version(data[0] & _VERSION_MASK)
+    version = data[0] & _VERSION_MASK
+    _check_version(version)
     require(data[1] in LAYOUTS, "record", f"kind {data[1]} is unknown")
     reader = Reader(data[2:])
-    strings = Strings.read(reader)
+    strings = Strings.read(reader, version)
     layout = LAYOUTS[data[1]]
     rows, counts = layout.read(reader, 1)
     extra = _read_extra(reader, layout.kind) if data[0] & _HAS_EXTRA else {}
@@ -242,6 +259,7 @@ def batch_to_json(batch: Batch) -> bytes:
         "boot": batch.boot,
         "bundle": batch.bundle,
         "created": batch.created,
+        **({"stamp": dump(batch.stamp)} if batch.stamp else {}),
         "records": [{"seq": numbered.seq, **record_to_dict(numbered.record)} for numbered in batch.records],
     }
     return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
@@ -250,7 +268,8 @@ def batch_to_json(batch: Batch) -> bytes:
 def batch_from_json(raw: bytes) -> Batch:
     """The inverse of ``batch_to_json``; raises SchemaError."""
     data = parse_json(raw, path="batch", limit_bytes=MAX_BODY_BYTES)
-    require(isinstance(data, dict) and data.get("schema") == SCHEMA, "batch.schema", f"expected {SCHEMA}")
+    require(isinstance(data, dict), "batch", "expected an object")
+    check_schema(str(data.get("schema")), SCHEMA, path="batch.schema")
     records = []
     items = data.get("records")
     require(isinstance(items, list), "batch.records", "expected a list")
@@ -262,7 +281,8 @@ def batch_from_json(raw: bytes) -> Batch:
     boot, bundle, created = data.get("boot"), data.get("bundle"), data.get("created", 0)
     require(type(boot) is int and type(created) is int, "batch.boot", "boot and created must be integers")
     require(isinstance(bundle, str), "batch.bundle", "expected a string")
-    return Batch(boot=boot, bundle=bundle, records=tuple(records), created=created)
+    stamp = None if data.get("stamp") is None else load(Stamp, data["stamp"], path="batch.stamp")
+    return Batch(boot=boot, bundle=bundle, records=tuple(records), created=created, stamp=stamp)
 
 
 def _check_distinct(records: Sequence[Numbered]) -> None:
@@ -270,12 +290,12 @@ def _check_distinct(records: Sequence[Numbered]) -> None:
         require(before.seq < after.seq, "records", f"number {after.seq} is given twice")
 
 
-def _check_version(version: int) -> None:
-    if version > VERSION:
+def _check_version(version: int, latest: int = VERSION) -> None:
+    if version > latest:
         raise SchemaVersionError(
-            "wire", f"version {version} is newer than {VERSION}, the latest read", hint="upgrade tamiyo-edge"
+            "wire", f"version {version} is newer than {latest}, the latest read", hint="upgrade tamiyo-edge"
         )
-    require(version == VERSION, "wire", f"version {version} was never used")
+    require(version > 0, "wire", f"version {version} was never used")
 
 
 def _inflate(packed: bytes) -> bytes:
@@ -293,13 +313,18 @@ def _put_header(body: bytearray, batch: Batch, records: Sequence[Numbered]) -> N
         bundle = bytes.fromhex(batch.bundle)
     except ValueError:
         bundle = b""
-    require(len(bundle) == 4, "bundle", f"{batch.bundle!r} is not 8 hexadecimal digits")
+    require(len(bundle) == 4 or not batch.bundle, "bundle", f"{batch.bundle!r} is not 8 hexadecimal digits")
     highest = records[-1].seq
     require(batch.created == 0 or batch.created > highest, "created", f"{batch.created} does not count {highest}")
     put_varint(body, batch.boot)
     body += bundle
     put_varint(body, records[0].seq)
     put_varint(body, batch.created - highest if batch.created else 0)
+    CodedStamp.of(batch.stamp, _latest_ms(records)).put(body)
+
+
+def _latest_ms(records: Sequence[Numbered]) -> int:
+    return max(numbered.record.t_ms for numbered in records)
 
 
 def _put_section(

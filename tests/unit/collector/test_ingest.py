@@ -31,7 +31,7 @@ def test_births_and_states_are_announcements() -> None:
 
 
 def test_what_cannot_be_understood_says_why() -> None:
-    later = bytes([2]) + FRAME[1:]
+    later = bytes([wire.VERSION + 1]) + FRAME[1:]
     for topic, payload, reason in (
         (ADDRESS.topic(Channel.TELEMETRY), b"", "bytes"),
         (ADDRESS.topic(Channel.TELEMETRY), later, "newer"),

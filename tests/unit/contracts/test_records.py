@@ -11,7 +11,7 @@ from tamiyo_runtime.contracts.errors import SchemaError
 from tamiyo_runtime.contracts.records import Record, Window, record_from_dict, record_to_dict
 from tests.strategies import records, windows
 
-SCHEMA = schema.documents()["records-1.json"]
+SCHEMA = schema.documents()["records-2.json"]
 
 
 @given(records)

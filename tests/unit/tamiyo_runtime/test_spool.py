@@ -217,8 +217,8 @@ def test_earlier_boots_come_first_within_a_priority(tmp_path: Path) -> None:
         spool.append(alarm(3))
         assert [s.key for s in everything(spool)] == [
             Key(Priority.ALARM, spool.boot, 1),
-            Key(Priority.METRIC, first, 0),
-            Key(Priority.METRIC, spool.boot, 0),
+            Key(Priority.RAW, first, 0),
+            Key(Priority.RAW, spool.boot, 0),
         ]
 
 
@@ -226,8 +226,8 @@ def test_pending_goes_on_behind_a_key(tmp_path: Path) -> None:
     with Spool(tmp_path / "s.db", group_records=1) as spool:
         for t_ms in range(5):
             spool.append(metric(t_ms))
-        first = spool.pending(Priority.METRIC, limit=2)
-        rest = spool.pending(Priority.METRIC, after=first[-1].key)
+        first = spool.pending(Priority.RAW, limit=2)
+        rest = spool.pending(Priority.RAW, after=first[-1].key)
         assert [s.key.seq for s in first + rest] == [0, 1, 2, 3, 4]
 
 
@@ -259,7 +259,7 @@ def test_metrics_are_dropped_before_decisions_and_the_oldest_first(tmp_path: Pat
             spool.append(metric(t_ms))
         spool.commit()
         left = everything(spool)
-        kept = [s.record.t_ms for s in left if s.key.priority is Priority.METRIC]
+        kept = [s.record.t_ms for s in left if s.key.priority is Priority.RAW]
         assert len([s for s in left if s.key.priority is Priority.EVENT]) == 40
         assert kept == list(range(kept[0], 400)) and kept[0] > 200
         stones = [s.record for s in left if isinstance(s.record, Tombstone)]

@@ -307,7 +307,7 @@ def test_an_ack_frees_nothing_that_was_not_sent(rig: Rig) -> None:
     rig.bus.send(ADDRESS.topic(Channel.ACK), wire.encode_ack(Ack(rig.spool.boot, ((0, (1 << 63) - 1),))))
     rig.uplink.pump(1.0)
     assert rig.uplink.in_flight == 0
-    assert [spooled.key.seq for spooled in rig.spool.pending(Priority.METRIC)] == [1, 2, 3]
+    assert [spooled.key.seq for spooled in rig.spool.pending(Priority.RAW)] == [1, 2, 3]
 
 
 def test_an_ack_that_a_full_disk_cannot_note_is_asked_for_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

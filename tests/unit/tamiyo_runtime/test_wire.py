@@ -25,8 +25,11 @@ from tamiyo_runtime.contracts.records import (
     Numbered,
     Reason,
     Sample,
+    Tombstone,
     Window,
 )
+from tamiyo_runtime.contracts.sketch import sketch_of
+from tamiyo_runtime.contracts.stamp import QUALITIES, Stamp, TimeQuality
 from tests import strategies
 
 seqs = st.integers(0, 2**50)
@@ -37,17 +40,48 @@ def batches(draw: st.DrawFn) -> Batch:
     numbers = draw(st.lists(seqs | st.integers(0, 40), min_size=1, max_size=12, unique=True))
     records = tuple(Numbered(seq, draw(strategies.records)) for seq in numbers)
     created = draw(st.just(0) | st.integers(max(numbers) + 1, 2**51))
-    return Batch(draw(st.integers(0, 2**63 - 1)), draw(st.binary(min_size=4, max_size=4)).hex(), records, created)
+    bundle, stamp = draw(st.just(b"") | st.binary(min_size=4, max_size=4)).hex(), draw(st.none() | strategies.stamps())
+    return Batch(draw(st.integers(0, 2**63 - 1)), bundle, records, created, stamp)
 
 
 def in_order(batch: Batch) -> Batch:
     ordered = tuple(sorted(batch.records, key=lambda numbered: numbered.seq))
-    return Batch(batch.boot, batch.bundle, ordered, batch.created)
+    return Batch(batch.boot, batch.bundle, ordered, batch.created, batch.stamp)
 
 
 @given(batches())
 def test_a_batch_comes_back_in_order_of_its_numbers(batch: Batch) -> None:
     assert wire.decode(wire.encode(batch)) == in_order(batch)
+
+
+FIRST_FRAME = (
+    "c16b6d0002052e6e1e5e2e3666d66403430343200904cc19f925ac8c8c0c8c2fd827f831315ee03f22bc47eec207632eae09cc2fd899181818a7"
+    "311a31303132326ee0646064626015626066047299778833313270572be52496a416295919d6b2303233b23330b7b06f115820cfc0cac8c2c8d9"
+    "0ab4748202332b030300463298b6"
+)
+FIRST_RECORDS = (
+    "010102056330313031056330303030e807904e0201d00fc413bc1ed0f0330a0a9003e80702000001960132",
+    "010202056330313031056330303030b009000102000512",
+    "41030103686f740103b817000b7b226c61746572223a317d",
+    "0104010563303130310700038407b410a01f",
+    "01050009858080809020030500",
+)
+
+
+def test_what_version_1_wrote_is_read_for_ever() -> None:
+    """Written by version 1: a frame of one record of each kind, and those records as a spool kept them."""
+    batch = wire.decode(bytes.fromhex(FIRST_FRAME), device="board-1")
+    boot = 1 << 40 | 5
+    assert (batch.boot, batch.bundle, batch.created, batch.stamp) == (boot, "0a0b0c0d", 20, None)
+    assert [numbered.seq for numbered in batch.records] == [10, 11, 12, 13, 14]
+    kept = [wire.decode_record(bytes.fromhex(record), boot) for record in FIRST_RECORDS]
+    assert [numbered.record for numbered in batch.records] == kept
+    window, _, event, sample, stone = kept
+    assert isinstance(window, Window)
+    assert (window.counts, window.latency_sketch) == ({"c0101": 150, "c0000": 50}, None)
+    assert event == EventRecord(t_ms=1, event=Event.THROTTLE, value=1500, detail="hot", extra={"later": 1})
+    assert isinstance(sample, Sample) and sample.configuration == "c0101"
+    assert stone == Tombstone(t_ms=9, boot=1 << 32, first_seq=3, last_seq=8, reason=LossReason.SPOOL_FULL)
 
 
 @given(batches())
@@ -64,7 +98,8 @@ def test_a_single_record_comes_back(record: object, boot: int) -> None:
 @example(b"\x01" + b"\xff" * 9)
 @example(b"\xc1" + zlib.compress(bytes(8 << 20), wbits=-15))
 def test_arbitrary_bytes_are_a_batch_or_a_schema_error(raw: bytes) -> None:
-    for data in (raw, b"\x01" + raw, b"\x41" + raw, b"\x81" + zlib.compress(raw, wbits=-15)):
+    compressed = zlib.compress(raw, wbits=-15)
+    for data in (raw, b"\x01" + raw, b"\x02" + raw, b"\x42" + raw, b"\x81" + compressed, b"\x82" + compressed):
         for decode in (wire.decode, wire.decode_ack, wire.decode_record, wire.batch_from_json):
             with contextlib.suppress(SchemaError):
                 decode(data)
@@ -129,8 +164,8 @@ def test_a_few_bytes_cannot_ask_for_much_memory() -> None:
 
 @pytest.mark.parametrize("decode", [wire.decode, wire.decode_ack, wire.decode_record])
 def test_a_later_version_is_named_as_such(decode: object) -> None:
-    with pytest.raises(SchemaVersionError, match="version 2"):
-        decode(b"\x02\x01\x00\x00")  # type: ignore[operator]  # parametrised over three functions
+    with pytest.raises(SchemaVersionError, match="version 3"):
+        decode(b"\x03\x01\x00\x00")  # type: ignore[operator]  # parametrised over three functions
 
 
 def test_every_member_of_every_enumeration_has_a_code() -> None:
@@ -138,7 +173,8 @@ def test_every_member_of_every_enumeration_has_a_code() -> None:
     assert set(rows.MODES.values()) == set(Mode)
     assert set(rows.EVENTS.values()) == set(Event)
     assert set(rows.LOSSES.values()) == set(LossReason)
-    assert set(rows.CODE_OF_KIND) == set(KINDS)
+    assert {layout.kind for layout in rows.LAYOUTS.values()} == set(KINDS)
+    assert set(QUALITIES.values()) == set(TimeQuality)
 
 
 @pytest.mark.parametrize(
@@ -220,11 +256,12 @@ def field_samples(count: int) -> list[Numbered]:
     ]
 
 
-def field_windows(count: int) -> list[Numbered]:
-    """Windows of about 10 s at 20 inferences a second."""
+def field_windows(count: int, *, sketched: bool = True) -> list[Numbered]:
+    """Windows of about 10 s at 20 inferences a second: two configurations, latencies of each within a tenth."""
     rng = random.Random(7)
     windows = []
     for i in range(count):
+        latencies = [round(rng.choice((1950, 2450)) * rng.lognormvariate(0.0, 0.03)) for _ in range(199)]
         full = rng.randint(20, 180)
         windows.append(
             Window(
@@ -242,6 +279,7 @@ def field_windows(count: int) -> list[Numbered]:
                 bucket_permille=rng.randint(300, 900),
                 throttle_permille=1000,
                 counts={"c0101": full, "c0000": 200 - full},
+                latency_sketch=sketch_of([*latencies, rng.randint(2800, 3900)]) if sketched else None,
             )
         )
     return [Numbered(seq, window) for seq, window in enumerate(windows)]
@@ -269,16 +307,24 @@ def field_decisions(count: int) -> list[Numbered]:
 @pytest.mark.parametrize(
     ("records", "most_bytes_each"),
     [
-        (field_samples(60), 13.0),
-        (field_samples(600), 11.0),
-        (field_windows(5), 36.0),
-        (field_windows(1), 62.0),
+        (field_samples(60), 9.0),
+        (field_samples(600), 7.0),
+        (field_windows(5), 42.0),
+        (field_windows(1), 76.0),
+        (field_windows(5, sketched=False), 26.0),
         (field_decisions(20), 11.0),
     ],
 )
 def test_typical_batches_are_small(records: list[Numbered], most_bytes_each: float) -> None:
-    frame = wire.encode(Batch(1 << 40, "0a0b0c0d", tuple(records), records[-1].seq + 1))
+    sent = Stamp(sent_ms=records[-1].record.t_ms + 30_000)
+    frame = wire.encode(Batch(1 << 40, "0a0b0c0d", tuple(records), records[-1].seq + 1, sent))
     assert len(frame) / len(records) <= most_bytes_each
+
+
+def test_a_window_of_two_configurations_fits_the_smallest_frame_of_lora() -> None:
+    """51 bytes at SF10 to SF12, without a sketch, a bundle and a stamp."""
+    (window,) = field_windows(1, sketched=False)
+    assert wire.encoded_size(Batch(1 << 40, "", (window,), 1)) <= 51
 
 
 def test_records_that_name_too_much_for_one_frame_are_packed_into_several() -> None:

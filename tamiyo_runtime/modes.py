@@ -1,10 +1,4 @@
-"""How the runtime is doing, as one transition table.
-
-    NORMAL     runs what was asked for
-    DEGRADED   runs less than was asked for, because of a budget
-    SAFE       runs the bare host although more was asked for, or because a monitor alarms
-    ROLLBACK   a configuration failed and is being replaced by the bare host
-    FAULT      nothing runs
+"""How the runtime is doing, as one transition table (docs/codes.md shows it).
 
 Getting worse is immediate; getting better takes ``RECOVERY`` signals in a row, so that a device at the edge of its
 budget does not report a change at every sample. An illegal signal raises and changes nothing.
@@ -13,25 +7,25 @@ budget does not report a change at every sample. An illegal signal raises and ch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from tamiyo_runtime.contracts.errors import TamiyoError
+from tamiyo_runtime.contracts.explained import Explained
 from tamiyo_runtime.contracts.records import Mode
 
 RECOVERY = 8
 
 
-class Signal(StrEnum):
+class Signal(Explained):
     """What happened to a sample, or to a configuration."""
 
-    GRANTED = "granted"  # ran as proposed
-    REDUCED = "reduced"  # ran less than proposed
-    BARE = "bare"  # ran the bare host though more was proposed
-    ALARMED = "alarmed"  # a monitor alarms, so the bare host runs
-    STARVED = "starved"  # nothing has run for a while
-    BROKEN = "broken"  # a configuration failed: it crashed, or answered no number
-    RESTORED = "restored"  # the bare host runs in its place
-    LOST = "lost"  # the bare host failed as well
+    GRANTED = "granted", "ran as proposed"
+    REDUCED = "reduced", "ran less than proposed"
+    BARE = "bare", "ran the bare host though more was proposed"
+    ALARMED = "alarmed", "a monitor alarms, so the bare host runs"
+    STARVED = "starved", "nothing has run for a while"
+    BROKEN = "broken", "a configuration failed: it crashed, or answered no number"
+    RESTORED = "restored", "the bare host runs in its place"
+    LOST = "lost", "the bare host failed as well"
 
 
 class IllegalSignalError(TamiyoError):

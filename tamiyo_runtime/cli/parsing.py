@@ -8,7 +8,7 @@ from dataclasses import replace
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import UnknownNameError, UsageError
 
-_BUDGET_KEYS = ("latency-ms", "power-mw", "energy-burst-mj")
+_BUDGET_KEYS = ("latency-ms", "power-mw", "energy-burst-mj", "temperature-c")
 
 
 def number(text: str, option: str) -> float:
@@ -36,7 +36,12 @@ def throttle_phases(text: str | None) -> list[tuple[float, float]]:
 
 
 def changed_budget(
-    budget: Budget, *, latency_ms: float | None, power_mw: float | None, energy_burst_mj: float | None
+    budget: Budget,
+    *,
+    latency_ms: float | None = None,
+    power_mw: float | None = None,
+    energy_burst_mj: float | None = None,
+    temperature_c: float | None = None,
 ) -> Budget:
     """A budget with other limits; 0 lifts one. Power and burst go together: a missing half is taken from ``budget``.
 
@@ -44,6 +49,8 @@ def changed_budget(
     """
     if latency_ms is not None:
         budget = replace(budget, latency_ms=latency_ms or None)
+    if temperature_c is not None:
+        budget = replace(budget, temperature_c=temperature_c or None)
     if power_mw == 0 or energy_burst_mj == 0:
         return replace(budget, power_mw=None, energy_burst_uj=None)
     power = budget.power_mw if power_mw is None else power_mw
@@ -80,6 +87,7 @@ def budget_schedule(texts: Sequence[str], start: Budget) -> list[tuple[float, Bu
             latency_ms=values["latency-ms"],
             power_mw=values["power-mw"],
             energy_burst_mj=values["energy-burst-mj"],
+            temperature_c=values["temperature-c"],
         )
         schedule.append((when_s, budget))
     return schedule

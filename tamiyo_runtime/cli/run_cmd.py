@@ -55,9 +55,15 @@ def run(
     flash_mb_per_day: Annotated[
         float | None, typer.Option(min=0.001, help="what telemetry may write to flash: windows get as long as it takes")
     ] = None,
-    latency_ms: Annotated[float | None, typer.Option(min=0, help="deadline; 0: none; default: the bundle's")] = None,
+    latency_ms: Annotated[
+        float | None,
+        typer.Option(min=0, help="deadline, from a sample's arrival to its answer; 0: none; default: the bundle's"),
+    ] = None,
     power_mw: Annotated[float | None, typer.Option(min=0, help="mean power of inferences; 0: no limit")] = None,
     energy_burst_mj: Annotated[float | None, typer.Option(min=0, help="energy that may be spent at once")] = None,
+    temperature_c: Annotated[
+        float | None, typer.Option(min=0, help="of the processor: from there on nothing runs; 0: no limit")
+    ] = None,
     throttle: Annotated[
         str | None, typer.Option(help="slow a simulated board down: START_S:SLOWDOWN,...", metavar="PHASES")
     ] = None,
@@ -105,7 +111,11 @@ def run(
     access = access_to(broker, broker_ca, broker_cert, broker_key)
     opened = open_bundle(bundle, key)
     budget = changed_budget(
-        opened.manifest.budget, latency_ms=latency_ms, power_mw=power_mw, energy_burst_mj=energy_burst_mj
+        opened.manifest.budget,
+        latency_ms=latency_ms,
+        power_mw=power_mw,
+        energy_burst_mj=energy_burst_mj,
+        temperature_c=temperature_c,
     )
     plan = Plan(
         samples=samples,

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import Any, ClassVar
 
 from tamiyo_runtime.contracts.document import dump, load, require
 from tamiyo_runtime.contracts.errors import SchemaError
+from tamiyo_runtime.contracts.explained import Explained
 from tamiyo_runtime.contracts.sketch import Sketch
 from tamiyo_runtime.contracts.stamp import Stamp
 
@@ -30,63 +31,63 @@ class Priority(IntEnum):
     RAW = 3  # single samples: only ever sent over a link that carries them
 
 
-class Mode(StrEnum):
+class Mode(Explained):
     """How the runtime is doing."""
 
-    NORMAL = "normal"
-    DEGRADED = "degraded"  # running less than the policy asked for
-    SAFE = "safe"  # bare host only
-    ROLLBACK = "rollback"
-    FAULT = "fault"  # nothing can run
+    NORMAL = "normal", "running what was asked for"
+    DEGRADED = "degraded", "running less than was asked for, because of a budget"
+    SAFE = "safe", "running the bare host only, though more was asked for, or because a monitor alarms"
+    ROLLBACK = "rollback", "a configuration failed and is being replaced by the bare host"
+    FAULT = "fault", "nothing runs"
 
 
-class Reason(StrEnum):
+class Reason(Explained):
     """Why a configuration was granted, or a sample skipped. One enumeration for records, logs and docs."""
 
-    POLICY = "policy"  # as the policy proposed
-    LATENCY = "latency"  # the proposal would not meet the deadline
-    ENERGY = "energy"  # the token bucket does not hold the energy
-    MEMORY = "memory"  # does not fit in memory
-    HYSTERESIS = "hysteresis"  # changed too recently
-    UNAVAILABLE = "unavailable"  # the proposed seeds are no configuration of this bundle; the nearest one runs
-    POLICY_FAILED = "policy_failed"  # the policy crashed or answered NaN; the governor chose
-    NO_POLICY = "no_policy"  # the bundle holds none; the governor chose
-    SKIP_LATENCY = "skip_latency"  # even the bare host would miss the deadline
-    SKIP_ENERGY = "skip_energy"  # even the bare host would overdraw the energy budget
-    THERMAL = "thermal"  # would heat the board beyond where it slows down
-    DEADLINE = "deadline"  # seeds were left out on the way: with them the answer would have been late
-    DRIFT = "drift"  # a monitor says that the input, or what the network makes of it, is no longer what it was made for
-    SKIP_LATE = "skip_late"  # the sample had waited so long that no answer would have been in time
-    SKIP_THERMAL = "skip_thermal"  # the board is too hot for even the bare host
+    POLICY = "policy", "as the policy proposed"
+    LATENCY = "latency", "the proposal would not meet the deadline"
+    ENERGY = "energy", "the token bucket does not hold the energy"
+    MEMORY = "memory", "does not fit in memory, or in what is left of it"
+    HYSTERESIS = "hysteresis", "changed too recently"
+    UNAVAILABLE = "unavailable", "the proposed seeds are no configuration of this bundle; the nearest one runs"
+    POLICY_FAILED = "policy_failed", "the policy crashed, answered NaN or did not answer in time; the governor chose"
+    NO_POLICY = "no_policy", "there is none, or it was switched off; the governor chose"
+    SKIP_LATENCY = "skip_latency", "even the bare host would miss the deadline"
+    SKIP_ENERGY = "skip_energy", "even the bare host would overdraw the energy budget"
+    THERMAL = "thermal", "would heat the board beyond where it slows down"
+    DEADLINE = "deadline", "seeds were left out on the way: with them the answer would have been late"
+    DRIFT = "drift", "a monitor says that the input, or what the network makes of it, is no longer what it was made for"
+    SKIP_LATE = "skip_late", "the sample had waited so long that no answer would have been in time"
+    SKIP_THERMAL = "skip_thermal", "the board is too hot for even the bare host"
 
 
-class Event(StrEnum):
+class Event(Explained):
     """Things that happen, each once when it begins and, where it lasts, once when it ends."""
 
-    START = "start"
-    STOP = "stop"
-    MODE = "mode"  # value: none; detail: new mode
-    THROTTLE = "throttle"  # value: latency multiplier in per mille
-    BUDGET = "budget"  # the budget was changed; detail says which limit
-    DEADLINE_MISS = "deadline_miss"  # value: latency in us
-    POLICY_FAILURE = "policy_failure"
-    LINK_LOST = "link_lost"
-    LINK_RESTORED = "link_restored"
-    SOURCE_LOSS = "source_loss"  # value: samples lost on their way in, since the start; detail: why, and how many each
-    DRIFT = "drift"  # value: 1 when a monitor alarms, 0 when it rests again; detail: which one
-    RELOAD = "reload"  # another bundle runs; value: its version; detail: its digest, or why it does not run
-    ORDER = "order"  # a signed order was obeyed (value: its counter) or refused (0); detail: which, or why
-    UPDATE = "update"  # an update went a step on; detail: slot and state
-    CLOCK = "clock"  # the wall clock was set; value: by how many ms
-    FLASH = "flash"  # the flash budget makes windows longer than they would be; value: seconds of one, 0 when it ends
+    START = "start", "a run began; detail: variant, interpreter and board"
+    STOP = "stop", "it ended; detail: done, stopped (by a signal), fault, or what the source complained of"
+    MODE = "mode", "the mode changed; detail: the new one"
+    THROTTLE = "throttle", "the board changed its speed; value: latency multiplier in per mille"
+    BUDGET = "budget", "the budget was changed; detail says which limit"
+    DEADLINE_MISS = "deadline_miss", "an answer came late; value: us from the arrival of its sample to the answer"
+    POLICY_FAILURE = "policy_failure", "the policy began to fail; detail: how"
+    LINK_LOST = "link_lost", "the broker is out of reach"
+    LINK_RESTORED = "link_restored", "it is back"
+    SOURCE_LOSS = "source_loss", "value: samples lost on their way in, since the start; detail: why, and how many each"
+    DRIFT = "drift", "value: 1 when a monitor alarms, 0 when it rests again; detail: which one"
+    RELOAD = "reload", "another bundle runs; value: its version; detail: its digest, or why it does not run"
+    ORDER = "order", "a signed order was obeyed (value: its counter) or refused (0); detail: which, or why"
+    UPDATE = "update", "an update went a step on; detail: slot and state"
+    CLOCK = "clock", "the wall clock was set; value: by how many ms"
+    FLASH = "flash", "the flash budget makes windows longer than they would be; value: seconds of one, 0 when it ends"
 
 
-class LossReason(StrEnum):
+class LossReason(Explained):
     """Why records were dropped before they could be delivered."""
 
-    SPOOL_FULL = "spool_full"
-    EXPIRED = "expired"
-    TOO_LARGE = "too_large"
+    SPOOL_FULL = "spool_full", "the spool was full: least important and oldest first"
+    EXPIRED = "expired", "older than records of their class may get"
+    TOO_LARGE = "too_large", "no frame of the link can carry it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,7 +182,9 @@ class Stage:
         started_s = time.monotonic()
         bundle = Bundle.open(self._bundle(board))
         samples = 60 if self.smoke else board.samples
-        scenario = scenario_for(bundle.manifest.variants[0].runnables, samples=samples, period_s=board.period_s)
+        scenario = scenario_for(
+            bundle.manifest.variants[0].runnables, bundle.manifest.profile, samples=samples, period_s=board.period_s
+        )
         request = FieldRequest(
             device="simulated",
             link=_LINK,

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.plan import Runnable
+from tamiyo_runtime.contracts.profile import ProfileSnapshot
+from tamiyo_runtime.options import tail
 from tamiyo_runtime.session import Plan
 
 _MARGIN = Plan().margin
@@ -42,17 +44,18 @@ class Scenario:
         return (self.plan.samples or 0) * self.plan.period_s
 
 
-def scenario_for(runnables: Sequence[Runnable], *, samples: int, period_s: float) -> Scenario:
-    """The scenario of a board that runs ``samples`` samples, one each ``period_s``."""
+def scenario_for(runnables: Sequence[Runnable], profile: ProfileSnapshot, *, samples: int, period_s: float) -> Scenario:
+    """The scenario of a board of that profile that runs ``samples`` samples, one each ``period_s``."""
     host = runnables[0].cost
     full = max(runnables, key=lambda runnable: (runnable.accuracy or 0, runnable.cost.macs)).cost
+    worst = tail(profile)
     duration_s = samples * period_s
     period_ms = period_s * 1e3
-    deadline_ms = full.latency_ms.high * _MARGIN * _ROOM
+    deadline_ms = full.latency_ms.high * worst * _MARGIN * _ROOM
     generous = Budget(
         latency_ms=deadline_ms,
         power_mw=1.5 * full.energy_uj.value / period_ms,
-        energy_burst_uj=30 * full.energy_uj.high,
+        energy_burst_uj=30 * full.energy_uj.high * worst,
         airtime_s_per_hour=36.0,
     )
     plan = Plan(samples=samples, period_s=period_s, budget=generous, dwell_s=5 * period_s, trace=True)
@@ -62,7 +65,7 @@ def scenario_for(runnables: Sequence[Runnable], *, samples: int, period_s: float
     # The slowest that a configuration about half-way between host and full network can bear: some seeds must go.
     between = (host.latency_ms.high + full.latency_ms.high) / 2
     middle = min((r.cost.latency_ms.high for r in runnables), key=lambda high_ms: abs(high_ms - between))
-    slowdown = _EASE * deadline_ms / (middle * _MARGIN)
+    slowdown = _EASE * deadline_ms / (middle * worst * _MARGIN)
     starts = [0.0, 0.3 * duration_s, 0.55 * duration_s, 0.7 * duration_s]
     scarce = replace(generous, power_mw=(0.45 * full.energy_uj.value + 0.55 * host.energy_uj.value) / period_ms)
     return Scenario(

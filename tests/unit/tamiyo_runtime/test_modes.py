@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tamiyo_runtime.contracts.records import Mode
 from tamiyo_runtime.modes import RECOVERY, TRANSITIONS, IllegalSignalError, ModeState, Signal, step
 
-SERVING = [Signal.GRANTED, Signal.REDUCED, Signal.BARE, Signal.STARVED]
+SERVING = [Signal.GRANTED, Signal.REDUCED, Signal.BARE, Signal.ALARMED, Signal.STARVED]
 ORDER = [Mode.NORMAL, Mode.DEGRADED, Mode.SAFE, Mode.FAULT]
 
 

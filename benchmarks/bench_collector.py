@@ -91,7 +91,7 @@ class Load:
 def load(messages: int, size: int) -> Load:
     """Everything encoded before any clock starts."""
     made = list(batches(messages, size))
-    frames = [packet(f"tamiyo/v1/bench/{d}/t", wire.encode(b), i) for i, (d, b) in enumerate(made)]
+    frames = [packet(f"tamiyo/v1/bench/{d}/t", wire.encode(b, device=d), i) for i, (d, b) in enumerate(made)]
     texts = [packet(f"plain/{d}", as_json(b), i) for i, (d, b) in enumerate(made)]
     return Load(frames, texts, messages * size)
 
@@ -245,7 +245,7 @@ def in_process(messages: int, size: int, group: int = 500) -> dict[str, float]:
     from collector.ingest import arrival
     from collector.store import Store
 
-    made = [(f"tamiyo/v1/bench/{device}/t", wire.encode(batch)) for device, batch in batches(messages, size)]
+    made = [(f"tamiyo/v1/bench/{device}/t", wire.encode(batch, device=device)) for device, batch in batches(messages, size)]
     with tempfile.TemporaryDirectory(prefix="bench-collector-", dir=Path.cwd()) as folder:
         with Store(Path(folder) / "c.db") as store:
             read_s = commit_s = 0.0

@@ -73,6 +73,9 @@ class Strings:
         self._texts = list(texts)
         self._places = {text: place for place, text in enumerate(self._texts)}
 
+    def __len__(self) -> int:
+        return len(self._texts)
+
     def place(self, text: str) -> int:
         """Where ``text`` is, adding it when it is new."""
         return self._places.setdefault(text, len(self._places))

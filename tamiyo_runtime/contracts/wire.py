@@ -52,10 +52,10 @@ MAX_ACK_RANGES = 4096
 
 CHECK_BYTES = 4
 
-_VERSION_MASK = 0x1F
+VERSION_MASK = 0x1F
 _NO_BUNDLE = 0x20
-_HAS_EXTRA = 0x40
-_COMPRESSED = 0x80
+HAS_EXTRA = 0x40
+COMPRESSED = 0x80
 _MIN_COMPRESSIBLE = 64  # shorter bodies hardly ever gain, and trying costs more than the rest of the encoding
 
 
@@ -68,10 +68,10 @@ def _check_sum(data: bytes, device: str) -> bytes:
     return zlib.crc32(data, zlib.crc32(device.encode())).to_bytes(CHECK_BYTES, "big")
 
 
-def _opened(data: bytes, device: str, path: str, latest: int = VERSION) -> bytes:
+def opened(data: bytes, device: str, path: str, latest: int = VERSION) -> bytes:
     """The data before the check sum. Its first byte is no later version's."""
     require(0 < len(data) <= MAX_FRAME_BYTES, path, f"{len(data)} bytes are not 1..{MAX_FRAME_BYTES}")
-    _check_version(data[0] & _VERSION_MASK, latest)
+    _check_version(data[0] & VERSION_MASK, latest)
     inner, check = data[:-CHECK_BYTES], data[-CHECK_BYTES:]
     require(bool(inner) and check == _check_sum(inner, device), path, "damaged, or of another device")
     return inner
@@ -97,11 +97,11 @@ def encode(batch: Batch, *, device: str = "") -> bytes:
     body += sections
     if len(body) > MAX_BODY_BYTES:
         raise TooLargeError("records", f"{len(body)} bytes are more than {MAX_BODY_BYTES}")
-    flags = VERSION | (_HAS_EXTRA if has_extra else 0) | (0 if batch.bundle else _NO_BUNDLE)
+    flags = VERSION | (HAS_EXTRA if has_extra else 0) | (0 if batch.bundle else _NO_BUNDLE)
     if len(body) >= _MIN_COMPRESSIBLE:
         packed = zlib.compress(body, 9, -15)
         if len(packed) < len(body):
-            flags, body = flags | _COMPRESSED, bytearray(packed)
+            flags, body = flags | COMPRESSED, bytearray(packed)
     size = 1 + len(body) + CHECK_BYTES
     if size > MAX_FRAME_BYTES:
         raise TooLargeError("records", f"a frame of {size} bytes is more than {MAX_FRAME_BYTES}")
@@ -115,23 +115,21 @@ def encoded_size(batch: Batch) -> int:
 
 def decode(frame: bytes, *, device: str = "") -> Batch:
     """The batch in a frame from an untrusted source; raises SchemaError, SchemaVersionError for a later version."""
-    frame = _opened(frame, device, "frame")
-    version = frame[0] & _VERSION_MASK
-    body = _inflate(frame[1:]) if frame[0] & _COMPRESSED else frame[1:]
-    reader = Reader(body)
-    boot = reader.varint()
-    bundle = "" if frame[0] & _NO_BUNDLE else reader.take(4).hex()
-    lowest, created = reader.varint(), reader.varint()
+    frame = opened(frame, device, "frame")
+    version = frame[0] & VERSION_MASK
+    reader = Reader(body_of(frame))
+    boot, bundle, lowest = read_place(reader, frame[0])
+    created = reader.varint()
     stamp = CodedStamp.read(reader) if version > 1 else CodedStamp()
     strings = Strings.read(reader, version)
-    has_extra = bool(frame[0] & _HAS_EXTRA)
+    has_extra = bool(frame[0] & HAS_EXTRA)
     records: list[Numbered] = []
     seen_code = 0
     for _ in range(reader.varint(below=len(LAYOUTS) + 1)):
         code = reader.varint(below=max(LAYOUTS) + 1)
         require(code in LAYOUTS and code > seen_code, "frame", f"kind {code} is unknown or out of order")
         seen_code = code
-        records += _read_section(reader, code, strings, boot, lowest=lowest, has_extra=has_extra)
+        records += read_section(reader, code, strings, boot, lowest=lowest, has_extra=has_extra)
         require(len(records) <= MAX_RECORDS, "frame", f"more than {MAX_RECORDS} records")
     reader.done()
     require(bool(records), "frame", "holds no record")
@@ -207,7 +205,7 @@ def encode_ack(ack: Ack, *, device: str = "") -> bytes:
 
 def decode_ack(data: bytes, *, device: str = "") -> Ack:
     """The inverse of ``encode_ack`` for bytes from an untrusted source; raises SchemaError."""
-    data = _opened(data, device, "ack", ACK_VERSION)
+    data = opened(data, device, "ack", ACK_VERSION)
     require(data[0] == ACK_VERSION, "ack", "flags that no ack has")
     reader = Reader(data[1:])
     boot = reader.varint()
@@ -229,7 +227,7 @@ def encode_record(record: Record, boot: int = 0) -> bytes:
     section = bytearray()
     code = CODE_OF_KIND[record.KIND]
     LAYOUTS[code].put(section, [record], strings, boot)
-    out = bytearray([VERSION | (_HAS_EXTRA if record.extra else 0), code])
+    out = bytearray([VERSION | (HAS_EXTRA if record.extra else 0), code])
     strings.put(out)
     out += section
     if record.extra:
@@ -240,14 +238,14 @@ def encode_record(record: Record, boot: int = 0) -> bytes:
 def decode_record(data: bytes, boot: int = 0) -> Record:
     """The inverse of ``encode_record``; raises SchemaError."""
     require(2 <= len(data) <= MAX_FRAME_BYTES, "record", f"{len(data)} bytes are not 2..{MAX_FRAME_BYTES}")
-    version = data[0] & _VERSION_MASK
+    version = data[0] & VERSION_MASK
     _check_version(version)
     require(data[1] in LAYOUTS, "record", f"kind {data[1]} is unknown")
     reader = Reader(data[2:])
     strings = Strings.read(reader, version)
     layout = LAYOUTS[data[1]]
     rows, counts = layout.read(reader, 1)
-    extra = _read_extra(reader, layout.kind) if data[0] & _HAS_EXTRA else {}
+    extra = _read_extra(reader, layout.kind) if data[0] & HAS_EXTRA else {}
     reader.done()
     return layout.build(rows[0], counts[0], strings, boot, extra)
 
@@ -298,6 +296,16 @@ def _check_version(version: int, latest: int = VERSION) -> None:
     require(version > 0, "wire", f"version {version} was never used")
 
 
+def body_of(opened_frame: bytes) -> bytes:
+    """The body of a frame that was `opened`."""
+    return _inflate(opened_frame[1:]) if opened_frame[0] & COMPRESSED else opened_frame[1:]
+
+
+def read_place(reader: Reader, flags: int) -> tuple[int, str, int]:
+    """What a body begins with: boot, bundle and the lowest number."""
+    return reader.varint(), "" if flags & _NO_BUNDLE else reader.take(4).hex(), reader.varint()
+
+
 def _inflate(packed: bytes) -> bytes:
     inflater = zlib.decompressobj(-15)
     try:
@@ -342,23 +350,30 @@ def _put_section(
             _put_extra(out, record)
 
 
-def _read_section(
+def read_section(
     reader: Reader, code: int, strings: Strings, boot: int, *, lowest: int, has_extra: bool
 ) -> list[Numbered]:
+    """The records of a section, whose code has been read."""
     count = reader.varint(below=MAX_RECORDS + 1)
     require(count > 0, "frame", "an empty section")
     numbers = _read_runs(reader, count, lowest)
     layout = LAYOUTS[code]
     rows, counts = layout.read(reader, count)
-    extras: dict[int, dict[str, Any]] = {}
-    for _ in range(reader.varint(below=count + 1) if has_extra else 0):
-        place = reader.varint(below=count)
-        require(place not in extras, "frame", "extra fields are given twice")
-        extras[place] = _read_extra(reader, layout.kind)
+    extras = read_extras(reader, count, layout.kind) if has_extra else {}
     return [
         Numbered(seq, layout.build(row, pairs, strings, boot, extras.get(place, {})))
         for place, (seq, row, pairs) in enumerate(zip(numbers, rows, counts, strict=True))
     ]
+
+
+def read_extras(reader: Reader, count: int, kind: str) -> dict[int, dict[str, Any]]:
+    """The extra fields at the end of a section of ``count`` records, by place."""
+    extras: dict[int, dict[str, Any]] = {}
+    for _ in range(reader.varint(below=count + 1)):
+        place = reader.varint(below=count)
+        require(place not in extras, "frame", "extra fields are given twice")
+        extras[place] = _read_extra(reader, kind)
+    return extras
 
 
 def _put_runs(out: bytearray, numbers: Sequence[int], lowest: int) -> None:

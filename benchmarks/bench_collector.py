@@ -245,7 +245,9 @@ def in_process(messages: int, size: int, group: int = 500) -> dict[str, float]:
     from collector.ingest import arrival
     from collector.store import Store
 
-    made = [(f"tamiyo/v1/bench/{device}/t", wire.encode(batch, device=device)) for device, batch in batches(messages, size)]
+    made = [
+        (f"tamiyo/v1/bench/{device}/t", wire.encode(batch, device=device)) for device, batch in batches(messages, size)
+    ]
     with tempfile.TemporaryDirectory(prefix="bench-collector-", dir=Path.cwd()) as folder:
         with Store(Path(folder) / "c.db") as store:
             read_s = commit_s = 0.0

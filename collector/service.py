@@ -17,11 +17,12 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
+from collector.arrivals import Arrival, Delivery, Rejected
 from collector.ingest import acks, arrival
-from collector.store import Arrival, Delivery, Rejected, Store
+from collector.store import Store
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.errors import InputError
-from tamiyo_runtime.contracts.records import Batch
+from tamiyo_runtime.contracts.skim import Skim
 from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.connection import Connection
 from tamiyo_runtime.transport.topics import Address, Channel, fleet_filter
@@ -157,13 +158,13 @@ class Collector:
                 return True
 
     def _acknowledge(self, group: Iterable[Delivered]) -> None:
-        stored: dict[str, list[Batch]] = {}
+        stored: dict[str, list[Skim]] = {}
         for _, came in group:
             if isinstance(came, Delivery):
-                stored.setdefault(came.device, []).append(came.batch)
-        for device, batches in stored.items():
+                stored.setdefault(came.device, []).append(came.frame)
+        for device, frames in stored.items():
             topic = Address(self._fleet, device).topic(Channel.ACK)
-            for ack in acks(batches):
+            for ack in acks(frames):
                 # if it gets lost, the device sends again
                 self._connection.publish(topic, wire.encode_ack(ack, device=device), expiry_s=_ACK_EXPIRY_S)
         for message, _ in group:

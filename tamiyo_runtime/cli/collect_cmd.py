@@ -14,7 +14,8 @@ import typer
 from tamiyo_runtime.cli.broker_options import BrokerCa, BrokerCert, BrokerKey, access_to
 
 if TYPE_CHECKING:
-    from collector.store import DeviceLedger, Store
+    from collector.ledger import DeviceLedger
+    from collector.store import Store
 
 _QUIET_S = 3.0  # without news for so long, a balanced ledger of devices that said goodbye is final
 _CONNECT_S = 5.0

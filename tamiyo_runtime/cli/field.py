@@ -32,7 +32,7 @@ from tamiyo_runtime.sources.base import Source, Stream
 from tamiyo_runtime.summary import SessionSummary, Tally, Turn
 
 if TYPE_CHECKING:
-    from collector.store import DeviceLedger
+    from collector.ledger import DeviceLedger
     from tamiyo_runtime.home_assistant import HomeAssistant
     from tamiyo_runtime.telemetry import Counters, Telemetry
     from tamiyo_runtime.transport.access import Access

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tamiyo_runtime.contracts import wire
-from tamiyo_runtime.contracts.columns import LIMIT, Reader, put_varint
+from tamiyo_runtime.contracts.columns import LIMIT, Reader
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.records import Batch, Numbered, Sample
 from tamiyo_runtime.contracts.rows import CODE_OF_KIND, LAYOUTS, Strings
@@ -63,7 +63,9 @@ def skim(frame: bytes, *, device: str = "") -> Skim:
     opened = wire.opened(frame, device, "frame")
     flags = opened[0]
     reader = Reader(wire.body_of(opened))
-    boot, bundle, lowest, created = reader.varint(), reader.take(4), reader.varint(), reader.varint()
+    boot, bundle, lowest = reader.varint(), reader.take(4).hex(), reader.varint()
+    head = reader.since(0)
+    created = reader.varint()
     start = reader.at
     strings = Strings.read(reader)
     table = reader.since(start)
@@ -93,10 +95,10 @@ def skim(frame: bytes, *, device: str = "") -> Skim:
     require(total < LIMIT, "frame", f"{total} is outside 0..2^63-1")
     alone = b""
     if samples:
-        alone = _cut(flags, boot, bundle, lowest, table, samples.section, device) if records else frame
+        alone = _cut(flags, head + b"\x00" + table, samples.section, device) if records else frame
     return Skim(
         boot,
-        bundle.hex(),
+        bundle,
         total,
         count,
         spans,
@@ -159,14 +161,9 @@ def _together(samples: Spans, records: Sequence[Numbered]) -> Spans:
     return tuple(joined)
 
 
-def _cut(flags: int, boot: int, bundle: bytes, lowest: int, table: bytes, section: bytes, device: str) -> bytes:
+def _cut(flags: int, head: bytes, section: bytes, device: str) -> bytes:
     """A frame of one section of another: columns, numbers and names stay as they are."""
-    body = bytearray()
-    put_varint(body, boot)
-    body += bundle
-    put_varint(body, lowest)
-    put_varint(body, 0)
-    body += table + b"\x01" + section
+    body = head + b"\x01" + section
     packed = zlib.compress(body, _LEVEL, -15)
     flags, out = (flags | wire.COMPRESSED, packed) if len(packed) < len(body) else (flags & ~wire.COMPRESSED, body)
     cut = wire.sealed(bytes([flags]) + out, device)

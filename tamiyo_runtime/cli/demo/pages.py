@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from collector.store import DeviceLedger
+from collector.ledger import DeviceLedger
 from exporters.html.page import Card, Figure, Section, Table, page
 from tamiyo_runtime.cli.demo.scenario import Scenario
 from tamiyo_runtime.cli.field import FieldResult

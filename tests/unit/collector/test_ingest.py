@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.arrivals import Announcement, Delivery, Rejected
 from collector.ingest import acks, arrival
-from collector.store import Announcement, Delivery, Rejected
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.records import Ack, Batch, Event, EventRecord, Numbered
+from tamiyo_runtime.contracts.skim import skimmed
 from tamiyo_runtime.transport import Address, Channel, announcement
 
 ADDRESS = Address("fleet", "board-1")
@@ -20,7 +21,7 @@ FRAME = wire.encode(BATCH, device=ADDRESS.device)
 def test_a_frame_is_a_delivery_of_the_device_in_the_topic() -> None:
     for channel in (Channel.EVENTS, Channel.TELEMETRY):
         came = arrival(ADDRESS.topic(channel), FRAME, 2.0, fleet="fleet")
-        assert came == Delivery("board-1", BATCH, 2.0)
+        assert came == Delivery("board-1", skimmed(BATCH, device="board-1"), 2.0)
 
 
 def test_births_and_states_are_announcements() -> None:
@@ -61,7 +62,7 @@ def test_no_message_ever_raises(topic: str, payload: bytes) -> None:
 def test_acks_name_exactly_what_the_batches_held(groups: list[tuple[int, set[int]]]) -> None:
     event = EventRecord(t_ms=1, event=Event.START)
     batches = [Batch(boot, "0a0b0c0d", tuple(Numbered(seq, event) for seq in sorted(seqs))) for boot, seqs in groups]
-    said = acks(batches)
+    said = acks([skimmed(batch) for batch in batches])
     named = {(ack.boot, seq) for ack in said for first, last in ack.ranges for seq in range(first, last + 1)}
     assert named == {(boot, seq) for boot, seqs in groups for seq in seqs}
     assert all(wire.decode_ack(wire.encode_ack(ack)) == ack for ack in said)
@@ -69,7 +70,7 @@ def test_acks_name_exactly_what_the_batches_held(groups: list[tuple[int, set[int
 
 def test_an_ack_too_long_for_one_message_becomes_several() -> None:
     event = EventRecord(t_ms=1, event=Event.START)
-    count = wire.MAX_ACK_RANGES + 10
-    said = acks([Batch(1, "0a0b0c0d", tuple(Numbered(2 * n, event) for n in range(count)))])
-    assert [len(ack.ranges) for ack in said] == [wire.MAX_ACK_RANGES, 10]
+    odd = [tuple(Numbered(2 * n + start, event) for n in range(wire.MAX_RECORDS)) for start in (0, 1 << 20)]
+    said = acks([skimmed(Batch(1, "0a0b0c0d", records)) for records in odd])
+    assert [len(ack.ranges) for ack in said] == [wire.MAX_ACK_RANGES, 2 * wire.MAX_RECORDS - wire.MAX_ACK_RANGES]
     assert all(isinstance(ack, Ack) for ack in said)

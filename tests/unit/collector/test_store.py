@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector.store import QUARANTINE_ROWS, Announcement, Delivery, Rejected, Store
+from collector.arrivals import Announcement, Delivery, Rejected
+from collector.store import QUARANTINE_ROWS, Store
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError
 from tamiyo_runtime.contracts.records import (
     Batch,
@@ -25,6 +27,7 @@ from tamiyo_runtime.contracts.records import (
     Window,
     record_from_dict,
 )
+from tamiyo_runtime.contracts.skim import skimmed
 from tamiyo_runtime.spool import Spool
 from tests import strategies
 
@@ -41,7 +44,7 @@ def tombstone(first: int, last: int, boot: int = BOOT) -> Tombstone:
 
 def delivery(records: dict[int, Record], *, created: int = 0, device: str = "d", boot: int = BOOT) -> Delivery:
     numbered = tuple(Numbered(seq, record) for seq, record in sorted(records.items()))
-    return Delivery(device, Batch(boot, "0a0b0c0d", numbered, created), 1.0)
+    return Delivery(device, skimmed(Batch(boot, "0a0b0c0d", numbered, created), device=device), 1.0)
 
 
 def test_a_record_that_comes_twice_is_kept_once(tmp_path: Path) -> None:
@@ -166,7 +169,8 @@ def test_the_quarantine_is_bounded(tmp_path: Path) -> None:
 
 def test_a_commit_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with Store(tmp_path / "c.db") as store:
-        broken = delivery({0: event(0)}, boot=1 << 70)  # no database holds that; the codec lets none through
+        fine = delivery({0: event(0)})
+        broken = replace(fine, frame=replace(fine.frame, boot=1 << 70))  # no database holds that, nor does the codec
         with pytest.raises((OverflowError, sqlite3.Error)):
             store.commit([delivery({1: event(1)}), broken])
         assert store.events() == []

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.store import Delivery, Store
+from collector.arrivals import Delivery
+from collector.store import Store
 from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.records import Batch, Event, EventRecord, LossReason, Numbered, Tombstone
+from tamiyo_runtime.contracts.skim import skimmed
 
 COMMAND = "import sys; from tamiyo_runtime.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
@@ -54,7 +56,7 @@ def test_collect_prints_the_ledger_with_losses_and_what_is_missing(
     start = EventRecord(t_ms=0, event=Event.START)
     batch = Batch(7 << 16 | 1, "0a0b0c0d", (Numbered(5, stone), Numbered(6, start)), 9)
     with Store(tmp_path / "c.db") as store:
-        store.commit([Delivery("board-1", batch, 1.0)])
+        store.commit([Delivery("board-1", skimmed(batch), 1.0)])
     arguments = ["collect", "--broker", "embedded", "--store", str(tmp_path / "c.db"), "--for", "0.5"]
     assert main(arguments) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("board-1"))

@@ -1,0 +1,101 @@
+"""Reading records back in order of device, boot and number, page by page.
+
+Windows, decisions, events and tombstones are rows. Samples are frames in chunks whose numbers may interleave, because
+frames overtake one another; a heap puts them in order and holds no more than what overlaps. Files of version 1 hold
+samples as rows, too. A `Page` runs a query with whatever lock the store holds, so no lock is held between two pages.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from collector.deliver import LARGEST, frames_of
+from tamiyo_runtime.contracts import wire
+from tamiyo_runtime.contracts.errors import IntegrityError, SchemaError
+from tamiyo_runtime.contracts.records import Record, Sample, record_from_dict
+
+Page = Callable[[str, Sequence[Any]], list[Any]]
+_ROWS, _CHUNKS = 1000, 16
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record and where it comes from. ``received_s``: wall-clock time of its first arrival, Unix seconds."""
+
+    device: str
+    boot: int
+    seq: int
+    received_s: float
+    record: Record
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """What names it for ever, and orders it."""
+        return self.device, self.boot, self.seq
+
+
+def read(page: Page, kind: str | None, *, device: str | None = None) -> Iterator[StoredRecord]:
+    """Records of one kind, or of all."""
+    rows = read_rows(page, kind, device=device)
+    if kind not in (None, Sample.KIND):
+        return rows
+    return heapq.merge(rows, read_samples(page, device=device), key=lambda stored: stored.place)
+
+
+def read_rows(page: Page, kind: str | None, *, device: str | None = None) -> Iterator[StoredRecord]:
+    """Records that are rows."""
+    place: tuple[str, int, int] = ("", -1, -1)
+    while True:
+        rows = page(
+            "SELECT device, boot, seq, kind, received_s, body FROM records WHERE (?1 IS NULL OR kind = ?1)"
+            " AND (?2 IS NULL OR device = ?2) AND (device, boot, seq) > (?3, ?4, ?5)"
+            " ORDER BY device, boot, seq LIMIT ?6",
+            (kind, device, *place, _ROWS),
+        )
+        for name, boot, seq, kind_of_row, received_s, body in rows:
+            path = f"{name}/{boot}/{seq}"
+            record = record_from_dict({"kind": kind_of_row, **json.loads(body)}, path=path)
+            yield StoredRecord(name, boot, seq, received_s, record)
+        if len(rows) < _ROWS:
+            return
+        place = rows[-1][:3]
+
+
+def read_samples(page: Page, *, device: str | None = None) -> Iterator[StoredRecord]:
+    """Samples that are frames. Raises IntegrityError when one is damaged."""
+    waiting: list[tuple[tuple[str, int, int], int, StoredRecord]] = []
+    for chunk in _chunks(page, device):
+        name, boot, first, identity, received_s, frames = chunk
+        while waiting and waiting[0][0] < (name, boot, first):
+            yield heapq.heappop(waiting)[2]
+        try:
+            batches = [wire.decode(frame, device=name) for frame in frames_of(frames)]
+        except SchemaError as exc:
+            raise IntegrityError(
+                f"samples from {first} on of {name}, boot {boot}, are damaged: {exc.message}",
+                hint=f"row {identity} of table samples",
+            ) from exc
+        for batch in batches:
+            for numbered in batch.records:
+                stored = StoredRecord(name, boot, numbered.seq, received_s, numbered.record)
+                heapq.heappush(waiting, (stored.place, identity, stored))
+    while waiting:
+        yield heapq.heappop(waiting)[2]
+
+
+def _chunks(page: Page, device: str | None) -> Iterator[tuple[str, int, int, int, float, bytes]]:
+    place: tuple[str, int, int, int] = ("", -1, -1, LARGEST)
+    while True:
+        rows = page(
+            "SELECT device, boot, first_seq, id, received_s, frames FROM samples WHERE (?1 IS NULL OR device = ?1)"
+            " AND (device, boot, first_seq, id) > (?2, ?3, ?4, ?5) ORDER BY device, boot, first_seq, id LIMIT ?6",
+            (device, *place, _CHUNKS),
+        )
+        yield from rows
+        if len(rows) < _CHUNKS:
+            return
+        place = rows[-1][:4]

@@ -1,0 +1,130 @@
+"""The store's file: its tables, opening it, and taking over files of earlier versions.
+
+`docs/collector.md` says what each table holds and how to query it. A file is taken over in one transaction, without
+touching a record; versions that do not know the tables of today refuse the file by its application id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from tamiyo_runtime.contracts.errors import InputError, IntegrityError
+
+APPLICATION = 0x746D7332  # "tms2": tells our files from others of SQLite
+APPLICATION_1 = 0x746D7374  # "tmst": samples were rows, and what is stored was counted by record
+VERSION = 2  # of the tables, as user_version
+
+_OLD_TABLES = """
+CREATE TABLE devices (
+    device TEXT PRIMARY KEY, state TEXT NOT NULL, birth TEXT NOT NULL, first_s REAL NOT NULL, last_s REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE boots (
+    device TEXT, boot INTEGER, created INTEGER NOT NULL, bundle TEXT NOT NULL, first_s REAL NOT NULL,
+    PRIMARY KEY (device, boot)
+) WITHOUT ROWID;
+CREATE TABLE records (
+    device TEXT, boot INTEGER, seq INTEGER, kind TEXT NOT NULL, t_ms INTEGER NOT NULL, received_s REAL NOT NULL,
+    body TEXT NOT NULL, PRIMARY KEY (device, boot, seq)
+) WITHOUT ROWID;
+CREATE TABLE losses (
+    device TEXT, boot INTEGER, first_seq INTEGER, last_seq INTEGER, reason TEXT NOT NULL,
+    PRIMARY KEY (device, boot, first_seq, last_seq)
+) WITHOUT ROWID;
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY, received_s REAL NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL, payload BLOB NOT NULL
+);
+CREATE TABLE counters (name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_NEW_TABLES = """
+CREATE TABLE samples (
+    id INTEGER PRIMARY KEY, device TEXT NOT NULL, boot INTEGER NOT NULL, first_seq INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL, count INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
+    received_s REAL NOT NULL, frames BLOB NOT NULL
+);
+CREATE INDEX samples_by_place ON samples (device, boot, first_seq);
+CREATE TABLE coverage (
+    device TEXT, boot INTEGER, first_seq INTEGER, last_seq INTEGER NOT NULL, PRIMARY KEY (device, boot, first_seq)
+) WITHOUT ROWID;
+CREATE TABLE clocks (
+    device TEXT, boot INTEGER, least_ms INTEGER, ntp_ms INTEGER, rtc_ms INTEGER, epoch INTEGER NOT NULL,
+    PRIMARY KEY (device, boot)
+) WITHOUT ROWID;
+"""
+_COVER_RECORDS = """
+INSERT INTO coverage
+SELECT device, boot, MIN(seq), MAX(seq) FROM (
+    SELECT device, boot, seq, seq - ROW_NUMBER() OVER (PARTITION BY device, boot ORDER BY seq) AS island FROM records
+) GROUP BY device, boot, island;
+"""
+
+
+def open_store(path: Path, *, create: bool = True) -> sqlite3.Connection:
+    """The file's connection, in autocommit, full sync. A file of an earlier version is taken over.
+
+    Raises InputError when it cannot be used, or is missing and not to be made; IntegrityError when it is damaged or
+    somebody else's.
+    """
+    if not create and not path.is_file():
+        raise InputError(f"there is no store {path}", hint="name the file that tamiyo collect --store wrote")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
+        application = _application(db)  # before anything is changed
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        if application != APPLICATION:
+            _set_up(db)
+        _check_version(db, path)
+    except (OSError, sqlite3.OperationalError) as exc:
+        raise InputError(f"the store {path} cannot be opened: {exc}", hint="check folder, rights and disk") from exc
+    except sqlite3.DatabaseError as exc:
+        raise IntegrityError(f"the store {path} is damaged: {exc}", hint="move it away to start anew") from exc
+    return db
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All of it is committed, or none."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _application(db: sqlite3.Connection) -> int | None:
+    """Whose file it is, None for an empty one. Raises sqlite3.DatabaseError when it is somebody else's."""
+    if db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None:
+        return None
+    application = int(db.execute("PRAGMA application_id").fetchone()[0])
+    if application not in (APPLICATION, APPLICATION_1):
+        raise sqlite3.DatabaseError("it is a database of something else")
+    return application
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    """Make the tables, or take over those of version 1. Whoever else opens the file waits, and finds it done."""
+    with transaction(db):
+        application = _application(db)
+        if application == APPLICATION:
+            return
+        script = _NEW_TABLES + _COVER_RECORDS if application else _OLD_TABLES + _NEW_TABLES
+        for statement in script.split(";\n"):  # executescript would commit first
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        db.close()
+        raise InputError(
+            f"the store {path} is of version {version}, newer than {VERSION}", hint="upgrade tamiyo-edge to read it"
+        )

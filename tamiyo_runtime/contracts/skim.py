@@ -17,18 +17,20 @@ from tamiyo_runtime.contracts.columns import LIMIT, Reader
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.records import Batch, Numbered, Sample
 from tamiyo_runtime.contracts.rows import CODE_OF_KIND, LAYOUTS, Strings
+from tamiyo_runtime.contracts.stamp import CodedStamp, Stamp
 
 Spans = tuple[tuple[int, int], ...]
 """Inclusive ranges, ascending, neither overlapping nor adjacent."""
 
 _LEVEL = 6  # of zlib: half the time of 9 for 1 % more bytes
+_NO_STAMP = CodedStamp()
 _SAMPLES = CODE_OF_KIND[Sample.KIND]
 _T_MS, _CONFIGURATION = 0, 1  # columns of a sample
 
 
 @dataclass(frozen=True, slots=True)
 class Skim:
-    """A frame. ``count``: its records; ``spans``: their numbers; ``created``: see `Batch`.
+    """A frame. ``count``: its records; ``spans``: their numbers; ``created``, ``stamp``: see `Batch`.
 
     ``samples``: a frame of the ``sample_count`` samples with the numbers ``sample_spans``, the earliest and latest of
     them of ``sample_ms``; empty where there is none. ``records``: all others.
@@ -37,6 +39,7 @@ class Skim:
     boot: int
     bundle: str
     created: int
+    stamp: Stamp | None
     count: int
     spans: Spans
     records: tuple[Numbered, ...]
@@ -61,13 +64,15 @@ def skim(frame: bytes, *, device: str = "") -> Skim:
     Beyond that only for a mixed frame of nearly `wire.MAX_FRAME_BYTES` whose sender packs better than zlib can.
     """
     opened = wire.opened(frame, device, "frame")
-    flags = opened[0]
+    flags, version = opened[0], opened[0] & wire.VERSION_MASK
+    has_extra = bool(flags & wire.HAS_EXTRA)
     reader = Reader(wire.body_of(opened))
-    boot, bundle, lowest = reader.varint(), reader.take(4).hex(), reader.varint()
-    head = reader.since(0)
+    boot, bundle, lowest = wire.read_place(reader, flags)
+    place = reader.since(0)
     created = reader.varint()
+    stamp = CodedStamp.read(reader) if version > 1 else _NO_STAMP
     start = reader.at
-    strings = Strings.read(reader)
+    strings = Strings.read(reader, version)
     table = reader.since(start)
     samples: _Columns | None = None
     records: list[Numbered] = []
@@ -78,12 +83,10 @@ def skim(frame: bytes, *, device: str = "") -> Skim:
         require(code in LAYOUTS and code > seen, "frame", f"kind {code} is unknown or out of order")
         seen = code
         if code == _SAMPLES:
-            rows, samples = _samples(reader, start, len(strings), lowest, has_extra=bool(flags & wire.HAS_EXTRA))
+            rows, samples = _samples(reader, start, len(strings), lowest, has_extra=has_extra)
             count += rows
         else:
-            section = wire.read_section(
-                reader, code, strings, boot, lowest=lowest, has_extra=bool(flags & wire.HAS_EXTRA)
-            )
+            section = wire.read_section(reader, code, strings, boot, lowest=lowest, has_extra=has_extra)
             records += section
             count += len(section)
         require(count <= wire.MAX_RECORDS, "frame", f"more than {wire.MAX_RECORDS} records")
@@ -95,11 +98,16 @@ def skim(frame: bytes, *, device: str = "") -> Skim:
     require(total < LIMIT, "frame", f"{total} is outside 0..2^63-1")
     alone = b""
     if samples:
-        alone = _cut(flags, head + b"\x00" + table, samples.section, device) if records else frame
+        head = place + (b"\x00\x00" if version > 1 else b"\x00") + table  # neither count nor stamp
+        alone = _cut(flags, head, samples.section, device) if records else frame
+    latest = [numbered.record.t_ms for numbered in records]
+    if samples:
+        latest.append(samples.ms[1])
     return Skim(
         boot,
         bundle,
         total,
+        stamp.decoded(max(latest)),
         count,
         spans,
         tuple(sorted(records, key=lambda numbered: numbered.seq)),

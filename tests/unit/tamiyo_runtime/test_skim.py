@@ -12,7 +12,15 @@ from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.errors import SchemaError
 from tamiyo_runtime.contracts.records import Batch, Decision, Mode, Numbered, Reason, Record, Sample
 from tamiyo_runtime.contracts.skim import Skim, skim, skimmed
+from tamiyo_runtime.contracts.stamp import Stamp, TimeQuality
 from tests import strategies
+
+STAMPS = st.none() | st.builds(
+    Stamp,
+    sent_ms=st.none() | st.integers(0, 2**41),
+    offset_ms=st.none() | st.integers(-(2**41), 2**41),
+    quality=st.sampled_from([TimeQuality.RTC, TimeQuality.NTP]),
+)
 
 
 def sample(number: int) -> Sample:
@@ -31,8 +39,8 @@ def decision(number: int) -> Decision:
     )
 
 
-def batch(records: dict[int, Record], *, created: int = 0) -> Batch:
-    return Batch(5, "0a0b0c0d", tuple(Numbered(seq, record) for seq, record in sorted(records.items())), created)
+def batch(records: dict[int, Record], *, created: int = 0, stamp: Stamp | None = None) -> Batch:
+    return Batch(5, "0a0b0c0d", tuple(Numbered(seq, record) for seq, record in sorted(records.items())), created, stamp)
 
 
 @st.composite
@@ -40,7 +48,8 @@ def batches(draw: st.DrawFn) -> Batch:
     numbers = draw(st.lists(st.integers(0, 30) | st.integers(0, 2**50), min_size=1, max_size=12, unique=True))
     some = strategies.records | st.builds(sample, st.integers(0, 2**40))
     records = {seq: draw(some) for seq in numbers}
-    return batch(records, created=draw(st.just(0) | st.integers(max(numbers) + 1, 2**51)))
+    created = draw(st.just(0) | st.integers(max(numbers) + 1, 2**51))
+    return batch(records, created=created, stamp=draw(STAMPS))
 
 
 def said(found: Skim, device: str) -> tuple[object, ...]:
@@ -55,12 +64,12 @@ def said(found: Skim, device: str) -> tuple[object, ...]:
     assert all(isinstance(numbered.record, Sample) for numbered in samples)
     assert not any(isinstance(numbered.record, Sample) for numbered in found.records)
     every = sorted([*samples, *found.records], key=lambda numbered: numbered.seq)
-    return found.boot, found.bundle, found.created, found.count, found.spans, tuple(every)
+    return found.boot, found.bundle, found.created, found.stamp, found.count, found.spans, tuple(every)
 
 
 def expected(whole: Batch) -> tuple[object, ...]:
     spans = wire.spans(numbered.seq for numbered in whole.records)
-    return whole.boot, whole.bundle, whole.created, len(whole.records), spans, whole.records
+    return whole.boot, whole.bundle, whole.created, whole.stamp, len(whole.records), spans, whole.records
 
 
 @given(batches())
@@ -85,7 +94,8 @@ def test_forged_frames_are_refused_by_both_or_by_none(whole: Batch, data: st.Dat
 @given(st.binary(max_size=200))
 @example(b"\x01" + b"\x00" * 8 + b"\x01\x04\x02\x00\x01\x00\x01")
 def test_arbitrary_bytes_are_refused_by_both_or_by_none(raw: bytes) -> None:
-    check(wire.sealed(b"\x01" + raw, ""))
+    for version in (b"\x01", b"\x02"):
+        check(wire.sealed(version + raw, ""))
 
 
 def check(frame: bytes) -> None:
@@ -100,7 +110,8 @@ def check(frame: bytes) -> None:
 
 def test_a_number_given_to_a_sample_and_to_a_decision_is_refused() -> None:
     frame = wire.encode(batch({1: sample(1), 2: decision(2)}))
-    body = bytearray(wire.body_of(wire.opened(frame, "", "frame")))
+    opened = wire.opened(frame, "", "frame")
+    body = bytearray(wire.body_of(opened))
     place = body.index(b"\x04\x01\x00\x01")  # section of samples: one row, gap 0, length 1
     body[place + 2] = 1  # a gap of 1: number 2
     with pytest.raises(SchemaError, match="given twice"):

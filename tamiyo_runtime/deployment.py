@@ -11,6 +11,7 @@ from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.fitting import limits_that_fit
 from tamiyo_runtime.governor import Limits
+from tamiyo_runtime.monitors import Monitors, MonitorSettings
 from tamiyo_runtime.observer import Observer
 from tamiyo_runtime.options import Options
 from tamiyo_runtime.policy import Policy
@@ -18,14 +19,21 @@ from tamiyo_runtime.summary import Tally
 
 
 class Deployment:
-    """See the module's description. ``tally`` counts what ran under this bundle.
+    """See the module's description. ``tally`` counts what ran under this bundle; ``watchful`` None: no monitors.
 
     ``cut_stretch``: of each option, how much longer than estimated the rest of its chain may take at worst, at rated
     speed; infinite where nothing can be left out on the way.
     """
 
     def __init__(
-        self, manifest: Manifest, executor: Executor, policy: Policy | None, *, period_s: float, in_real_time: bool
+        self,
+        manifest: Manifest,
+        executor: Executor,
+        policy: Policy | None,
+        *,
+        period_s: float,
+        in_real_time: bool,
+        watchful: MonitorSettings | None = None,
     ) -> None:
         runnables = executor.runnables
         self.manifest, self.executor = manifest, executor
@@ -34,6 +42,7 @@ class Deployment:
         self.options = Options.of(runnables, manifest.configurations, manifest.profile, period_s=period_s)
         self.observer = Observer(manifest, executor.variant, period_s=period_s)
         self.adviser = Adviser(policy, in_real_time=in_real_time) if policy is not None else None
+        self.monitors = Monitors.of(manifest, executor.variant, watchful) if watchful is not None else None
         self.tally = Tally(self.names)
         self.cut_stretch = tuple(
             item.latency_worst_ms / cost.latency_ms.value if cost.latency_ms.value > 0 else 1.0

@@ -20,6 +20,7 @@ from tamiyo_runtime.governor import SKIP, Conditions, Governor, Grant, Limits, P
 from tamiyo_runtime.interpreters.base import GraphError
 from tamiyo_runtime.meters import Board, Usage
 from tamiyo_runtime.modes import Signal
+from tamiyo_runtime.monitors import Change as MonitorChange
 from tamiyo_runtime.reporter import Narrator, Reporter
 from tamiyo_runtime.sources.base import Sample
 from tamiyo_runtime.summary import TraceRecorder
@@ -88,9 +89,8 @@ class Serving:
 
     def use_policy(self, on: bool) -> None:
         """Listen to the policy, or let the governor choose alone."""
-        self._policy_on = on
-        self._proposed, self._proposal = self._own_choice(Reason.NO_POLICY)
-        self._ask_at = 0
+        self._policy_on, self._ask_at = on, 0
+        self._propose_alone(Reason.NO_POLICY)
 
     def serve(self, sample: Sample, now_s: float, waited_ms: float) -> None:
         """Run a sample that has waited so long, or skip it.
@@ -104,7 +104,8 @@ class Serving:
                 self._tell.event(now_s, Event.THROTTLE, value=round(slowdown * 1000))
             self._slowdown, self._ask_at = slowdown, 0
         begun_s = now_s
-        if self._policy_on and self.on.adviser and (tally.samples >= self._ask_at or self._moved()):
+        listening = self._policy_on and not self._alarmed and self.on.adviser is not None
+        if listening and (tally.samples >= self._ask_at or self._moved()):
             self._consult(now_s, slowdown)
             begun_s = self._clock.now_s()
             waited_ms += (begun_s - now_s) * 1e3
@@ -135,8 +136,8 @@ class Serving:
 
     def _begin(self) -> None:
         """Nothing is known yet of what runs now."""
-        self._proposed, self._proposal = self._own_choice(Reason.NO_POLICY)
-        self._ask_at = 0
+        self._alarmed, self._ask_at = False, 0
+        self._propose_alone(Reason.NO_POLICY)
         self._asked = (SKIP, self._state.bucket_uj)
         self._ran = SKIP
         self._steady: tuple[int, Reason, int] | None = None
@@ -182,11 +183,22 @@ class Serving:
             deadline_missed=missed,
         )
         self._tell.deadline(now_s, waited_ms + latency_ms, missed=missed)
+        if on.monitors is not None and (change := on.monitors.observe(sample.value, ran, confidence)) is not None:
+            self._follow(change, now_s, alarmed=bool(on.monitors.alarmed))
         if ran != option:
             grant = grant._replace(option=ran, reason=Reason.DEADLINE)
         if (ran, grant.reason, self._proposal.option) != self._steady:
             self._report(grant, now_s)
         return usage, -1 if correct is None else int(correct)
+
+    def _follow(self, change: MonitorChange, now_s: float, *, alarmed: bool) -> None:
+        """While a monitor alarms, the bare host runs and the policy is not asked: it learnt from other input."""
+        for watches, value in ((change.alarmed, 1), (change.rested, 0)):
+            for watch in watches:
+                self._tell.event(now_s, Event.DRIFT, value=value, detail=watch)
+                self.on.tally.alarms[watch.value] += value
+        self._alarmed, self._ask_at = alarmed, 0
+        self._propose_alone(Reason.NO_POLICY)
 
     def _roll_back(
         self, sample: Sample, option: int, now_s: float, waited_ms: float, exc: Exception
@@ -240,6 +252,8 @@ class Serving:
         self._steady = (option, grant.reason, self._proposal.option) if settled else None
 
     def _signal(self, option: int) -> Signal:
+        if self._proposal.reason is Reason.DRIFT:
+            return Signal.ALARMED
         if option == self._proposal.option:
             return Signal.GRANTED
         return Signal.BARE if option == 0 else Signal.REDUCED
@@ -267,12 +281,13 @@ class Serving:
         self._tell.policy(now_s, answer.problem)
         if answer.gates is None:
             self.on.tally.policy_failures += 1
-            self._proposed, self._proposal = self._own_choice(Reason.POLICY_FAILED)
+            self._propose_alone(Reason.POLICY_FAILED)
             return
         option, exact = self.on.options.find(answer.gates)
         self._proposed = Configuration.name_of(answer.gates)
         self._proposal = Proposal(option, Reason.POLICY if exact else Reason.UNAVAILABLE)
 
-    def _own_choice(self, reason: Reason) -> tuple[str, Proposal]:
-        """Without a policy the governor aims for the most accurate configuration."""
-        return "", Proposal(self.on.options.best_first[0], reason)
+    def _propose_alone(self, reason: Reason) -> None:
+        """Without the policy the governor aims for the most accurate configuration; for the bare host in an alarm."""
+        self._proposed = ""
+        self._proposal = Proposal(0, Reason.DRIFT) if self._alarmed else Proposal(self.on.options.best_first[0], reason)

@@ -25,6 +25,7 @@ from tamiyo_runtime.deployment import Deployment
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.governor import MARGIN, Limits
 from tamiyo_runtime.meters import Board, VirtualClock
+from tamiyo_runtime.monitors import MonitorSettings
 from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.reporter import Narrator, Reporter
 from tamiyo_runtime.serving import Serving
@@ -33,6 +34,7 @@ from tamiyo_runtime.summary import SessionSummary, Tally, TraceRecorder, Turn
 
 _TURN_S = 0.25  # how often telemetry gets a turn, and how long a stop may take
 _OVERDUE_S = 1.0  # a turn that is so late is taken even when it makes a sample wait
+WATCHFUL = MonitorSettings()
 _FORGET = 0.9  # how fast the length of the longest turn is forgotten
 
 
@@ -44,7 +46,8 @@ class Plan:
     ``period_s``: from one sample to the next, 0 for back to back, or as they arrive. ``budget`` None stands for the
     bundle's. ``schedule``: budgets that replace it, (seconds since the start, budget). ``policy_every``: the policy is
     consulted when the board's speed, the budget, the choice, or the fill of the bucket (by 5 %) has changed, since it
-    answers the same to the same state, and at the latest after so many samples. ``trace``: keep one row a sample.
+    answers the same to the same state, and at the latest after so many samples. ``watchful``: of the monitors, None for
+    none. ``trace``: keep one row a sample.
     """
 
     samples: int | None = None
@@ -54,6 +57,7 @@ class Plan:
     policy_every: int = 250
     margin: float = MARGIN
     dwell_s: float = 1.0
+    watchful: MonitorSettings | None = WATCHFUL
     trace: bool = False
 
 
@@ -174,6 +178,7 @@ class Session:
             variant=on.executor.variant.id,
             interpreter=on.executor.interpreter,
             policy=on.adviser.interpreter if on.adviser else None,
+            watched=tuple(watch.value for watch in on.monitors.rates) if on.monitors else (),
             samples=tally.samples,
             inferences=tally.inferences,
             labelled=tally.labelled,
@@ -192,6 +197,7 @@ class Session:
             policy_failures=tally.policy_failures,
             counts=tally.by_name(),
             skips=dict(tally.skips),
+            alarms=dict(tally.alarms),
             lost={reason.value: count for reason, count in intake.lost.items()} if intake else {},
             energy_by_source=tally.energy_by_source(),
             trace=self._trace.finish() if self._trace else None,
@@ -311,7 +317,10 @@ class Session:
             self._serving.under(self._limits(self._on, self._budget), now_s)
 
     def _deployment(self, manifest: Manifest, executor: Executor, policy: Policy | None) -> Deployment:
-        return Deployment(manifest, executor, policy, period_s=self._plan.period_s, in_real_time=self._real)
+        plan = self._plan
+        return Deployment(
+            manifest, executor, policy, period_s=plan.period_s, in_real_time=self._real, watchful=plan.watchful
+        )
 
     def _limits(self, on: Deployment, budget: Budget | None) -> Limits:
         return on.limits(budget, margin=self._plan.margin, dwell_s=self._plan.dwell_s)

@@ -132,7 +132,7 @@ class SessionSummary:
 
     ``counts`` maps configurations to inferences, ``skips`` reasons to samples; ``energy_uj`` is that of inferences.
     ``energy_by_source`` says how much of it is what: with some of it estimated, ``energy_source`` is the estimate's.
-    ``lost`` maps reasons to what a stream could not hand over.
+    ``lost`` maps reasons to what a stream could not hand over. ``watched``: by which monitors; ``alarms``: of each.
     Percentiles are None when nothing ran, ``accuracy`` when no sample had a label.
     """
 
@@ -160,6 +160,8 @@ class SessionSummary:
     policy_failures: int
     counts: Mapping[str, int] = field(default_factory=dict)
     skips: Mapping[str, int] = field(default_factory=dict)
+    watched: tuple[str, ...] = ()
+    alarms: Mapping[str, int] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
     energy_by_source: Mapping[str, float] = field(default_factory=dict)
     trace: Trace | None = None
@@ -198,6 +200,7 @@ class Tally:
         self._told_apart_uj = 0.0
         self.counts = [0] * len(self.names)
         self.skips: Counter[str] = Counter()
+        self.alarms: Counter[str] = Counter()
         self._absorbed: Counter[str] = Counter()
 
     def served(self, option: int, usage: Usage, correct: bool | None, *, missed: bool) -> None:
@@ -222,6 +225,7 @@ class Tally:
         self.latency.absorb(other.latency)
         self.latency_source = other.latency_source or self.latency_source
         self.skips.update(other.skips)
+        self.alarms.update(other.alarms)
         self._absorbed.update(other.by_name())
         self._tell_apart()
         for source, energy_uj in other.energy_by_source().items():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tamiyo_runtime.cli.field import FieldRequest, FieldResult, FieldRun
     from tamiyo_runtime.contracts.budget import Budget
-    from tamiyo_runtime.summary import Trace, Turn
+    from tamiyo_runtime.summary import SessionSummary, Trace, Turn
 
 
 _PERIOD_MS = 100.0
@@ -74,6 +74,9 @@ def run(
     variant: Annotated[
         str | None, typer.Option(help="which of the bundle's variants; default: the first that runs")
     ] = None,
+    false_alarm: Annotated[
+        float, typer.Option(min=0, help="inferences to a false alarm of the monitors, on average at least; 0: none")
+    ] = 1e6,
     policy: Annotated[bool, typer.Option(help="let the bundle's policy switch seeds")] = True,
     seed: Annotated[int, typer.Option(help="of the simulated board")] = 0,
     trace: Annotated[Path | None, typer.Option(help="write one row a sample to this .csv or .npz")] = None,
@@ -102,6 +105,7 @@ def run(
     from tamiyo_runtime.cli.trust import canary_gate, open_bundle
     from tamiyo_runtime.contracts.errors import BudgetError
     from tamiyo_runtime.contracts.units import microjoules
+    from tamiyo_runtime.monitors import MonitorSettings
     from tamiyo_runtime.service import Notifier
     from tamiyo_runtime.session import Plan
     from tamiyo_runtime.sources import length_of
@@ -122,6 +126,7 @@ def run(
         period_s=(_PERIOD_MS if period_ms is None else period_ms) * 1e-3,
         budget=budget,
         schedule=tuple(budget_schedule(budget_at or [], budget)),
+        watchful=MonitorSettings(false_alarm=false_alarm) if false_alarm else None,
         trace=trace is not None,
     )
     request = FieldRequest(
@@ -301,6 +306,7 @@ def _show(result: FieldResult, trace: Path | None) -> None:
     say(f"duration         {s.duration_s:.1f} s on the board's clock; mode at the end: {s.mode}")
     if s.policy_failures:
         say(f"policy           failed {s.policy_failures} times; the governor chose instead")
+    say(f"monitors         {_monitors(s)}")
     if s.lost:
         reasons = ", ".join(f"{reason} {count}" for reason, count in s.lost.items())
         say(f"lost on arrival  {sum(s.lost.values())}: {reasons}")
@@ -310,6 +316,13 @@ def _show(result: FieldResult, trace: Path | None) -> None:
     _show_telemetry(result)
     if trace is not None:
         say(f"trace            {trace}")
+
+
+def _monitors(summary: SessionSummary) -> str:
+    if not summary.watched:
+        return "none: switched off, or the bundle holds no reference"
+    alarms = ", ".join(f"{watch} {count}" for watch, count in summary.alarms.items() if count)
+    return f"{', '.join(summary.watched)}: {f'alarms: {alarms}' if alarms else 'no alarm'}"
 
 
 def _shares(by_source: Mapping[str, float], only: str | None) -> str:

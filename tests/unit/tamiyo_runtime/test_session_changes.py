@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ from tamiyo_runtime.contracts.running import RunningState
 from tamiyo_runtime.control import Change, Loaded
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.meters import VirtualClock
+from tamiyo_runtime.monitors import MonitorSettings
 from tamiyo_runtime.policy import Policy, PolicyAnswer
 from tamiyo_runtime.session import Plan, Session
 from tamiyo_runtime.signing import SigningKey, Trust
 from tamiyo_runtime.sources import open_source
+from tamiyo_runtime.sources.base import Sample
 from tamiyo_runtime.summary import SessionSummary, Turn
 from tests import tiny
 from tests.unit.tamiyo_runtime.test_session import Recorder
@@ -288,3 +291,42 @@ def test_on_a_real_clock_a_stuck_policy_does_not_stop_the_loop(tiny_bundle: Bund
     assert summary.policy_failures >= 5
     assert recorder.seen(Event.POLICY_FAILURE) == ["the policy took longer than 50 ms"]
     assert {decision.reason for decision in recorder.decisions} == {Reason.POLICY_FAILED}
+
+
+def test_input_that_is_not_what_the_network_was_made_for_brings_the_bare_host_until_it_is_again(
+    tiny_bundle: Bundle,
+) -> None:
+    x, _ = tiny.samples()
+    dark = [Sample(np.full_like(sample, 1), None) for sample in x]
+    usual = [Sample(sample, None) for sample in x]
+
+    class Night:
+        label = "day and night"
+
+        def __iter__(self) -> Iterator[Sample]:
+            return chain(usual * 5, dark * 5, usual * 200)
+
+        def __len__(self) -> int:
+            return len(x) * 210
+
+    recorder = Recorder()
+    session = Session(
+        tiny_bundle.manifest,
+        Executor(tiny_bundle, "int8"),
+        board=board(tiny_bundle.manifest.profile),
+        source=Night(),
+        reporter=recorder,
+        policy=Policy.of(tiny_bundle, Format.TFLITE),
+        plan=Plan(dwell_s=0.0, watchful=MonitorSettings(false_alarm=1000, hold=20)),
+    )
+    summary = session.run()
+    seen = [(event.value, event.detail) for event in recorder.events if event.event is Event.DRIFT]
+    assert (1, "level") in seen
+    assert seen[-1][0] == 0
+    assert sum(value for value, _ in seen) == len(seen) / 2  # each that began has ended
+    assert "safe" in recorder.seen(Event.MODE)
+    assert summary.mode is Mode.NORMAL
+    assert summary.alarms["level"] == 1
+    bare = [decision for decision in recorder.decisions if decision.reason is Reason.DRIFT]
+    assert {decision.granted for decision in bare} == {"c00"}
+    assert recorder.decisions[-1].granted == "c11"

@@ -9,16 +9,13 @@ process.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tamiyo_runtime.contracts.document import canonical_json
+from tamiyo_runtime.contracts.chain import GENESIS, digest, first_break
 from tamiyo_runtime.contracts.errors import IntegrityError
 from tamiyo_train.lifecycle import Transition
-
-GENESIS = "0" * 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +29,13 @@ class Entry:
     previous: str
     sha256: str
 
+    def content(self) -> Mapping[str, Any]:
+        """What ``sha256`` is over."""
+        return _content(self.index, self.step, self.kind, self.data, self.previous)
 
-def _digest(index: int, step: int, kind: str, data: Mapping[str, Any], previous: str) -> str:
-    content = {"index": index, "step": step, "kind": kind, "data": dict(data), "previous": previous}
-    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+def _content(index: int, step: int, kind: str, data: Mapping[str, Any], previous: str) -> dict[str, Any]:
+    return {"index": index, "step": step, "kind": kind, "data": dict(data), "previous": previous}
 
 
 class AuditLog:
@@ -59,8 +59,8 @@ class AuditLog:
         """The entry that would follow, not yet in the log."""
         previous = self._entries[-1].sha256 if self._entries else GENESIS
         index = len(self._entries)
-        digest = _digest(index, step, kind, data, previous)
-        return Entry(index=index, step=step, kind=kind, data=data, previous=previous, sha256=digest)
+        sha256 = digest(_content(index, step, kind, data, previous))
+        return Entry(index=index, step=step, kind=kind, data=data, previous=previous, sha256=sha256)
 
     def resume(self, entries: Iterable[Entry]) -> None:
         """Go on from a kept log that begins with this one; raises IntegrityError when its chain is broken."""
@@ -86,12 +86,8 @@ class AuditLog:
 
 def verify(entries: Iterable[Entry]) -> None:
     """Check the chain; raises IntegrityError naming the first entry that does not fit."""
-    previous = GENESIS
-    for index, entry in enumerate(entries):
-        expected = _digest(index, entry.step, entry.kind, entry.data, previous)
-        if entry.index != index or entry.previous != previous or entry.sha256 != expected:
-            raise IntegrityError(
-                f"audit log: entry {index} does not follow from the one before",
-                hint="the run folder was changed after it was written; train again or restore it from a copy",
-            )
-        previous = entry.sha256
+    if (index := first_break(entries)) is not None:
+        raise IntegrityError(
+            f"audit log: entry {index} does not follow from the one before",
+            hint="the run folder was changed after it was written; train again or restore it from a copy",
+        )

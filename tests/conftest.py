@@ -22,9 +22,10 @@ settings.load_profile("tamiyo")
 
 @pytest.fixture(autouse=True)
 def tamiyo_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keys and trust of a test never touch the user's own."""
+    """Keys, trust and state of a test never touch the user's own."""
     home = tmp_path_factory.mktemp("tamiyo-home")
     monkeypatch.setenv("TAMIYO_HOME", str(home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("tamiyo-state")))
     return home
 
 

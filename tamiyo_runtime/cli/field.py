@@ -15,9 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tamiyo_runtime.audit import AuditLog, Auditor, Happened
+from tamiyo_runtime.audited import Audited
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.cli.render import hushed, note
-from tamiyo_runtime.contracts.errors import InputError, UnknownNameError, UsageError
+from tamiyo_runtime.contracts.errors import DowngradeError, InputError, IntegrityError, UnknownNameError, UsageError
 from tamiyo_runtime.contracts.records import Mode
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.installed import check_version, record_version
@@ -105,8 +107,7 @@ class FieldRun:
         self.bundle, self.request = bundle, request
         check_broker(request.broker)
         self.board: Board = _board(bundle, request)
-        if self.on_device and not request.allow_downgrade:
-            check_version(bundle)  # before anything of an old bundle is loaded
+        self._downgrade = self._check_version()  # before anything of an old bundle is loaded
         if self.on_device and gate is not None:
             gate(bundle)
         self.link: Link = open_link(request.link)
@@ -125,6 +126,8 @@ class FieldRun:
         self._session(Silent())  # a budget that cannot be met is found out before anything is started
         self._stack = contextlib.ExitStack()
         self._telemetry: Telemetry | None = None
+        self._auditor: Auditor | None = None
+        self._checkpoint: str | None = None
         self._collector: Any = None
         self.broker = NO_BROKER
 
@@ -133,6 +136,8 @@ class FieldRun:
         if self.on_device:
             record_version(self.bundle)
         with contextlib.ExitStack() as stack:
+            if self.on_device:
+                self._audit(stack)
             if self.request.broker != NO_BROKER:
                 self._connect(stack)
             self._stack = stack.pop_all()
@@ -152,9 +157,14 @@ class FieldRun:
         ``on_end`` is called between the two.
         """
         telemetry = self._telemetry
-        session = self._session(telemetry or Silent(), on_sample, on_turn)
+        reporter: Reporter = telemetry or Silent()
+        if self._auditor is not None:
+            reporter = Audited(reporter, self._auditor)
+        session = self._session(reporter, on_sample, on_turn)
         with ended_by_signals(session.stop):
             summary = session.run()
+            if self._auditor is not None:
+                self._auditor.tell(Happened.STOP, samples=summary.samples, mode=summary.mode)
             if on_end is not None:
                 on_end()
             if telemetry is None:
@@ -195,12 +205,44 @@ class FieldRun:
     def _store_path(self) -> Path:
         return self.request.state_dir / "telemetry.db"
 
+    def _check_version(self) -> str | None:
+        """What is wrong with the bundle's version, if it is allowed to run all the same."""
+        if self.on_device:
+            try:
+                check_version(self.bundle)
+            except DowngradeError as exc:
+                if not self.request.allow_downgrade:
+                    raise
+                return exc.message
+            except IntegrityError:  # a damaged record
+                if not self.request.allow_downgrade:
+                    raise
+        return None
+
+    def _audit(self, stack: contextlib.ExitStack) -> None:
+        """Begin to write down what this device may have to answer for."""
+        log = AuditLog(self.request.state_dir)
+        self._auditor = Auditor(log, on_trouble=lambda what: note(f"warning: {what}"))
+        stack.callback(self._auditor.close)
+        self._checkpoint = log.checkpoint()
+        if self._downgrade is not None:
+            self._auditor.tell(Happened.DOWNGRADE, why=self._downgrade)
+        manifest = self.bundle.manifest
+        self._auditor.tell(
+            Happened.START,
+            bundle=manifest.name,
+            version=manifest.version,
+            digest=self.bundle.digest,
+            signer=self.bundle.signer.short_id,
+            variant=self.executor.variant.id,
+        )
+
     def _connect(self, stack: contextlib.ExitStack) -> None:
         from tamiyo_runtime.telemetry import open_telemetry
         from tamiyo_runtime.uplink import Pace
 
         request = self.request
-        request.state_dir.mkdir(parents=True, exist_ok=True)
+        request.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         url = self.broker = request.broker
         if request.broker in BROKERS:
             from collector.service import Collector
@@ -222,7 +264,7 @@ class FieldRun:
             bundle=self.bundle.digest[:8],
             link=self.link,
             clock=self.board.clock,
-            about={"board": self.board.label, "link": self.link.label, "interpreter": self.executor.interpreter},
+            about=self._about(),
             budget=self.request.plan.budget or self.bundle.manifest.budget,
             pace=Pace(settle_s=_SETTLE_S) if not self.on_device else None,
             access=request.access,
@@ -230,6 +272,11 @@ class FieldRun:
             flash_bytes_per_day=request.flash_bytes_per_day,
         )
         stack.callback(self._telemetry.close)
+
+    def _about(self) -> dict[str, str]:
+        """What the device says of itself when it appears; the audit log's head, so that its end cannot be cut off."""
+        about = {"board": self.board.label, "link": self.link.label, "interpreter": self.executor.interpreter}
+        return {**about, "audit": self._checkpoint} if self._checkpoint else about
 
     def _home(self, stack: contextlib.ExitStack, url: str) -> HomeAssistant:
         from tamiyo_runtime.home_assistant import HomeAssistant

@@ -85,13 +85,16 @@ def trust(
 
     Example: tamiyo key trust factory.pub
     """
+    from tamiyo_runtime.audit import Happened
     from tamiyo_runtime.cli.render import say
+    from tamiyo_runtime.cli.trust import teller
     from tamiyo_runtime.contracts.errors import InputError
-    from tamiyo_runtime.signing import PublicKey, Trust
+    from tamiyo_runtime.signing import PublicKey, Trust, home
 
     loaded = PublicKey.load(public_key)
     label = name or public_key.stem
     if not label.replace("-", "").replace("_", "").isalnum():
         raise InputError(f"{label!r} cannot name a key", hint="use letters, digits, '-' and '_': --name NAME")
     path = Trust.add(loaded, label, overwrite=overwrite)
+    teller(home())(Happened.TRUST, name=label, key=loaded.id)
     say(f"{loaded.short_id}  trusted as '{label}' ({path})")

@@ -1,10 +1,11 @@
-"""Which keys a command trusts: those of ``--key``, else this user's."""
+"""Which keys a command trusts, what it lets through to an interpreter, and what it writes down of that."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tamiyo_runtime.audit import AuditLog, Happened, Scalar
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.cli.render import note
 from tamiyo_runtime.contracts.errors import InputError
@@ -35,6 +36,19 @@ def canary_gate(path: Path, keys: Sequence[Path] | None) -> Callable[[Bundle], N
             note(f"warning: {home()} cannot be written, so the bundle is tried in a process of its own at every start")
 
     return gate
+
+
+def teller(folder: Path) -> Callable[..., None]:
+    """Writes to the audit log in a folder: ``tell(kind, **data)``. A log that cannot be written is a warning."""
+    log = AuditLog(folder)
+
+    def tell(kind: Happened, **data: Scalar) -> None:
+        try:
+            log.append(kind, **data)
+        except InputError as exc:
+            note(f"warning: {exc.message}")
+
+    return tell
 
 
 def refuse_other(path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tamiyo_runtime.audit import Happened, Scalar
 from tamiyo_runtime.cli.update_office import estimate, sign
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def init(
     disk = LocalDisk(state_dir)
     with disk.locked():
         Store.create(disk, record)
+        _tell(state_dir, Store.open(disk), Happened.KEY, why="made", keys=", ".join(k.key.short_id for k in trusted))
     say(f"{state_dir} is the state of '{device}' in '{fleet}', with {len(trusted)} trusted keys")
     say(f"Next:  tamiyo update apply {state_dir} BUNDLE")
 
@@ -96,6 +98,8 @@ def start(state_dir: _StateDir, *, as_json: _AsJson = False) -> None:
 
     with _opened(state_dir) as store:
         found = store.start()
+        if found.went_back:
+            _tell(state_dir, store, Happened.ROLLBACK, why=found.went_back)
     path = (state_dir / found.file).resolve()
     if as_json:
         options = _run_options(store.record)
@@ -193,6 +197,7 @@ def confirm(
     with _opened(state_dir) as store:
         if figures is None:
             store.confirm()
+            _tell(state_dir, store, Happened.UPDATE, why="confirmed by hand")
             say(f"slot {store.record.running} is confirmed")
             return
         if not store.record.on_trial:
@@ -203,8 +208,10 @@ def confirm(
         judgement = judge(Figures.of_run(data, manifest), limits)
         if judgement.verdict is Verdict.CONFIRM:
             store.confirm()
+            _tell(state_dir, store, Happened.UPDATE, why="confirmed by its figures")
         elif judgement.verdict is Verdict.ROLLBACK:
             store.fail(judgement.reason)
+            _tell(state_dir, store, Happened.ROLLBACK, why=judgement.reason)
     if as_json:
         emit_json(_judgement(judgement))
     else:
@@ -233,6 +240,7 @@ def rollback(
 
     with _opened(state_dir) as store:
         store.fail(reason, allow_downgrade=allow_downgrade)
+        _tell(state_dir, store, Happened.ROLLBACK, why=reason)
         say(f"slot {store.record.running} runs again; restart the runtime")
 
 
@@ -261,10 +269,14 @@ def obey(
     with _opened(state_dir) as store:
         decision = decide(envelope, store.record, int(time.time()))
         if decision.refusal is not None or decision.command is None:
+            _tell(state_dir, store, Happened.REFUSED, refusal=decision.refusal, why=decision.problem)
             raise IntegrityError(
                 f"the order is refused ({decision.refusal}): {decision.problem}", hint="nothing was changed"
             )
         store.commit(decision.record)
+        what = decision.command.orders[0]
+        kind = Happened.KEY if what == "keys" else Happened.ORDER
+        _tell(state_dir, store, kind, order=what, counter=decision.command.counter)
         say(f"obeyed           {decision.command.orders[0]}, counter {decision.command.counter}")
         if bundle is None:
             return
@@ -294,20 +306,35 @@ def _opened(state_dir: Path) -> Iterator[Store]:
 def _install(store: Store, state_dir: Path, bundle: Path, *, again: bool) -> None:
     from tamiyo_runtime.cli.render import progress, say
     from tamiyo_runtime.cli.trust import refuse_other
+    from tamiyo_runtime.contracts.errors import TamiyoError
     from tamiyo_runtime.update.apply import install, list_of, verifier
     from tamiyo_runtime.update.record import Role
 
     refuse_other(bundle)
     verify = verifier(state_dir, store.record.trust(Role.BUNDLE))
     with progress("apply", list_of(bundle).count) as bar:
-        install(store, bundle, verify, again=again, progress=lambda receiver: bar.show(done=receiver.received))
+        try:
+            install(store, bundle, verify, again=again, progress=lambda receiver: bar.show(done=receiver.received))
+        except TamiyoError as exc:
+            _tell(state_dir, store, Happened.UPDATE, why=f"refused: {exc.message}")
+            raise
     record = store.record
+    _tell(state_dir, store, Happened.UPDATE, why="on trial" if record.on_trial else "confirmed: the first one")
     slot = record.slots[str(record.running)]
     kind = "on trial" if record.on_trial else "confirmed: the first bundle has nothing to go back to"
     say(f"slot {record.running}           {slot.name} version {slot.version}, {kind}")
     say(f"Next:  tamiyo run $(tamiyo update start {state_dir}) {' '.join(_run_options(record))} --json > run.json")
     if record.on_trial:
         say(f"       tamiyo update confirm {state_dir} --figures run.json")
+
+
+def _tell(state_dir: Path, store: Store, kind: Happened, **data: Scalar) -> None:
+    """Write down in the audit log what was done, and which bundle runs after it."""
+    from tamiyo_runtime.cli.trust import teller
+
+    running = store.record.running
+    slot = store.record.slots[running] if running is not None else None
+    teller(state_dir)(kind, **data, running=running, bundle=slot and slot.name, sha256=slot and slot.sha256)
 
 
 def _run_options(record: Record) -> list[str]:

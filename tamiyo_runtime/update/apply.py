@@ -32,13 +32,13 @@ def verifier(root: Path, trusted: Trust) -> Verify:
     return verify
 
 
-def list_of(path: Path, chunk_bytes: int = FAST_CHUNK_BYTES) -> Chunks:
+def list_of(path: Path, chunk_bytes: int = FAST_CHUNK_BYTES, *, digest_bytes: int = 32) -> Chunks:
     """The list of chunks of a file; raises InputError when it is missing, empty or larger than a bundle may be."""
     try:
         size = path.stat().st_size
         if not 0 < size <= MAX_BYTES:
             raise InputError(f"{path} has {size} bytes", hint=f"a bundle has between 1 and {MAX_BYTES}")
-        return Chunks.of(_pieces(path, chunk_bytes), chunk_bytes=chunk_bytes)
+        return Chunks.of(_pieces(path, chunk_bytes), chunk_bytes=chunk_bytes, digest_bytes=digest_bytes)
     except OSError as exc:
         raise InputError(f"cannot read bundle {path}: {exc.strerror}", hint="check the path") from exc
 

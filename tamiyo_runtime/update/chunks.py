@@ -32,6 +32,10 @@ MAX_CHUNKS = 1 << 20
 _LEAST_CHUNK, _MOST_CHUNK = 16, 1 << 20
 _HEAD = struct.Struct(">4sIIB32s")
 _FRAME = struct.Struct(">4sI")
+FRAME_BYTES = _FRAME.size
+DIGEST_BYTES = 8
+"""Of a chunk, in lists that go over the air."""
+
 _MAGIC = b"TMC1"
 
 
@@ -117,9 +121,9 @@ class Chunks:
     @classmethod
     def for_payload(cls, data: bytes, payload_bytes: int = LORA_PAYLOAD_BYTES) -> Chunks:
         """The list for frames of at most ``payload_bytes``, with digests of 8 bytes."""
-        chunk_bytes = payload_bytes - _FRAME.size
+        chunk_bytes = payload_bytes - FRAME_BYTES
         require(chunk_bytes >= _LEAST_CHUNK, "payload_bytes", f"{payload_bytes} leave no room for a chunk")
-        return cls.of(cut(data, chunk_bytes), chunk_bytes=chunk_bytes, digest_bytes=8)
+        return cls.of(cut(data, chunk_bytes), chunk_bytes=chunk_bytes, digest_bytes=DIGEST_BYTES)
 
 
 def cut(data: bytes, chunk_bytes: int) -> Iterator[bytes]:
@@ -134,10 +138,31 @@ def to_frame(chunks: Chunks, index: int, data: bytes) -> bytes:
 
 def from_frame(chunks: Chunks, frame: bytes) -> tuple[int, bytes] | None:
     """Index and data; None when the frame belongs to another file or is no frame."""
+    return split_frame(chunks.id, frame)
+
+
+def list_id(sha256: bytes) -> bytes:
+    """What frames call the list of that file by."""
+    return hashlib.sha256(b"list of " + sha256).digest()[:4]
+
+
+def list_bytes(size_bytes: int, chunk_bytes: int, digest_bytes: int = DIGEST_BYTES) -> int:
+    """Size of the list of a file, which is known before the list is."""
+    return _HEAD.size + -(-size_bytes // chunk_bytes) * digest_bytes
+
+
+def list_frame(chunks: Chunks, index: int) -> bytes:
+    """A piece of the list as it goes over a link, in frames of the size that those of the chunks have."""
+    piece = chunks.to_bytes()[index * chunks.chunk_bytes : (index + 1) * chunks.chunk_bytes]
+    return _FRAME.pack(list_id(chunks.sha256), index) + piece
+
+
+def split_frame(file_id: bytes, frame: bytes) -> tuple[int, bytes] | None:
+    """Index and data of a frame of that file; None when it belongs to another or is no frame."""
     if len(frame) <= _FRAME.size:
         return None
     file, index = _FRAME.unpack_from(frame)
-    return (index, frame[_FRAME.size :]) if file == chunks.id else None
+    return (index, frame[_FRAME.size :]) if file == file_id else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

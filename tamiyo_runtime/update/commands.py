@@ -106,12 +106,23 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What is said to an order. ``record`` is the one to keep: the old one when the order is refused."""
+    """What is said to an order. ``record`` is the one to keep: the old one when the order is refused.
+
+    ``signer``: fingerprint of the trusted key that signed it, None when none did.
+    """
 
     record: Record
     command: Command | None = None
+    signer: str | None = None
     refusal: Refusal | None = None
     problem: str = ""
+
+    @property
+    def repeated(self) -> bool:
+        """Whether this is the last order of its signer once more, as a broker sends it at every connection."""
+        if self.refusal is not Refusal.COUNTER or self.command is None:
+            return False
+        return self.record.counters.get(str(self.signer)) == self.command.counter
 
 
 def decide(envelope: bytes, record: Record, clock_s: int) -> Decision:
@@ -125,11 +136,11 @@ def decide(envelope: bytes, record: Record, clock_s: int) -> Decision:
     try:
         command = parse(payload)
     except SchemaError as exc:
-        return Decision(record=record, refusal=Refusal.FORM, problem=exc.message)
+        return Decision(record=record, signer=signer.id, refusal=Refusal.FORM, problem=exc.message)
     now_s = max(clock_s, record.latest_s)
     refusal, problem = _objection(command, record, signer.id, now_s)
     if refusal is not None:
-        return Decision(record=record, command=command, refusal=refusal, problem=problem)
+        return Decision(record=record, command=command, signer=signer.id, refusal=refusal, problem=problem)
     try:
         changed = _carry_out(command, record)
         kept = replace(
@@ -138,8 +149,9 @@ def decide(envelope: bytes, record: Record, clock_s: int) -> Decision:
             latest_s=min(max(now_s, command.not_before_s), _LATEST_S),
         )
     except SchemaError as exc:  # the record refuses to become what was ordered, as with no key left
-        return Decision(record=record, command=command, refusal=Refusal.IMPOSSIBLE, problem=exc.message)
-    return Decision(record=kept, command=command)
+        impossible = Refusal.IMPOSSIBLE
+        return Decision(record=record, command=command, signer=signer.id, refusal=impossible, problem=exc.message)
+    return Decision(record=kept, command=command, signer=signer.id)
 
 
 def parse(payload: bytes) -> Command:

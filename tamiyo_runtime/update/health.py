@@ -7,7 +7,7 @@ would not make up for them. Worse figures never make a better verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -15,7 +15,9 @@ from typing import Any
 from tamiyo_runtime.contracts.document import require, require_finite
 from tamiyo_runtime.contracts.errors import InputError, SchemaError
 from tamiyo_runtime.contracts.manifest import Manifest
+from tamiyo_runtime.contracts.plan import Runnable
 from tamiyo_runtime.contracts.records import Mode
+from tamiyo_runtime.summary import Turn
 
 
 class Verdict(StrEnum):
@@ -107,6 +109,22 @@ class Figures:
             )
         except (SchemaError, ValueError) as exc:
             raise InputError(f"these are not the figures of a run: {exc}", hint=hint) from exc
+
+    @classmethod
+    def of_turn(cls, turn: Turn, runnables: Sequence[Runnable]) -> Figures:
+        """From a run on its way; ``runnables`` are those of the executor that runs."""
+        tally = turn.tally
+        highs = [r.cost.latency_ms.high for r, count in zip(runnables, tally.counts, strict=True) if count]
+        return cls(
+            samples=tally.samples,
+            inferences=tally.inferences,
+            deadline_misses=tally.deadline_misses,
+            policy_failures=tally.policy_failures,
+            skipped=sum(tally.skips.values()),
+            mode=turn.mode,
+            latency_p99_ms=tally.latency.quantile(0.99),
+            estimate_high_ms=max(highs, default=None),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

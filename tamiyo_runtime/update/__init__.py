@@ -6,8 +6,12 @@
     chunks      a file cut to the size of a link's payload, every piece with its hash
     commands    a signed order and what may be said to it: pure, bytes in, decision out
     health      whether a bundle on trial stays: pure, figures in, verdict out
+    messages    what a device says of all this over the air
+    fetch       a file that is asked for piece by piece
     disk        the few operations on files that all of this needs, as a port
     transfer, store   the shells that read and write
+    agent       what a device does with it all, step by step; `exchange` and `thread` put it beside the loop
+    shelf       the operator's side: the pieces of a bundle that devices ask for
 
-Nothing here opens a socket: see docs/update.md for what a transport has to do.
+Nothing here opens a socket: see `tamiyo_runtime.transport`, and docs/update.md.
 """

@@ -187,7 +187,7 @@ class Agent:
     def _obey_orders(self, now_s: float) -> None:
         for _ in range(min(len(self._orders), _ORDERS_A_STEP)):
             envelope = self._orders[0]
-            if envelope != self._last_envelope:
+            if envelope and envelope != self._last_envelope:  # an empty one clears what the broker keeps
                 self._obey(envelope, now_s)
                 self._last_envelope = envelope
             self._orders.popleft()  # not before it was dealt with: a full disk must not lose it

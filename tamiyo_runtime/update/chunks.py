@@ -37,6 +37,7 @@ DIGEST_BYTES = 8
 """Of a chunk, in lists that go over the air."""
 
 _MAGIC = b"TMC1"
+_LIST_CHECK_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,20 @@ class Chunks:
         except (struct.error, SchemaError) as exc:
             raise IntegrityError(f"not a list of chunks: {exc}", hint="send the list again") from exc
 
+    def to_wire(self) -> bytes:
+        """The list as it is sent: with the first bytes of its own SHA-256 behind it, since one wrong digest in it
+        would make one chunk never fit."""
+        raw = self.to_bytes()
+        return raw + hashlib.sha256(raw).digest()[:_LIST_CHECK_BYTES]
+
+    @classmethod
+    def from_wire(cls, raw: bytes) -> Chunks:
+        """The inverse; raises IntegrityError."""
+        body, check = raw[:-_LIST_CHECK_BYTES], raw[-_LIST_CHECK_BYTES:]
+        if hashlib.sha256(body).digest()[:_LIST_CHECK_BYTES] != check:
+            raise IntegrityError("a list of chunks was damaged on its way", hint="send the list again")
+        return cls.from_bytes(body)
+
     @classmethod
     def of(cls, pieces: Iterable[bytes], *, chunk_bytes: int, digest_bytes: int = 32) -> Chunks:
         """The list for a file that is read piece by piece, each ``chunk_bytes`` long but the last."""
@@ -147,13 +162,13 @@ def list_id(sha256: bytes) -> bytes:
 
 
 def list_bytes(size_bytes: int, chunk_bytes: int, digest_bytes: int = DIGEST_BYTES) -> int:
-    """Size of the list of a file, which is known before the list is."""
-    return _HEAD.size + -(-size_bytes // chunk_bytes) * digest_bytes
+    """Size of the list of a file as it is sent, which is known before the list is."""
+    return _HEAD.size + -(-size_bytes // chunk_bytes) * digest_bytes + _LIST_CHECK_BYTES
 
 
 def list_frame(chunks: Chunks, index: int) -> bytes:
     """A piece of the list as it goes over a link, in frames of the size that those of the chunks have."""
-    piece = chunks.to_bytes()[index * chunks.chunk_bytes : (index + 1) * chunks.chunk_bytes]
+    piece = chunks.to_wire()[index * chunks.chunk_bytes : (index + 1) * chunks.chunk_bytes]
     return _FRAME.pack(list_id(chunks.sha256), index) + piece
 
 
@@ -187,9 +202,9 @@ def traffic(chunks: Chunks, link: Link, *, missing: int | None = None, with_list
     frames = chunks.count if missing is None else missing
     size = frames * _FRAME.size + min(chunks.size_bytes, frames * chunks.chunk_bytes)
     if with_list:
-        list_bytes = len(chunks.to_bytes())
-        pieces = math.ceil(list_bytes / (most - _FRAME.size))
-        frames, size = frames + pieces, size + list_bytes + pieces * _FRAME.size
+        listed = list_bytes(chunks.size_bytes, chunks.chunk_bytes, chunks.digest_bytes)
+        pieces = math.ceil(listed / (most - _FRAME.size))
+        frames, size = frames + pieces, size + listed + pieces * _FRAME.size
     rate = link.sustainable_bytes_per_s()
     if rate <= 0:
         return Traffic(frames=frames, payload_bytes=size, seconds=math.inf)

@@ -26,7 +26,7 @@ WINDOW = 32
 
 _PATIENCE_S = 3.0
 _PATIENCE_CAP_S = 300.0
-_GIVE_UP_LIST = 2 * WINDOW  # chunks in a row that do not fit the list
+_GIVE_UP_LIST = 8  # chunks in a row that do not fit it
 
 
 class Taken(StrEnum):
@@ -108,6 +108,7 @@ class Fetch:
             self._patience_s, self._misfits = _PATIENCE_S, 0
             self._due_s = now_s + _PATIENCE_S
         elif taken is Taken.CORRUPT and self.receiver is not None:
+            self._patience_s = _PATIENCE_S  # somebody is there
             self._misfits += 1
             if self._misfits >= _GIVE_UP_LIST:
                 self.forget_list()
@@ -140,7 +141,7 @@ class Fetch:
         self._pieces.clear()
         self._asked.clear()
         try:
-            chunks = Chunks.from_bytes(raw)
+            chunks = Chunks.from_wire(raw)
             require(chunks.sha256 == self._sha256, "sha256", "is another file's")
             require(chunks.size_bytes == self.offer.size_bytes, "size_bytes", "is not what was offered")
             require(chunks.chunk_bytes == self._payload_bytes - FRAME_BYTES, "chunk_bytes", "is not what was asked for")

@@ -4,7 +4,7 @@ After every inference each watch sees an event or none:
 
     range        a value of the sample lies outside all values of the reference, or is no finite number
     level        its values lie inside, but its mean or standard deviation does not: a dark, saturated or flat sensor
-    confidence   the answer is less certain than those of this configuration were, but for the least certain few
+    confidence   the answer is less certain than nine tenths of this configuration's were
 
 How often such an event may come while all is well follows from the reference, up to `MonitorSettings.doubt`; a
 `Detector` a watch turns that into a bound on false alarms of all watches together. A second detector, looking the other

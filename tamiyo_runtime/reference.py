@@ -18,7 +18,7 @@ from tamiyo_runtime.contracts.reference import Reference, Span
 MIN_SAMPLES = 16
 _SLACK = 1e-4  # of the range of raw values, and of a confidence
 _LEVEL_SHARE = 200  # one sample in so many lies on or beyond each of the four limits of the level
-_CONFIDENCE_SHARE = 50  # and so many beyond the limit of the confidence
+_CONFIDENCE_SHARE = 10  # and one in so many on or below the least confidence: rarer events take longer to tell apart
 
 
 def confidence_of(logits: NDArray[Any]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import json
 import os
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,26 +52,42 @@ class Diary:
             self._commits = self._spool.commits
             self._write(f"C {self._spool.boot} {self._spool.created(self._spool.boot)}\n")
 
+    def acking(self, boot: int, ranges: Sequence[tuple[int, int]]) -> None:
+        """These may be forgotten from now on."""
+        self._write("".join(f"K {boot} {first} {last}\n" for first, last in ranges))
+
     def _write(self, line: str) -> None:
         os.write(self._file, line.encode())
 
 
 @dataclass(slots=True)
 class Recorded:
-    """A diary read back: digests by place, and how many records of each boot were durable."""
+    """A diary read back: digests by place, and how many of each boot were durable, which were acked."""
 
     digests: dict[tuple[int, int], str] = field(default_factory=dict)
     committed: dict[int, int] = field(default_factory=dict)
+    acked: set[tuple[int, int]] = field(default_factory=set)
+
+    def owed(self) -> set[tuple[int, int]]:
+        """Places of the records that were durable and that nobody has acked."""
+        durable = {(boot, seq) for boot, seq in self.digests if seq < self.committed.get(boot, 0)}
+        return durable - self.acked
 
 
 def read(path: Path) -> Recorded:
+    return parse(path.read_text())
+
+
+def parse(text: str) -> Recorded:
     recorded = Recorded()
-    for line in path.read_text().splitlines(keepends=True):
+    for line in text.splitlines(keepends=True):
         if not line.endswith("\n"):
             continue  # torn by a kill
         kind, boot, *rest = line.split()
         if kind == "A":
             recorded.digests[int(boot), int(rest[0])] = rest[1]
+        elif kind == "K":
+            recorded.acked |= {(int(boot), seq) for seq in range(int(rest[0]), int(rest[1]) + 1)}
         else:
             recorded.committed[int(boot)] = max(int(rest[0]), recorded.committed.get(int(boot), 0))
     return recorded

@@ -76,12 +76,12 @@ class Site:
         for name in self.ended():
             self.start(name)
 
-    def finish(self) -> Verdict:
+    def finish(self, *, patience_s: float = PATIENCE_S) -> Verdict:
         """Let the device deliver, end everything, and judge."""
         assert self.device is not None and self.collector is not None
         assert self.ended() == [], (self.folder / "device.log").read_text()[-2000:]
         self.device.send_signal(signal.SIGTERM)
-        assert self.device.wait(PATIENCE_S) == 0, (self.folder / "device.log").read_text()[-2000:]
+        assert self.device.wait(patience_s) == 0, (self.folder / "device.log").read_text()[-2000:]
         self.collector.send_signal(signal.SIGTERM)
         assert self.collector.wait(PATIENCE_S) in (0, 130, 143, -signal.SIGTERM)
         with Store(self.folder / STORE) as store:

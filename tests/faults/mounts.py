@@ -29,7 +29,7 @@ def mounted(folder: Path, *arguments: object) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        _run("umount", "--lazy", folder)
+        _run("umount", folder)  # not lazily: its last writes must not hit a file that is another's by then
 
 
 @contextlib.contextmanager

@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format bench clean
+.PHONY: help install demo test test-slow test-arm64 check format bench clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: $(INSTALLED) ## create .venv with everything
 
@@ -29,6 +29,9 @@ test: $(INSTALLED) ## all tests, with branch coverage
 test-slow: $(INSTALLED) ## what takes minutes more: every preset through every format, every target, 320 faults
 	$(BIN)/python -m pytest --numprocesses 2 -m long
 	$(BIN)/tamiyo train faults
+
+test-arm64: $(INSTALLED) ## the wheel on an emulated Debian 12 for aarch64, as on a Raspberry Pi; needs root, some minutes
+	$(BIN)/python -m tests.arm64
 
 check: $(INSTALLED) ## lint, format, types, layers
 	$(BIN)/ruff check .

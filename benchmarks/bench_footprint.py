@@ -1,9 +1,12 @@
-"""What the runtime costs a board beside a bare interpreter loop: installed size, start to first answer, peak memory.
+"""What the runtime costs a board beside a bare interpreter loop: installed size, start, peak and steady memory.
 
 Two clean environments: the built wheel with the extra ``device``, and one with nothing but numpy and ai-edge-litert.
-Both run the same graphs of the same bundle once, as whole processes in turn. Needs the package index.
+Both run the same graphs of the same bundle once, as whole processes in turn. Then, for LiteRT and for ONNX Runtime,
+each as a device in the field: samples at a steady pace, a spool on disk, a broker with TLS and client certificates;
+beside it `steady_peer.py` with the same libraries. Needs the package index and mosquitto, and a bundle with variants
+in both formats, as for raspberry-pi-4.
 
-    python benchmarks/bench_footprint.py BUNDLE [--runs N]
+    python benchmarks/bench_footprint.py BUNDLE [--runs N] [--settle-s S] [--over-s S]
 """
 
 from __future__ import annotations
@@ -17,14 +20,20 @@ import sys
 import tempfile
 import time
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 if __package__ is None or __package__ == "":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.results import append, spread
+from benchmarks.steady import Steady, observe
+from tests.far_end import Fleet, broker
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
+PEER = Path(__file__).parent / "steady_peer.py"
+ENGINES = {"tflite": "litert", "onnx": "onnxruntime"}
+PERIODS_S = {"20 ms": 0.02, "1 s": 1.0}
 FORBIDDEN = ("torch", "onnx", "tensorflow", "jax", "pandas")
 
 BARE = """
@@ -47,9 +56,14 @@ def make_environment(folder: Path, *requirements: str) -> Path:
     """A virtual environment with the requirements; returns its python."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
+    install(python, *requirements)
+    return python
+
+
+def install(python: Path, *requirements: str) -> None:
+    """Add to an environment, in the versions that the project is tested with."""
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(CONSTRAINTS)]
     subprocess.run([*pip, *requirements], check=True)
-    return python
 
 
 def installed_bytes(python: Path) -> int:
@@ -74,11 +88,46 @@ def whole_process(command: list[str], environment: dict[str, str]) -> tuple[floa
     return elapsed_s, usage.ru_maxrss / 1024
 
 
+def graphs_of(bundle: Path, form: str, folder: Path) -> tuple[str, list[str]]:
+    """The bundle's first variant of a format, and the files of its largest configuration, unpacked, in order."""
+    with zipfile.ZipFile(bundle) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        variant = next(item for item in manifest["variants"] if item["format"] == form)
+        chain = variant["runnables"][-1]["chain"]
+        return variant["id"], [archive.extract(variant["graphs"][graph]["file"], folder) for graph in chain]
+
+
+def steadily(
+    pythons: dict[str, Path], bundle: Path, folder: Path, fleet: Fleet, *, settle_s: float, over_s: float
+) -> dict[str, dict[str, Steady]]:
+    """Runtime and peer in the field, by engine and pace: one after the other, each with the machine to itself."""
+    environment = {**os.environ, "PYTHONPATH": ""}
+    pki, seen = fleet.authority.folder, {}
+    fleet.authority.issue("device")
+    for form, engine in ENGINES.items():
+        variant, files = graphs_of(bundle, form, folder)
+        for pace, period_s in PERIODS_S.items():
+            state = folder / f"state-{engine}-{period_s}"
+            state.mkdir()
+            run = ["-m", "tamiyo_runtime.cli.main", "run", bundle, "--variant", variant, "--device", "host"]
+            run += ["--source", "generator?seed=1", "--samples", 10**9, "--period-ms", 1000 * period_s]
+            run += ["--device-id", "device", "--fleet", fleet.name, "--state-dir", state, *fleet.options(pki, "device")]
+            peer = [PEER, engine, fleet.url.rpartition(":")[2], pki, state / "peer.db", period_s, *files]
+            pair = {"tamiyo": [pythons["tamiyo"], *run], "bare": [pythons["bare"], *peer]}
+            seen[f"{engine}, a sample every {pace}"] = {
+                label: observe([*map(str, words)], environment, settle_s=settle_s, over_s=over_s)
+                for label, words in pair.items()
+            }
+    return seen
+
+
 def main() -> None:
     """Build, install, run in turn, print, record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--settle-s", type=float, default=10.0)
+    parser.add_argument("--over-s", type=float, default=20.0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -92,11 +141,7 @@ def main() -> None:
             if probe.returncode == 0:
                 raise SystemExit(f"{module} is installed beside the runtime")
 
-        with zipfile.ZipFile(arguments.bundle) as archive:
-            manifest = json.loads(archive.read("manifest.json"))
-            variant = next(v for v in manifest["variants"] if v["format"] == "tflite")
-            chain = variant["runnables"][-1]["chain"]
-            files = [archive.extract(variant["graphs"][graph]["file"], folder) for graph in chain]
+        _, files = graphs_of(arguments.bundle, "tflite", folder)
         environment = {**os.environ, "PYTHONPATH": ""}
         run = ["-m", "tamiyo_runtime.cli.main", "run", str(arguments.bundle), "--samples", "1", "--broker", "none"]
         commands = {
@@ -111,25 +156,42 @@ def main() -> None:
                 if turn:  # the first warms the disk cache
                     seconds[label].append(elapsed_s)
                     memory[label].append(peak_mib)
-        sizes = {"tamiyo": installed_bytes(ours) / 2**20, "bare": installed_bytes(bare) / 2**20}
+        pythons = {"tamiyo": ours, "bare": bare}
+        sizes = {label: installed_bytes(python) / 2**20 for label, python in pythons.items()}
+        for python, added in ((ours, ["onnxruntime"]), (bare, ["onnxruntime", "paho-mqtt"])):
+            install(python, *added)
+        with broker(folder / "broker") as fleet, fleet.collecting():
+            settled = {"settle_s": arguments.settle_s, "over_s": arguments.over_s}
+            steady = steadily(pythons, arguments.bundle, folder, fleet, **settled)
 
     ratios = [a / b for a, b in zip(seconds["tamiyo"], seconds["bare"], strict=True)]
-    print(f"{'':32}{'tamiyo':>10}{'bare loop':>12}{'ratio':>9}")
+    print(f"{'':44}{'tamiyo':>10}{'bare loop':>12}{'ratio':>9}")
     medians = {label: statistics.median(values) for label, values in seconds.items()}
     peaks = {label: statistics.median(values) for label, values in memory.items()}
-    for title, pair, unit in (
-        ("installed", sizes, "MiB"),
-        ("start to first answer, exit", medians, "s"),
-        ("peak memory", peaks, "MiB"),
-    ):
-        print(f"{title + ', ' + unit:32}{pair['tamiyo']:10.2f}{pair['bare']:12.2f}{pair['tamiyo'] / pair['bare']:9.2f}")
+    show("installed, MiB", sizes)
+    show("start to first answer, exit, s", medians)
+    show("peak memory, MiB", peaks)
+    for title, pair in steady.items():
+        print(f"{title}, TLS broker, spool:")
+        show("  resident, MiB", {label: item.resident_mib for label, item in pair.items()})
+        show("  of it the process's own, MiB", {label: item.anonymous_mib for label, item in pair.items()})
+        show("  of one core, %", {label: 100 * item.cpu_share for label, item in pair.items()})
+        show("  wake-ups a second", {label: item.wakeups_per_s for label, item in pair.items()})
     figures = {
         "installed_mib": sizes,
         "wall_s": {label: spread(values) for label, values in seconds.items()},
         "wall_ratio": spread(ratios),
         "peak_mib": {label: spread(values) for label, values in memory.items()},
+        "steady": {title: {label: asdict(item) for label, item in pair.items()} for title, pair in steady.items()},
     }
-    print(f"written to {append('footprint', figures, ['numpy', 'ai-edge-litert', 'cryptography', 'paho-mqtt'])}")
+    packages = ["numpy", "ai-edge-litert", "onnxruntime", "cryptography", "paho-mqtt"]
+    print(f"written to {append('footprint', figures, packages)}")
+
+
+def show(title: str, pair: dict[str, float]) -> None:
+    """One line of the table."""
+    ratio = f"{pair['tamiyo'] / pair['bare']:9.2f}" if pair["bare"] else f"{'-':>9}"
+    print(f"{title:44}{pair['tamiyo']:10.2f}{pair['bare']:12.2f}{ratio}")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ framework for sequential change detection", New England Journal of Statistics in
     M(t) = e(t) x (1 + M(t-1)),   e(t) = how much likelier what happened is at another rate than at the stated one
 
 While the rate of events, given all that went before, is at most the stated one, the mean of e(t) is at most 1. Then
-M(t) - t cannot grow in the mean, and the first time at which M reaches N is on average N or more steps away. Nothing
-else is assumed: events need not be independent, and the rate may change as long as it stays at or below the stated
-one. A mean of several detectors, one an alternative rate, is one as well.
+M(t) - t cannot grow in the mean: the first time at which M reaches N is on average N or more steps away, and it lies
+within the first n steps with a probability of at most n / N. Nothing else is assumed: events need not be independent,
+and the rate may change as long as it stays at or below the stated one. A mean of several detectors, one an alternative
+rate, is one as well.
 
 Constant time and memory; no clock, no random numbers.
 """

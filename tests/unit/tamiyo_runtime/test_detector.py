@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import beta
 
 from tamiyo_runtime.contracts.errors import SchemaError
@@ -24,8 +25,8 @@ def _detector(rate: float = RATE, mean_steps: float = MEAN_STEPS) -> Detector:
     return Detector(rate, [at_odds(rate, 3.0), at_odds(rate, 30.0)], mean_steps=mean_steps)
 
 
-def _steps_to_alarm(rate_after: Callable[[Detector, bool], float], *, seed: int, warm: int = 0) -> tuple[float, float]:
-    """Mean and its standard error over RUNS runs; ``rate_after`` may look at all that the detector knows."""
+def _steps_to_alarm(rate_after: Callable[[Detector, bool], float], *, seed: int, warm: int = 0) -> NDArray[np.int64]:
+    """Of RUNS runs; ``rate_after`` may look at all that the detector knows."""
     random = np.random.default_rng(seed)
     counts = []
     for _ in range(RUNS):
@@ -38,6 +39,10 @@ def _steps_to_alarm(rate_after: Callable[[Detector, bool], float], *, seed: int,
             done = detector.observe(event)
             steps += 1
         counts.append(steps)
+    return np.array(counts)
+
+
+def _mean_and_error(counts: NDArray[np.int64]) -> tuple[float, float]:
     return float(np.mean(counts)), float(np.std(counts) / math.sqrt(RUNS))
 
 
@@ -55,12 +60,16 @@ def _steps_to_alarm(rate_after: Callable[[Detector, bool], float], *, seed: int,
 def test_false_alarms_come_no_more_often_than_stated_whatever_events_depend_on(
     rate_after: Callable[[Detector, bool], float],
 ) -> None:
-    mean, error = _steps_to_alarm(rate_after, seed=1)
+    steps = _steps_to_alarm(rate_after, seed=1)
+    mean, error = _mean_and_error(steps)
     assert mean + 3 * error >= MEAN_STEPS
+    for early in (5, 10, 20):
+        bound = early / MEAN_STEPS
+        assert np.mean(steps <= early) <= bound + 3 * math.sqrt(bound * (1 - bound) / RUNS)
 
 
 def test_the_same_simulation_tells_a_rate_that_is_too_high() -> None:
-    mean, error = _steps_to_alarm(lambda detector, event: 4 * RATE, seed=1)
+    mean, error = _mean_and_error(_steps_to_alarm(lambda detector, event: 4 * RATE, seed=1))
     assert mean + 3 * error < MEAN_STEPS
 
 
@@ -94,7 +103,7 @@ def test_the_value_is_that_of_ten_lines_of_numpy(rate: float, factor: float, eve
 @pytest.mark.parametrize("warm", [0, 500])
 @pytest.mark.parametrize("factor", [5.0, 15.0])
 def test_a_higher_rate_is_noticed_within_the_stated_mean_delay(factor: float, warm: int) -> None:
-    mean, error = _steps_to_alarm(lambda detector, event: factor * RATE, seed=2, warm=warm)
+    mean, error = _mean_and_error(_steps_to_alarm(lambda detector, event: factor * RATE, seed=2, warm=warm))
     assert mean - 3 * error <= _detector().delay(factor * RATE) < math.inf
 
 

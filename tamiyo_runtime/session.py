@@ -138,10 +138,12 @@ class Session:
         return self._end()
 
     def _waited_ms(self, sample: Sample, now_s: float, due_s: float) -> float:
-        """How long ago the sample arrived."""
-        if self._stream is not None:
-            return 0.0 if sample.arrived_s is None or not self._real else max(0.0, (now_s - sample.arrived_s) * 1e3)
-        return (now_s - due_s) * 1e3 if self._plan.period_s > 0 else 0.0
+        """How long ago the sample arrived. One of a stream that is read at a period of ours arrives when it is read."""
+        if self._stream is None:
+            return (now_s - due_s) * 1e3 if self._plan.period_s > 0 else 0.0
+        if sample.arrived_s is None or self._plan.period_s > 0:
+            return 0.0
+        return max(0.0, (now_s - sample.arrived_s) * 1e3)
 
     def _begin(self) -> None:
         executor = self._on.executor

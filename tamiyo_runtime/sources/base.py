@@ -27,7 +27,7 @@ Array = NDArray[Any]
 class Sample(NamedTuple):
     """A raw sample, shaped as the manifest's input says, and its class where that is known.
 
-    ``arrived_s``: of one that came from outside, on the machine's monotonic clock.
+    ``arrived_s``: of one that came by itself, on the clock that times it: the machine's monotonic one, or a simulated.
     """
 
     value: Array

@@ -103,9 +103,7 @@ def main() -> int:
         return 0
     figures = measure(arguments.bundle, arguments.rounds, arguments.samples, arguments.busy)
     print(f"{figures['bundle']}: {PERIOD_S * 1e3:g} ms period, {DEADLINE_MS:g} ms deadline, {arguments.busy} busy")
-    print(
-        f"{'side':<8} {'late':>8} {'skipped':>8} {'in time':>8}   medians (quartiles of late) of {arguments.rounds} rounds"
-    )
+    print(f"{'side':<8} {'late':>8} {'skipped':>8} {'in time':>8}   medians of {arguments.rounds} rounds (quartiles)")
     for side in ("tamiyo", "bare"):
         found = figures[side]
         late = found["late"]

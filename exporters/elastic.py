@@ -29,7 +29,7 @@ def marks(
     """What the governor would grant on a cool, idle board with a full bucket, without a policy; None: nothing fits."""
     options = Options.of(variant.runnables, tuple(configurations), profile)
     limits = Limits.of(budget)
-    governor, case = Governor(options, limits), Case(1.0, limits.burst_uj)
+    governor, case = Governor(options, limits), Case(limits.burst_uj)
     fitting = (index for index in options.best_first if governor.refusal(index, case) is None)
     index = next(fitting, None)
     measured = {item.configuration: item for item in variant.runnables if item.accuracy is not None}

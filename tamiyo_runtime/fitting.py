@@ -14,7 +14,7 @@ def limits_that_fit(budget: Budget, options: Options, manifest: Manifest, *, mar
     """Limits of a budget; raises BudgetError when the cheapest option breaks one on a cool, idle board."""
     limits = Limits.of(budget, throttle_c=throttle_c(manifest.profile), margin=margin, dwell_ms=dwell_ms)
     bare = options.items[0]
-    why = Governor(options, limits).refusal(0, Case(1.0, limits.burst_uj))
+    why = Governor(options, limits).refusal(0, Case(limits.burst_uj))
     if why is None:
         return limits
     have = {

@@ -15,8 +15,10 @@ nothing runs. Memory: what does not fit in what is left of the board's memory is
 
 Correction. Estimates may be wrong. The ratio of measured latency to the worst case of its estimate is followed by an
 envelope that rises by at most 0.25 an inference, so that one preempted inference does not stop everything, and falls
-by 5 % of the gap. It only ever makes worst cases worse: the correction is never below 1. While nothing runs it
-relaxes, so that a board which recovers is tried again.
+by 5 % of the gap, below 1 by 1 %. A board that is slower than its worst case makes all worst cases worse. One that
+shows itself faster makes those of latencies better, down to the estimate itself times p99.9 over p50 and no further:
+what is given up is the width of the estimate's interval, never the spread. Energies are reserved in full, since what
+is not used comes back. While nothing runs the envelope relaxes to 1, so that a board which recovers is tried again.
 
 Choice. The proposal if it may run; else the most accurate of its subsets that may; else the most accurate of all that
 may; else the sample is skipped. Going down is immediate. Going up waits: until ``dwell_ms`` have passed since the last
@@ -47,7 +49,7 @@ GUARD_K = 3.0
 """How far below a limit of temperature the governor begins to hold back."""
 COOLING_K = 2.0
 
-_RISE, _FALL = 0.25, 0.05
+_RISE, _FALL, _FALL_BELOW_1 = 0.25, 0.05, 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +108,14 @@ CALM = Conditions()
 
 
 class Case(NamedTuple):
-    """What options are held against: factor on their rated worst cases, level of the bucket, conditions.
+    """What options are held against. ``hot``: the board has to cool.
 
-    ``hot``: the board has to cool.
+    ``stretch`` and ``draw``: factors on the rated worst cases of latencies and energies; ``level_uj``: of the bucket.
     """
 
-    scale: float
     level_uj: float
+    stretch: float = 1.0
+    draw: float = 1.0
     conditions: Conditions = CALM
     hot: bool = False
 
@@ -127,11 +130,6 @@ class State(NamedTuple):
     envelope: float  # of measured latency / worst case of the estimate
     hot: bool = False  # since it was too hot, the board has not cooled down yet
 
-    @property
-    def correction(self) -> float:
-        """Factor on worst cases, 1 or more."""
-        return max(1.0, self.envelope)
-
 
 class Proposal(NamedTuple):
     """What the policy asks for: an option, and POLICY, UNAVAILABLE, POLICY_FAILED, NO_POLICY or DRIFT."""
@@ -143,14 +141,15 @@ class Proposal(NamedTuple):
 class Grant(NamedTuple):
     """The governor's word: an option or SKIP, and why.
 
-    ``reserved_uj`` has been taken from the bucket; ``scale`` multiplies rated worst cases: slowdown x correction.
-    ``left_ms``: of the deadline when the inference begins.
+    ``reserved_uj`` has been taken from the bucket; ``stretch`` multiplies rated worst cases of latencies: ``slowdown``
+    x correction. ``left_ms``: of the deadline when the inference begins.
     """
 
     option: int
     reason: Reason
     reserved_uj: float
-    scale: float
+    slowdown: float
+    stretch: float
     worst_ms: float
     left_ms: float
 
@@ -203,9 +202,9 @@ class Governor:
             return Reason.MEMORY
         if conditions.temperature_c >= limits.limit_c or (case.hot and option and item.settled_c >= limits.hot_c):
             return Reason.THERMAL
-        if item.latency_worst_ms * case.scale * limits.margin + conditions.waited_ms > limits.deadline_ms:
+        if item.latency_worst_ms * case.stretch * limits.margin + conditions.waited_ms > limits.deadline_ms:
             return Reason.LATENCY
-        need_uj = item.energy_worst_uj * case.scale
+        need_uj = item.energy_worst_uj * case.draw
         if SKIP != current < option and limits.burst_uj < math.inf:
             need_uj += min(limits.reserve_share * limits.burst_uj, max(0.0, limits.burst_uj - need_uj))
         return Reason.ENERGY if need_uj > case.level_uj else None
@@ -213,9 +212,11 @@ class Governor:
     def decide(self, state: State, proposal: Proposal, conditions: Conditions, now_ms: float) -> tuple[Grant, State]:
         """Grant an option to the inference that starts now, or skip it; the worst case is taken from the bucket."""
         limits, current = self.limits, state.current
+        slowdown, envelope = conditions.slowdown, state.envelope
         case = Case(
-            conditions.slowdown * state.envelope if state.envelope > 1.0 else conditions.slowdown,
             self.level_uj(state, now_ms),
+            slowdown * envelope,
+            slowdown * (envelope if envelope > 1.0 else 1.0),
             conditions,
             conditions.temperature_c >= (limits.hot_c - COOLING_K if state.hot else limits.hot_c),
         )
@@ -240,9 +241,9 @@ class Governor:
             else:
                 since_ms = now_ms
         item = self.options.items[chosen]
-        reserved_uj = item.energy_worst_uj * case.scale
+        reserved_uj, worst_ms = item.energy_worst_uj * case.draw, item.latency_worst_ms * case.stretch
         left_ms = limits.deadline_ms - conditions.waited_ms
-        grant = Grant(chosen, reason, reserved_uj, case.scale, item.latency_worst_ms * case.scale, left_ms)
+        grant = Grant(chosen, reason, reserved_uj, slowdown, case.stretch, worst_ms, left_ms)
         return grant, State(standing, since_ms, case.level_uj - reserved_uj, now_ms, state.envelope, case.hot)
 
     def settle(
@@ -254,9 +255,12 @@ class Governor:
         """
         level = self.level_uj(state, now_ms) + grant.reserved_uj - energy_uj
         level = min(level, self.limits.burst_uj)
-        worst_ms = self.options.items[ran].latency_worst_ms * grant.scale / state.correction
+        worst_ms = self.options.items[ran].latency_worst_ms * grant.slowdown
         ratio = latency_ms / worst_ms if worst_ms > 0 else 1.0
-        return state._replace(bucket_uj=level, at_ms=now_ms, envelope=_follow(state.envelope, ratio))
+        envelope = max(
+            _follow(state.envelope, ratio), self.options.floor
+        )  # where it is of use, so that it rises at once
+        return state._replace(bucket_uj=level, at_ms=now_ms, envelope=envelope)
 
     def _carried(self, limits: Limits, state: State, now_ms: float) -> State:
         level = min(self.level_uj(state, now_ms), limits.burst_uj) if limits.burst_uj < math.inf else math.inf
@@ -281,7 +285,7 @@ class Governor:
             envelope = _follow(envelope, min(envelope, 1.0))
         relaxed = State(state.current, state.since_ms, case.level_uj, now_ms, envelope, case.hot)
         left_ms = self.limits.deadline_ms - case.conditions.waited_ms
-        return Grant(SKIP, reason, 0.0, case.scale, 0.0, left_ms), relaxed
+        return Grant(SKIP, reason, 0.0, case.conditions.slowdown, case.stretch, 0.0, left_ms), relaxed
 
 
 def _at_once(case: Case) -> Case:
@@ -293,4 +297,4 @@ def _follow(envelope: float, ratio: float) -> float:
     gap = ratio - envelope
     if gap > 0:
         return envelope + (gap if gap < _RISE else _RISE)
-    return envelope + _FALL * gap
+    return envelope + (_FALL if envelope > 1.0 else _FALL_BELOW_1) * gap

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tamiyo_runtime.contracts.cost import Estimate
 from tamiyo_runtime.contracts.plan import Configuration, Runnable
 from tamiyo_runtime.contracts.profile import ProfileSnapshot
 
@@ -64,10 +65,13 @@ def settled_c(profile: ProfileSnapshot, latency_ms: float, period_ms: float) -> 
 
 
 class Options:
-    """Options, cheapest first, and what follows from them: who is a subset of whom, and which one is best."""
+    """Options, cheapest first, and what follows from them: who is a subset of whom, and which one is best.
 
-    def __init__(self, items: Sequence[Option]) -> None:
-        self.items = tuple(items)
+    ``floor``: the share of their worst cases that is left when their estimates are taken at their word.
+    """
+
+    def __init__(self, items: Sequence[Option], *, floor: float = 1.0) -> None:
+        self.items, self.floor = tuple(items), floor
         self.best_first = tuple(sorted(range(len(self.items)), key=self._worth, reverse=True))
         self.fallbacks = tuple(self._fallbacks(index) for index in range(len(self.items)))
         self._by_gates = {option.gates: index for index, option in enumerate(self.items)}
@@ -97,7 +101,8 @@ class Options:
                     settled_c=settled_c(profile, runnable.cost.latency_ms.value, period_s * 1e3),
                 )
                 for runnable in runnables
-            ]
+            ],
+            floor=max(_certainty(runnable.cost.latency_ms) for runnable in runnables),
         )
 
     def __len__(self) -> int:
@@ -126,6 +131,10 @@ class Options:
         if option.accuracy is None:
             return float(sum(option.gates)) - len(option.gates) - 1.0, -index
         return option.accuracy, -index
+
+
+def _certainty(latency_ms: Estimate) -> float:
+    return latency_ms.value / latency_ms.high if latency_ms.high > 0 else 1.0
 
 
 def is_subset(gates: Gates, of: Gates) -> bool:

@@ -147,7 +147,7 @@ class Serving:
         on, option = self.on, grant.option
         try:
             if on.executor.stoppable(option) and grant.left_ms < math.inf:
-                stretch = on.cut_stretch[option] * grant.scale * self._governor.limits.margin
+                stretch = on.cut_stretch[option] * grant.stretch * self._governor.limits.margin
                 within = partial(
                     on.executor.classify_within,
                     sample.value,

@@ -155,7 +155,7 @@ def test_the_policy_can_be_switched_off_and_on(tiny_bundle: Bundle) -> None:
     control = Script((30, Change(use_policy=False)), (60, Change(use_policy=True)))
     hot = board(tiny_bundle.manifest.profile, (0.0, 2.0))
     summary, recorder = run(tiny_bundle, hot, policy=policy, control=control)
-    assert [decision.reason for decision in recorder.decisions] == [Reason.POLICY, Reason.LATENCY, Reason.POLICY]
+    assert [decision.reason for decision in recorder.decisions] == [Reason.POLICY, Reason.NO_POLICY, Reason.POLICY]
     assert summary.deadline_misses == 0
 
 

@@ -35,6 +35,8 @@ from tamiyo_runtime.summary import SessionSummary, Tally, Turn
 
 if TYPE_CHECKING:
     from collector.ledger import DeviceLedger
+    from tamiyo_runtime.cli.deployed import Deployed
+    from tamiyo_runtime.control import Control
     from tamiyo_runtime.home_assistant import HomeAssistant
     from tamiyo_runtime.telemetry import Counters, Telemetry
     from tamiyo_runtime.transport.access import Access
@@ -99,12 +101,20 @@ class FieldResult:
 class FieldRun:
     """The parts, opened and checked. Use as a context manager, then `run`."""
 
-    def __init__(self, bundle: Bundle, request: FieldRequest, *, gate: Callable[[Bundle], None] | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        request: FieldRequest,
+        *,
+        gate: Callable[[Bundle], None] | None = None,
+        deployed: Deployed | None = None,
+    ) -> None:
         """Open what needs no network; raises TamiyoErrors for anything that cannot work.
 
         ``gate``: what a bundle has to pass, on this machine as the board, before any of its graphs is loaded.
+        ``deployed``: the state folder that the bundle is from, by which the run may be changed.
         """
-        self.bundle, self.request = bundle, request
+        self.bundle, self.request, self._deployed = bundle, request, deployed
         check_broker(request.broker)
         self.board: Board = _board(bundle, request)
         self._downgrade = self._check_version()  # before anything of an old bundle is loaded
@@ -160,18 +170,22 @@ class FieldRun:
         reporter: Reporter = telemetry or Silent()
         if self._auditor is not None:
             reporter = Audited(reporter, self._auditor)
-        session = self._session(reporter, on_sample, on_turn)
-        with ended_by_signals(session.stop):
-            summary = session.run()
-            if self._auditor is not None:
-                self._auditor.tell(Happened.STOP, samples=summary.samples, mode=summary.mode)
-            if on_end is not None:
-                on_end()
-            if telemetry is None:
-                return FieldResult(summary=summary, link=self.link.label, broker=self.broker, board_total=self._total)
-            clock = self.board.clock
-            limit_s = _FLUSH_VIRTUAL_S if isinstance(clock, VirtualClock) else _FLUSH_S
-            delivered = telemetry.flush(clock.now_s(), limit_s)
+        with contextlib.ExitStack() as steered:
+            control = steered.enter_context(self._steered(reporter))
+            session = self._session(reporter, on_sample, on_turn, control)
+            with ended_by_signals(session.stop):
+                summary = session.run()
+                steered.close()
+                if self._auditor is not None:
+                    self._auditor.tell(Happened.STOP, samples=summary.samples, mode=summary.mode)
+                if on_end is not None:
+                    on_end()
+                if telemetry is None:
+                    broker, link = self.broker, self.link.label
+                    return FieldResult(summary=summary, link=link, broker=broker, board_total=self._total)
+                clock = self.board.clock
+                limit_s = _FLUSH_VIRTUAL_S if isinstance(clock, VirtualClock) else _FLUSH_S
+                delivered = telemetry.flush(clock.now_s(), limit_s)
         worst_hour_s = getattr(self.link, "worst_hour_s", None)
         return FieldResult(
             summary=summary,
@@ -270,12 +284,21 @@ class FieldRun:
             access=request.access,
             on_window=home.show if home else None,
             flash_bytes_per_day=request.flash_bytes_per_day,
+            hears=self._deployed.hears if self._deployed else (),
         )
         stack.callback(self._telemetry.close)
+
+    def _steered(self, reporter: Reporter) -> contextlib.AbstractContextManager[Control | None]:
+        """Whoever may change the run while it goes on."""
+        if self._deployed is None:
+            return contextlib.nullcontext()
+        return self._deployed.attached(self, reporter, self._telemetry)
 
     def _about(self) -> dict[str, str]:
         """What the device says of itself when it appears; the audit log's head, so that its end cannot be cut off."""
         about = {"board": self.board.label, "link": self.link.label, "interpreter": self.executor.interpreter}
+        if self._deployed is not None:
+            about |= self._deployed.about(self)
         return {**about, "audit": self._checkpoint} if self._checkpoint else about
 
     def _home(self, stack: contextlib.ExitStack, url: str) -> HomeAssistant:
@@ -299,6 +322,7 @@ class FieldRun:
         reporter: Reporter,
         on_sample: Callable[[Tally, Mode], None] | None = None,
         on_turn: Callable[[Turn], None] | None = None,
+        control: Control | None = None,
     ) -> Session:
         return Session(
             self.bundle.manifest,
@@ -311,6 +335,7 @@ class FieldRun:
             link_level=self.link.level,
             on_sample=on_sample,
             on_turn=on_turn,
+            control=control,
         )
 
 

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 
 _PERIOD_MS = 100.0
+DEVICE_ID, FLEET = "device-1", "default"
 
 
 def run(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, as `tamiyo export` writes it.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="A bundle, as `tamiyo export` writes it, or a folder of `tamiyo update`.")
+    ],
     *,
     device: Annotated[str, typer.Option(help="host, simulated, or simulated:PROFILE")] = "host",
     link: Annotated[str, typer.Option(help="ethernet, lora-eu868, lora-eu868-sf7 ... -sf12")] = "ethernet",
@@ -49,8 +52,8 @@ def run(
         float | None,
         typer.Option(min=0, help="from one sample to the next; 0: back to back; default: 100, a stream as it comes"),
     ] = None,
-    device_id: Annotated[str, typer.Option(help="name of this device in the fleet")] = "device-1",
-    fleet: Annotated[str, typer.Option(help="name of the fleet")] = "default",
+    device_id: Annotated[str, typer.Option(help="name of this device in the fleet")] = DEVICE_ID,
+    fleet: Annotated[str, typer.Option(help="name of the fleet")] = FLEET,
     state_dir: Annotated[Path | None, typer.Option(help="spool and store; default: ~/.local/state/tamiyo")] = None,
     flash_mb_per_day: Annotated[
         float | None, typer.Option(min=0.001, help="what telemetry may write to flash: windows get as long as it takes")
@@ -85,6 +88,9 @@ def run(
     allow_downgrade: Annotated[
         bool, typer.Option("--allow-downgrade", help="run an older version than ran on this device before, this once")
     ] = False,
+    trial_window: Annotated[
+        int, typer.Option(min=1, help="with a folder of `tamiyo update`: samples after which a bundle is confirmed")
+    ] = 1000,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, run nothing")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
@@ -98,6 +104,7 @@ def run(
     """
     import time
 
+    from tamiyo_runtime.cli.deployed import Deployed
     from tamiyo_runtime.cli.field import FieldRequest, FieldRun, default_state_dir
     from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, throttle_phases
     from tamiyo_runtime.cli.render import emit_json, progress
@@ -113,7 +120,18 @@ def run(
     phases = throttle_phases(throttle)
     check_trace(trace, overwrite=overwrite)
     access = access_to(broker, broker_ca, broker_cert, broker_key)
-    opened = open_bundle(bundle, key)
+    folder_says = {
+        "--device-id": device_id != DEVICE_ID,
+        "--fleet": fleet != FLEET,
+        "--key": bool(key),
+        "--no-policy": not policy,
+        "--latency-ms": latency_ms is not None,
+        "--power-mw": power_mw is not None,
+        "--energy-burst-mj": energy_burst_mj is not None,
+        "--budget-at": bool(budget_at),
+    }
+    deployed = Deployed.of(bundle, window=trial_window, count=not dry_run, decided=folder_says)
+    opened = open_bundle(bundle, key) if deployed is None else deployed.open()
     budget = changed_budget(
         opened.manifest.budget,
         latency_ms=latency_ms,
@@ -124,7 +142,7 @@ def run(
     plan = Plan(
         samples=samples,
         period_s=(_PERIOD_MS if period_ms is None else period_ms) * 1e-3,
-        budget=budget,
+        budget=budget if deployed is None else deployed.budget(budget),
         schedule=tuple(budget_schedule(budget_at or [], budget)),
         watchful=MonitorSettings(false_alarm=false_alarm) if false_alarm else None,
         trace=trace is not None,
@@ -148,7 +166,9 @@ def run(
         allow_downgrade=allow_downgrade,
         as_it_comes=period_ms is None,
     )
-    field = FieldRun(opened, request, gate=canary_gate(bundle, key))
+    gate = canary_gate(bundle, key) if deployed is None else deployed.gate
+    request = request if deployed is None else deployed.request(request)
+    field = FieldRun(opened, request, gate=gate, deployed=deployed)
     if dry_run:
         _show_plan(field, request, budget, as_json=as_json)
         return

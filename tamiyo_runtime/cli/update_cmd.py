@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tamiyo_runtime.update.record import Record
     from tamiyo_runtime.update.store import Store
 
+_PATIENCE_S = 30.0  # a running device may be testing a bundle
 _HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     add_completion=False,
@@ -299,7 +300,7 @@ def _opened(state_dir: Path) -> Iterator[Store]:
     if not state_dir.is_dir():
         raise InputError(f"no such folder: {state_dir}", hint=f"make it: tamiyo update init {state_dir}")
     disk = LocalDisk(state_dir)
-    with disk.locked():
+    with disk.locked(patience_s=_PATIENCE_S):
         yield Store.open(disk)
 
 

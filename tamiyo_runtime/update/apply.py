@@ -18,7 +18,8 @@ from tamiyo_runtime.update.transfer import Receiver
 
 def identity_of(bundle: Bundle) -> Identity:
     """What the slots remember of an opened bundle."""
-    return Identity(name=bundle.manifest.name, version=bundle.manifest.version, signer=bundle.signer.id)
+    manifest, signer = bundle.manifest, bundle.signer
+    return Identity(name=manifest.name, version=manifest.version, signer=signer.id, public=signer.raw.hex())
 
 
 def verifier(root: Path, trusted: Trust) -> Verify:

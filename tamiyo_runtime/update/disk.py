@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from tamiyo_runtime.contracts.errors import InputError
+
+_LOCK_STEP_S = 0.02
 
 
 class Disk(Protocol):
@@ -104,13 +107,17 @@ class LocalDisk:
             _sync(self.root / name, os.O_RDONLY | os.O_DIRECTORY)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One process at a time; the lock goes with the process. Raises InputError when another holds it."""
+    def locked(self, *, patience_s: float = 0.0) -> Iterator[None]:
+        """One process at a time; the lock goes with the process.
+
+        Raises InputError when another still holds it after ``patience_s``: a running device does so for moments only.
+        """
         with self._explained(".lock"), (self.root / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"another update works in {self.root}", hint="wait until it has ended") from None
+            until_s = time.monotonic() + patience_s
+            while not _take(lock):
+                if time.monotonic() >= until_s:
+                    raise InputError(f"another update works in {self.root}", hint="wait until it has ended")
+                time.sleep(_LOCK_STEP_S)
             yield
 
     @contextmanager
@@ -122,6 +129,14 @@ class LocalDisk:
                 f"cannot use {self.root / name}: {exc.strerror}",
                 hint="check the folder, its permissions and free space",
             ) from exc
+
+
+def _take(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sync(path: Path, flags: int) -> None:

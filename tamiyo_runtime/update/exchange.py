@@ -18,8 +18,10 @@ from tamiyo_runtime.contracts.records import Event
 from tamiyo_runtime.control import Change
 from tamiyo_runtime.summary import Turn
 from tamiyo_runtime.update.health import Figures
+from tamiyo_runtime.update.messages import cut_text
 
 _MOST_EVENTS = 32
+_DETAIL_CHARACTERS = 64  # as in every other event: they cross slow links
 
 Tell = Callable[[Event, int, str], None]
 """Records an event: kind, value, detail."""
@@ -67,8 +69,7 @@ class Exchange:
 
     def poll(self, turn: Turn) -> Change | None:
         """See `Control`."""
-        while self._events:
-            self._tell(*self._events.popleft())
+        self.drain()
         sha256 = self._running.applied.sha256
         if self.watched == sha256:
             self._figures = sha256, Figures.of_turn(turn, self._running.runnables)
@@ -116,4 +117,9 @@ class Exchange:
 
     def say(self, event: Event, value: int, detail: str) -> None:
         """Have an event recorded at the loop's next turn."""
-        self._events.append((event, value, detail))
+        self._events.append((event, value, cut_text(detail, _DETAIL_CHARACTERS)))
+
+    def drain(self) -> None:
+        """Record what is left, on the loop's thread, when there are no more turns."""
+        while self._events:
+            self._tell(*self._events.popleft())

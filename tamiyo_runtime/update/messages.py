@@ -168,7 +168,7 @@ def digest_of(envelope: bytes) -> str:
     return hashlib.sha256(envelope).hexdigest()[:SHORT]
 
 
-def cut_text(text: str) -> str:
+def cut_text(text: str, most: int = TEXT_CHARACTERS) -> str:
     """A text that is short and plain enough to be said over the air."""
-    plain = "".join(letter if " " <= letter <= "~" else "?" for letter in text[: TEXT_CHARACTERS + 1])
-    return plain if len(plain) <= TEXT_CHARACTERS else f"{plain[: TEXT_CHARACTERS - 3]}..."
+    plain = "".join(letter if " " <= letter <= "~" else "?" for letter in text[: most + 1])
+    return plain if len(plain) <= most else f"{plain[: most - 3]}..."

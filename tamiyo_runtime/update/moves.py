@@ -14,11 +14,12 @@ MAX_STARTS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What a verified bundle says of itself; ``signer`` is a key's fingerprint."""
+    """What a verified bundle says of itself; ``signer`` is a key's fingerprint, ``public`` the key in hexadecimal."""
 
     name: str
     version: int
     signer: str
+    public: str | None = None
 
 
 def begin(record: Record, *, sha256: str, size_bytes: int, again: bool = False) -> Record:
@@ -60,7 +61,14 @@ def accept(record: Record, identity: Identity) -> Record:
         )
     slot = record.slots[record.idle]
     state = step(slot.state, SlotEvent.PASS)
-    known = replace(slot, state=state, name=identity.name, version=identity.version, signer=identity.signer)
+    known = replace(
+        slot,
+        state=state,
+        name=identity.name,
+        version=identity.version,
+        signer=identity.signer,
+        public=identity.public,
+    )
     return _put(record, record.idle, known)
 
 

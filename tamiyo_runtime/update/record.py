@@ -75,7 +75,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """One slot. ``sha256`` and ``size_bytes`` are those of the file; name, version, signer are known once verified."""
+    """One slot. ``sha256`` and ``size_bytes`` are those of the file; name, version, signer are known once verified.
+
+    ``public``: the signer's key, in hexadecimal, so that what was verified can be opened after its key was revoked.
+    """
 
     state: SlotState = SlotState.EMPTY
     sha256: str | None = None
@@ -84,8 +87,10 @@ class Slot:
     version: int | None = None
     signer: str | None = None
     reason: str | None = None
+    public: str | None = None
 
     def __post_init__(self) -> None:
+        require(self.public is None or _SHA256.fullmatch(self.public) is not None, "public", "must be 32 bytes")
         filled = self.sha256 is not None and self.size_bytes is not None
         require(filled or self.state is SlotState.EMPTY, "sha256", f"a slot that is {self.state} has a file")
         if self.state in RUNNABLE or self.state is SlotState.VERIFIED:
@@ -160,6 +165,11 @@ class Record:
     def trust(self, role: Role) -> Trust:
         """The keys that count for a role."""
         return Trust.of(*(key.key for key in self.keys if role in key.roles))
+
+    def trust_of(self, name: str) -> Trust:
+        """The key that a slot's bundle was verified with; whichever count for bundles while none was."""
+        public = self.slots[name].public
+        return self.trust(Role.BUNDLE) if public is None else Trust.of(PublicKey(bytes.fromhex(public)))
 
     def highest(self, signer: str, name: str) -> int:
         """The highest version of a signer's bundle that was confirmed here; 1 when none is known."""

@@ -9,6 +9,7 @@ from tamiyo_runtime.update.agent import Agent
 
 _IDLE_S = 0.25
 _BUSY_S = 0.02
+_CLOSE_S = 10.0
 
 
 class AgentThread:
@@ -31,17 +32,18 @@ class AgentThread:
         self._nudged = True
         self._wake.set()
 
-    def close(self) -> None:
-        """End after the present step, which may be that of testing a bundle."""
+    def close(self) -> bool:
+        """End after the present step; whether it ended in time. One that tests a bundle is left behind: it is daemonic,
+        and what it had not committed is done again after the next start."""
         self._ending.set()
         self._wake.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_CLOSE_S)
+        return not self._thread.is_alive()
 
     def crashed(self, reason: str) -> bool:
         """End, then see `Agent.crashed`."""
-        self.close()
-        return self._agent.crashed(reason, time.monotonic())
+        return self.close() and self._agent.crashed(reason, time.monotonic())
 
     def _run(self) -> None:
         while not self._ending.is_set():

@@ -193,7 +193,7 @@ def test_what_a_bundle_takes_over_a_link_is_counted(capsys: pytest.CaptureFixtur
     chunks = -(-size // data["chunk_bytes"])
     assert data["chunk_bytes"] <= 192
     assert data["frames"] > chunks
-    assert data["payload_bytes"] == size + 45 + 8 * chunks + 8 * data["frames"]
+    assert data["payload_bytes"] == size + 53 + 8 * chunks + 8 * data["frames"]
     assert data["seconds"] > 3000  # 17 kB at a duty cycle of 1 %
     update("estimate", "tiny-1.tamiyo", "--link", "ethernet")
     assert "time             0 h" in capsys.readouterr().out

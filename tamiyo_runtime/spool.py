@@ -3,7 +3,8 @@
 SQLite with a write-ahead log and full sync, one transaction a group of records (by count or time), so that flash wear
 stays near the size of the data. A record leaves on an `Ack` only, which the collector sends after its own commit. The
 queue is bounded in bytes; what does not fit is dropped, least important and oldest first, and every drop leaves a
-`Tombstone` that is itself delivered, so that created = acked + dropped + pending always holds.
+`Tombstone` that is itself delivered, so that created = acked + dropped + pending always holds. While the disk is full,
+records are held in memory and dropped in the same way when they get too many.
 
 Numbers: every opening is a boot. Its number is ``counter << 32 | random``, committed before the first record: the
 counter grows from boot to boot of a file, and the random part is drawn for each, so that a disk that was wiped,
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import cast
 
 from tamiyo_runtime.contracts import wire
-from tamiyo_runtime.contracts.errors import TamiyoError
+from tamiyo_runtime.contracts.errors import InputError, TamiyoError
 from tamiyo_runtime.contracts.records import Ack, LossReason, Priority, Record, Tombstone
 from tamiyo_runtime.contracts.rows import CODE_OF_KIND
 from tamiyo_runtime.meters import Clock, MonotonicClock
@@ -38,6 +39,7 @@ ROW_BYTES = 24
 
 _RANDOM_BITS = 32
 _HELD_RECORDS = 4096  # what a full disk may make us hold in memory
+_RETRY_S = 1.0  # how long a full disk is left alone
 _LOW_WATER = 0.9  # after a drop this share of the bound is in use, so that drops come in runs
 
 
@@ -110,6 +112,8 @@ class Spool:
         self._since_ms = int(self._clock.now_s() * 1000)
         self.flash_bytes = 0
         """What this boot's writes have cost in flash so far, as the kernel counts them; 0 where it doesn't."""
+        self._retry_s = 0.0
+        self._shed_records = 0  # given up while the disk was full, to be noted once it is not
         self._db = open_spool(path)
         self.boot = self._begin_boot()
         self._bytes = self._one("SELECT COALESCE(SUM(LENGTH(body) + ?), 0) FROM records", ROW_BYTES)
@@ -136,17 +140,40 @@ class Spool:
             self._try_commit()
 
     def _try_commit(self) -> None:
-        """Commit, or hold the group in memory for a while when the disk is full."""
+        """Commit, or hold the group in memory while the disk is full. The runtime goes on whatever the disk does."""
+        if self.trouble is not None and self._clock.now_s() < self._retry_s:
+            self._shed()
+            return
         try:
             self.commit()
         except sqlite3.OperationalError as exc:
             self.trouble = str(exc)
             self._group_since_s = self._clock.now_s()
-            if len(self._group) >= _HELD_RECORDS:
-                raise TamiyoError(
-                    f"the spool {self.path} cannot be written and {len(self._group)} records wait in memory: {exc}",
-                    hint="free some space on its disk",
-                ) from exc
+            self._retry_s = self._group_since_s + _RETRY_S
+            self._shed()
+
+    def _shed(self) -> None:
+        """When memory holds its share too, give up of it what matters least, oldest first, and account for that."""
+        if len(self._group) < _HELD_RECORDS:
+            return
+        is_stone = CODE_OF_KIND[Tombstone.KIND]
+        held = [
+            (seq, cast(Tombstone, wire.decode_record(b, boot))) for _, boot, seq, b in self._group if b[1] == is_stone
+        ]
+        rows = sorted((-priority, seq) for priority, _, seq, body in self._group if body[1] != is_stone)
+        victims = sorted(seq for _, seq in rows[: _HELD_RECORDS // 4])
+        gone = {*victims, *(seq for seq, _ in held)}
+        self._group = [row for row in self._group if row[2] not in gone]
+        self._group_bytes = sum(len(row[3]) + ROW_BYTES for row in self._group)
+        self._shed_records += len(gone)
+        self._tombstone = None
+        now_ms = int(self._clock.now_s() * 1000)
+        for loss in merged(
+            [(self.boot, seq, stone) for seq, stone in held], dropped=[(self.boot, seq) for seq in victims]
+        ):
+            self._next_seq += 1
+            self._bury_as(self._next_seq - 1, loss.tombstone(now_ms))
+        self._tombstone = None  # it is held, and the next to be buried must not look for it on the disk
 
     def commit(self) -> None:
         """Make everything appended so far durable, dropping what the bound does not allow.
@@ -242,6 +269,16 @@ class Spool:
         self.close()
 
     def _begin_boot(self) -> int:
+        try:
+            return self._numbered_boot()
+        except sqlite3.OperationalError as exc:
+            self._db.close()
+            self._flash.close()
+            raise InputError(
+                f"the spool {self.path} cannot be written: {exc}", hint="free some space on its disk"
+            ) from exc
+
+    def _numbered_boot(self) -> int:
         with self._transaction():
             counter = (self._one("SELECT COALESCE(MAX(boot), 0) FROM boots") >> _RANDOM_BITS) + 1
             boot = counter << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
@@ -257,6 +294,9 @@ class Spool:
             "UPDATE boots SET created = ?, written = ?, until_ms = ? WHERE boot = ?",
             (self._next_seq, self.flash_bytes, int(self._clock.now_s() * 1000), self.boot),
         )
+        if self._shed_records:
+            self._count_drops(self.boot, LossReason.SPOOL_FULL, self._shed_records)
+            self._shed_records = 0
         self._bytes += self._group_bytes
         self._group.clear()
         self._group_bytes = 0
@@ -358,7 +398,14 @@ class Spool:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing, in the file and in memory: after a full disk the group is still there to be tried again."""
-        before = (self._group.copy(), self._group_bytes, self._bytes, self._next_seq, self._tombstone)
+        before = (
+            self._group.copy(),
+            self._group_bytes,
+            self._bytes,
+            self._next_seq,
+            self._tombstone,
+            self._shed_records,
+        )
         written = self._flash.read()
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -367,7 +414,14 @@ class Spool:
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            self._group, self._group_bytes, self._bytes, self._next_seq, self._tombstone = before
+            (
+                self._group,
+                self._group_bytes,
+                self._bytes,
+                self._next_seq,
+                self._tombstone,
+                self._shed_records,
+            ) = before
             raise
         finally:
             self.flash_bytes += self._flash.read() - written

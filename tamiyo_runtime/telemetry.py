@@ -110,6 +110,7 @@ class Telemetry:
         self._next_sample_ms = 0.0 if unlimited else math.inf
         self._next_pump_s = -math.inf
         self._was_connected: bool | None = None
+        self._disk_full = False
 
     @property
     def transport(self) -> Transport:
@@ -170,6 +171,7 @@ class Telemetry:
             self._close_window(self._end_ms)
         self._record_samples()
         self._spool.tick()
+        self._watch_disk(now_ms)
         self._watch_connection(now_ms)
         self._uplink.pump(now_s)
 
@@ -290,6 +292,15 @@ class Telemetry:
         if bites != self._flash_bites:
             self._flash_bites = bites
             self.event(EventRecord(t_ms=t_ms, event=Event.FLASH, value=math.ceil(wanted_s) if bites else 0))
+
+    def _watch_disk(self, now_ms: int) -> None:
+        """An alarm when the spool cannot be written, which waits in memory with the rest, and another when it can."""
+        trouble = self._spool.trouble
+        if (trouble is not None) != self._disk_full:
+            self._disk_full = trouble is not None
+            self.event(
+                EventRecord(t_ms=now_ms, event=Event.DISK, value=int(self._disk_full), detail=(trouble or "")[:60])
+            )
 
     def _watch_connection(self, now_ms: int) -> None:
         connected = self._uplink.connected()

@@ -80,6 +80,7 @@ class Event(Explained):
     UPDATE = "update", "an update went a step on; detail: slot and state"
     CLOCK = "clock", "the wall clock was set; value: by how many ms"
     FLASH = "flash", "the flash budget makes windows longer than they would be; value: seconds of one, 0 when it ends"
+    DISK = "disk", "the spool cannot be written, value 1, and records wait in memory; 0 when it can again; detail: why"
 
 
 class LossReason(Explained):

@@ -358,6 +358,48 @@ def test_a_full_disk_keeps_the_group_for_later(tmp_path: Path) -> None:
         assert [s.key.seq for s in everything(spool)] == list(range(100))
 
 
+def test_a_disk_that_stays_full_costs_the_least_important_records_and_each_is_accounted_for(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    with Spool(tmp_path / "s.db", clock=clock) as spool:
+        spool.append(metric(0))
+        spool.commit()
+        fill_up(spool)
+        decisions, alarms = [], []
+        for number in range(1, 30_000):
+            if number % 50 == 0:
+                decisions.append(spool.append(replace(decision(number), extra={"x": "y" * 200})))
+            elif number % 5000 == 1:
+                alarms.append(spool.append(alarm(number)))
+            else:
+                spool.append(replace(metric(number), extra={"x": "y" * 200}))
+            clock.advance(0.01)
+        assert spool.trouble is not None
+        assert len(spool._group) <= 4096 + 20
+        spool._db.execute("PRAGMA max_page_count = 1000000")
+        clock.advance(2.0)
+        spool.tick()
+        assert spool.trouble is None
+        left = everything(spool)
+        assert set(decisions) | set(alarms) <= {s.key.seq for s in left}
+        stones = [s.record for s in left if isinstance(s.record, Tombstone)]
+        buried = [seq for stone in stones for seq in range(stone.first_seq, stone.last_seq + 1)]
+        accounts = spool.accounts()
+        assert accounts.created == accounts.pending + accounts.dropped[LossReason.SPOOL_FULL]
+        assert sorted(buried + [s.key.seq for s in left]) == list(range(accounts.created))
+        kept = [s.record.t_ms for s in left if s.key.priority is Priority.RAW]
+        assert kept[-1] == 29_999 and len(kept) > 1000  # the latest
+
+
+def test_a_disk_that_is_full_from_the_start_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(spool: Spool) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Spool, "_numbered_boot", full)
+    with pytest.raises(InputError, match="disk is full") as caught:
+        Spool(tmp_path / "s.db")
+    assert "space" in str(caught.value.hint)
+
+
 def test_committed_records_survive_sigkill(tmp_path: Path) -> None:
     """A child reports what it has committed; killed at any moment, at least that much is there afterwards."""
     path = tmp_path / "s.db"

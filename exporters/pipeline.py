@@ -189,6 +189,7 @@ def export(
         floats=float_graphs,
         quantised=quantised,
         compiled=compiled,
+        kernels=checked,
         vendor=vendor_files,
         smoke=smoke,
     )

@@ -14,7 +14,7 @@ import numpy as np
 from device_profiles.profile import Profile
 from exporters.card import CARD, card
 from exporters.compiled import Compiled
-from exporters.report import ExportReport
+from exporters.report import ExportReport, KernelReport
 from exporters.sbom import SBOM, sbom
 from exporters.steps.budget import Budgeted
 from exporters.steps.capture import Captured
@@ -58,6 +58,7 @@ def contents(
     floats: Floats,
     quantised: Quantised,
     compiled: tuple[Compiled, ...],
+    kernels: tuple[KernelReport, ...],
     vendor: VendorFiles,
     smoke: bool = False,
 ) -> Contents:
@@ -68,7 +69,7 @@ def contents(
         files.update({artefact.graph.file: artefact.data for artefact in variant.artefacts.values()})
     if floats.policy is not None:
         files.update(floats.policy.files)
-    files[VECTORS] = _vectors(captured, floats, quantised, compiled)
+    files[VECTORS] = _vectors(captured, floats, quantised, compiled, kernels)
     files[SAMPLES] = npz({"x": _compact(request.test_inputs), "y": request.test_labels.astype(np.int64)})
     used = {name for variant in compiled for name in variant.chains}
     manifest = Manifest(
@@ -189,7 +190,13 @@ def _policy_spec(captured: Captured, floats: Floats) -> PolicySpec | None:
     )
 
 
-def _vectors(captured: Captured, floats: Floats, quantised: Quantised, compiled: tuple[Compiled, ...]) -> bytes:
+def _vectors(
+    captured: Captured,
+    floats: Floats,
+    quantised: Quantised,
+    compiled: tuple[Compiled, ...],
+    kernels: tuple[KernelReport, ...],
+) -> bytes:
     """Answers as measured here, chain by chain; the self-test gets them again from the runtime's executor."""
     request = captured.request
     rows = spread(len(request.test_inputs))
@@ -198,7 +205,11 @@ def _vectors(captured: Captured, floats: Floats, quantised: Quantised, compiled:
         for variant in compiled
         for name, found in quantised.logits[variant.recipe.id].items()
     }
-    vectors = Vectors(inputs=request.test_inputs[rows].astype(np.float32), logits=logits)
+    steps: dict[tuple[str, str], int] = {}
+    for row in kernels:
+        if row.worst_lsb is not None and (key := (row.variant, row.configuration)) in logits:
+            steps[key] = max(row.worst_lsb, steps.get(key, 0))
+    vectors = Vectors(inputs=request.test_inputs[rows].astype(np.float32), logits=logits, steps=steps)
     if request.policy is not None and floats.policy is not None:
         rows = spread(len(request.policy.samples))
         inputs, outputs = request.policy.samples[rows].astype(np.float32), floats.policy.outputs[rows]

@@ -28,7 +28,7 @@ INT8_DIFFERS = 0.05
 the last bit differently, and change up to some 3 % of the answers of this short training."""
 FLEET = "arm64"
 _PROBE = "import importlib.util, sys; print([m for m in sys.argv[1:] if importlib.util.find_spec(m)])"
-TEST_TOOLS = ("pytest", "hypothesis", "pytest-xdist", "pytest-timeout", "onnx")
+TEST_TOOLS = ("pytest", "hypothesis", "pytest-xdist", "pytest-timeout", "jsonschema", "onnx")
 _TESTS = (
     "governor",
     "spool",

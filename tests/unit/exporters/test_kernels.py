@@ -11,6 +11,8 @@ from exporters.quantise import kernels
 from exporters.quantise.openers import MICRO, OPENERS, PLAIN, REFERENCE, Call
 from exporters.report import KernelReport, Status
 from exporters.steps.kernels import _outcome
+from tamiyo_runtime.bundle import VECTORS
+from tamiyo_runtime.selftest import Vectors
 from tests.unit.exporters.conftest import Exported
 
 pytestmark = pytest.mark.toolchain
@@ -26,6 +28,16 @@ def test_every_configuration_is_run_on_other_kernels(pi: Exported) -> None:
             assert row.operator_lsb is not None
             assert row.operator_lsb <= kernels.OPERATOR_TOLERANCE_LSB
             assert row.samples > 0
+
+
+def test_the_bundle_says_how_far_its_answers_may_be_off_elsewhere(pi: Exported) -> None:
+    told = Vectors.from_bytes(pi.bundle.read(VECTORS)).steps
+    found = [row for row in pi.report.kernels if row.worst_lsb is not None]
+    names = {(row.variant, row.configuration) for row in found}
+    assert told
+    assert told == {
+        name: max(row.worst_lsb or 0 for row in found if (row.variant, row.configuration) == name) for name in names
+    }
 
 
 def test_whole_configurations_are_checked_as_well(tpu: Exported) -> None:

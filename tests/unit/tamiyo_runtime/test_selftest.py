@@ -53,6 +53,24 @@ def test_an_int8_graph_may_differ_by_some_steps_and_no_more(tiny_bundle: Bundle,
     assert changed["int8/c11"].ok is False
 
 
+def test_what_other_kernels_showed_before_shipping_is_allowed_with_two_steps_more(
+    tiny_bundle: Bundle, recorded: Vectors
+) -> None:
+    key, step = ("int8", "c11"), tiny.RANGE.scale
+    told = Vectors.from_bytes(replace(recorded, steps={key: 12, ("int8", "c00"): 1}).to_bytes())
+    assert told.steps == {key: 12, ("int8", "c00"): 1}
+    allowed = {check.name: check.allowed for check in replay(_with(tiny_bundle, told))}
+    assert allowed["int8/c11"] == pytest.approx(14 * step, abs=1e-5)
+    assert allowed["int8/c00"] == pytest.approx(2 * 3 * step, abs=1e-5)
+
+
+@pytest.mark.parametrize("steps", [-1, 256, np.zeros(2)])
+def test_a_number_of_steps_that_is_none_is_refused(recorded: Vectors, steps: object) -> None:
+    wrong = replace(recorded, steps={("int8", "c11"): steps})  # type: ignore[dict-item]
+    with pytest.raises(IntegrityError, match="steps/int8/c11 is no number of steps"):
+        Vectors.from_bytes(wrong.to_bytes())
+
+
 def test_a_policy_that_answers_differently_fails(tiny_bundle: Bundle, recorded: Vectors) -> None:
     assert recorded.policy_outputs is not None
     shifted = replace(recorded, policy_outputs=recorded.policy_outputs + np.float32(0.5))

@@ -36,5 +36,7 @@ def _kind_of(event: EventRecord) -> Happened | None:
     if event.event is Event.MODE:
         return Happened.MODE if event.detail.partition(" ")[0] in _GRAVE else None
     if event.event is Event.ORDER:
-        return Happened.ORDER if event.value else Happened.REFUSED
+        if not event.value:
+            return Happened.REFUSED
+        return Happened.KEY if event.detail == "keys" else Happened.ORDER
     return Happened.UPDATE if event.event in {Event.UPDATE, Event.RELOAD} else None

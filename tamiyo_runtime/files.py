@@ -66,6 +66,12 @@ def read_bytes(path: Path, *, limit_bytes: int, what: str) -> bytes:
     return data
 
 
+def default_state_dir() -> Path:
+    """Where spool, store and audit log of a run live unless told otherwise: ``$XDG_STATE_HOME/tamiyo``."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "tamiyo"
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in ``folder`` durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

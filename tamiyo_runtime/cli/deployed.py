@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tamiyo_runtime.audit import Happened
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.canary import admit, admit_once
 from tamiyo_runtime.cli.render import note
+from tamiyo_runtime.cli.trust import teller
 from tamiyo_runtime.contracts.errors import UsageError
 from tamiyo_runtime.contracts.records import Event, EventRecord
 from tamiyo_runtime.control import Change, Control, Loaded
@@ -76,6 +78,7 @@ class Deployed:
             started = store.start()
         if started.went_back:
             note(f"went back to the other slot: {started.went_back}")
+            teller(path)(Happened.ROLLBACK, why=started.went_back, running=store.record.running)
         return cls(path, store.record, window)
 
     @property

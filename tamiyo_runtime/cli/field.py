@@ -235,7 +235,7 @@ class FieldRun:
 
     def _audit(self, stack: contextlib.ExitStack) -> None:
         """Begin to write down what this device may have to answer for."""
-        log = AuditLog(self.request.state_dir)
+        log = AuditLog(self._deployed.folder if self._deployed else self.request.state_dir)
         self._auditor = Auditor(log, on_trouble=lambda what: note(f"warning: {what}"))
         stack.callback(self._auditor.close)
         self._checkpoint = log.checkpoint()
@@ -386,12 +386,6 @@ def check_broker(text: str) -> None:
     """Raise UnknownNameError for what is neither a kind of broker, ``none``, nor a URL."""
     if text not in (*BROKERS, NO_BROKER) and "://" not in text:
         raise UnknownNameError("broker", text, [*BROKERS, NO_BROKER, "mqtt://HOST:1883"])
-
-
-def default_state_dir() -> Path:
-    """Where spool and store of a run live unless told otherwise: ``$XDG_STATE_HOME/tamiyo``."""
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "tamiyo"
 
 
 @contextlib.contextmanager

@@ -122,6 +122,10 @@ def _dispatch(arguments: list[str]) -> int:
         raise UnknownNameError("option", name, ["--help", "--version"])
     if name not in COMMANDS:
         raise UnknownNameError("command", name, COMMANDS)
+    if name == "run" and "--supervise" in rest:  # here, so that the process that stays has imported next to nothing
+        from tamiyo_runtime.cli.supervise import supervised
+
+        return supervised(rest)
     try:
         return _invoke(name, rest)
     except ModuleNotFoundError as exc:

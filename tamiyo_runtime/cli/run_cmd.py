@@ -91,6 +91,9 @@ def run(
     trial_window: Annotated[
         int, typer.Option(min=1, help="with a folder of `tamiyo update`: samples after which a bundle is confirmed")
     ] = 1000,
+    supervise: Annotated[
+        bool, typer.Option("--supervise", help="from a small process beside it, start it again when it crashes")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, run nothing")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
@@ -105,13 +108,14 @@ def run(
     import time
 
     from tamiyo_runtime.cli.deployed import Deployed
-    from tamiyo_runtime.cli.field import FieldRequest, FieldRun, default_state_dir
+    from tamiyo_runtime.cli.field import FieldRequest, FieldRun
     from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, throttle_phases
     from tamiyo_runtime.cli.render import emit_json, progress
     from tamiyo_runtime.cli.status_line import status_line
     from tamiyo_runtime.cli.trust import canary_gate, open_bundle
     from tamiyo_runtime.contracts.errors import BudgetError
     from tamiyo_runtime.contracts.units import microjoules
+    from tamiyo_runtime.files import default_state_dir
     from tamiyo_runtime.monitors import MonitorSettings
     from tamiyo_runtime.service import Notifier
     from tamiyo_runtime.session import Plan

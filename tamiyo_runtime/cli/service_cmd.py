@@ -11,8 +11,8 @@ import typer
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Run a bundle as a service.")
 _HELP = {"help_option_names": ["-h", "--help"]}
-# What makes no sense for a service, or is the unit's to say.
-_NOT_HERE = ("dry_run", "as_json", "trace", "overwrite", "state_dir", "allow_downgrade")
+# What makes no sense for a service, or is the unit's to say: it is systemd that starts a service again.
+_NOT_HERE = ("dry_run", "as_json", "trace", "overwrite", "state_dir", "allow_downgrade", "supervise")
 
 
 @app.callback()
@@ -97,7 +97,7 @@ def _checked(bundle: Path, words: list[str]) -> dict[str, Any]:
     for name in _NOT_HERE:
         if name in given:
             option = next(item.opts[0] for item in context.command.params if item.name == name)
-            raise UsageError(f"{option} is not for a service", hint="leave it out; the unit names its own state folder")
+            raise UsageError(f"{option} is not for a service", hint="leave it out; the unit says it in its own way")
     return given
 
 

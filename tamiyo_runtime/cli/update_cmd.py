@@ -103,7 +103,7 @@ def start(state_dir: _StateDir, *, as_json: _AsJson = False) -> None:
             _tell(state_dir, store, Happened.ROLLBACK, why=found.went_back)
     path = (state_dir / found.file).resolve()
     if as_json:
-        options = _run_options(store.record)
+        options = run_options(store.record)
         emit_json({"bundle": str(path), "run_options": options, "went_back": found.went_back})
         return
     if found.went_back:
@@ -126,9 +126,7 @@ def status(state_dir: _StateDir, *, as_json: _AsJson = False) -> None:
     record, receiver = store.record, store.resume()
     arrived = None if receiver is None else (receiver.received, receiver.chunks.count)
     if as_json:
-        emit_json(
-            {**dump(record), "idle": record.idle, "run_options": _run_options(record), "chunks_received": arrived}
-        )
+        emit_json({**dump(record), "idle": record.idle, "run_options": run_options(record), "chunks_received": arrived})
         return
     rows = [
         [
@@ -155,7 +153,7 @@ def status(state_dir: _StateDir, *, as_json: _AsJson = False) -> None:
     say(f"keys             {keys}; {len(record.revoked)} revoked")
     if record.running is not None:
         path = state_dir / record.running / BUNDLE
-        say(f"run it           tamiyo run {path} {' '.join(_run_options(record))}")
+        say(f"run it           tamiyo run {path} {' '.join(run_options(record))}")
 
 
 @app.command()
@@ -324,7 +322,7 @@ def _install(store: Store, state_dir: Path, bundle: Path, *, again: bool) -> Non
     slot = record.slots[str(record.running)]
     kind = "on trial" if record.on_trial else "confirmed: the first bundle has nothing to go back to"
     say(f"slot {record.running}           {slot.name} version {slot.version}, {kind}")
-    say(f"Next:  tamiyo run $(tamiyo update start {state_dir}) {' '.join(_run_options(record))} --json > run.json")
+    say(f"Next:  tamiyo run $(tamiyo update start {state_dir}) {' '.join(run_options(record))} --json > run.json")
     if record.on_trial:
         say(f"       tamiyo update confirm {state_dir} --figures run.json")
 
@@ -338,7 +336,7 @@ def _tell(state_dir: Path, store: Store, kind: Happened, **data: Scalar) -> None
     teller(state_dir)(kind, **data, running=running, bundle=slot and slot.name, sha256=slot and slot.sha256)
 
 
-def _run_options(record: Record) -> list[str]:
+def run_options(record: Record) -> list[str]:
     """What was ordered, as options of ``tamiyo run``.
 
     The slots hold the rule against old versions themselves, and count a version only when it is confirmed; the record

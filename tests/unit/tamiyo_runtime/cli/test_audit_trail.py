@@ -85,6 +85,7 @@ def test_the_next_start_reports_how_far_the_log_went(tamiyo: Any, own_bundle: Pa
         (Event.MODE, "normal", 0, None),
         (Event.MODE, "degraded", 0, None),
         (Event.ORDER, "budget", 7, "order"),
+        (Event.ORDER, "keys", 7, "key"),
         (Event.ORDER, "expired", 0, "refused"),
         (Event.UPDATE, "b trial", 0, "update"),
         (Event.RELOAD, "ab12", 2, "update"),

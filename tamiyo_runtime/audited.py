@@ -22,6 +22,7 @@ class Audited:
         self.skipped = reporter.skipped
         self.decision = reporter.decision
         self.state = reporter.state
+        self.running = reporter.running
         self.pump = reporter.pump
 
     def event(self, event: EventRecord) -> None:

@@ -50,6 +50,9 @@ class Reporter(Protocol):
     def state(self, *, bucket_permille: int, throttle_permille: int) -> None:
         """The energy bucket's fill and the board's latency multiplier have changed."""
 
+    def running(self, bundle: str) -> None:
+        """Another bundle runs from now on: first 8 hex digits of its manifest's sha256."""
+
     def pump(self, now_s: float) -> None:
         """Send what is due, take in acknowledgements."""
 
@@ -80,6 +83,9 @@ class Silent:
         """Ignored."""
 
     def state(self, *, bucket_permille: int, throttle_permille: int) -> None:
+        """Ignored."""
+
+    def running(self, bundle: str) -> None:
         """Ignored."""
 
     def pump(self, now_s: float) -> None:

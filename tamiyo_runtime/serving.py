@@ -28,6 +28,8 @@ from tamiyo_runtime.summary import TraceRecorder
 _SLOWDOWN_STEP = 0.05  # a change of the board's speed by this share is worth telling the policy and the collector
 _FILL_STEP = 0.05  # as is such a change of the bucket's fill
 _FAULT_AFTER = 10  # samples skipped in a row
+_WATCH_EVERY_S = 0.01  # monitors look at so many inferences and no more: what they tell of does not come and go faster
+_CUT_SHARE = 0.1  # a cut saves the worst case at most: below this share of the time left it would hardly ever help
 
 
 class Serving:
@@ -58,6 +60,7 @@ class Serving:
         self._slowdown = 0.0  # none seen yet: the first one is news
         self._policy_on = True
         self._skipped_in_a_row = 0
+        self._watch_at_s = self.started_s
         self._begin()
 
     @property
@@ -146,7 +149,7 @@ class Serving:
         """Run what was granted; on a failure, the bare host in its place. Returns what it took and 1, 0 or -1."""
         on, option = self.on, grant.option
         try:
-            if on.executor.stoppable(option) and grant.left_ms < math.inf:
+            if on.executor.stoppable(option) and grant.worst_ms > _CUT_SHARE * grant.left_ms:
                 stretch = on.cut_stretch[option] * grant.stretch * self._governor.limits.margin
                 within = partial(
                     on.executor.classify_within,
@@ -183,8 +186,10 @@ class Serving:
             deadline_missed=missed,
         )
         self._tell.deadline(now_s, waited_ms + latency_ms, missed=missed)
-        if on.monitors is not None and (change := on.monitors.observe(sample.value, ran, confidence)) is not None:
-            self._follow(change, now_s, alarmed=bool(on.monitors.alarmed))
+        if on.monitors is not None and now_s >= self._watch_at_s:
+            self._watch_at_s = now_s + _WATCH_EVERY_S
+            if (change := on.monitors.observe(sample.value, ran, confidence)) is not None:
+                self._follow(change, now_s, alarmed=bool(on.monitors.alarmed))
         if ran != option:
             grant = grant._replace(option=ran, reason=Reason.DEADLINE)
         if (ran, grant.reason, self._proposal.option) != self._steady:

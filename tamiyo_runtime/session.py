@@ -286,6 +286,7 @@ class Session:
             self._on = on
             self._serving.over(on, limits, now_s)
             version, digest = on.manifest.version, change.loaded.bundle.digest
+            self._reporter.running(digest[:8])
             self._tell.event(now_s, Event.RELOAD, value=version, detail=f"{digest[:8]} {on.manifest.name}")
         elif change.budget is not None:
             self._serving.under(limits, now_s)

@@ -161,6 +161,10 @@ class Telemetry:
         self._bucket_permille = bucket_permille
         self._throttle_permille = throttle_permille
 
+    def running(self, bundle: str) -> None:
+        """Another bundle runs; frames made from now on say so. What was recorded before is told apart by `RELOAD`."""
+        self._uplink.bundle = bundle
+
     def pump(self, now_s: float) -> None:
         """Close a window that is due, commit, take in acks, send what the link allows. Cheap when called too often."""
         if now_s < self._next_pump_s:

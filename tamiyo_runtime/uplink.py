@@ -76,7 +76,8 @@ class Traffic:
 class Uplink:
     """See the module's description.
 
-    ``bundle``: first 8 hex digits of the manifest's sha256. ``device``: whose frames these are, as in their topic.
+    ``bundle``: first 8 hex digits of the manifest's sha256, of what runs when a frame is made. ``device``: whose
+    frames these are, as in their topic.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Uplink:
         self._spool = spool
         self._link = link
         self.transport = transport
-        self._bundle = bundle
+        self.bundle = bundle
         self._device = device
         self._pace = pace or Pace()
         self._budget = budget
@@ -246,7 +247,7 @@ class Uplink:
     def _pack(self, candidates: Sequence[Spooled], limit: int) -> tuple[bytes, int]:
         boot = candidates[0].key.boot
         numbered = [Numbered(spooled.key.seq, spooled.record) for spooled in candidates]
-        return wire.pack(boot, self._bundle, numbered, limit, created=self._spool.created(boot), device=self._device)
+        return wire.pack(boot, self.bundle, numbered, limit, created=self._spool.created(boot), device=self._device)
 
     def _allowed(self, size: int, now_s: float) -> bool:
         if self._link.ready_at_s(size, now_s) > now_s:

@@ -41,6 +41,7 @@ class Recorder(Silent):
         self.skips: list[Reason] = []
         self.inferences = 0
         self.pumps: list[float] = []
+        self.bundles: list[str] = []
 
     def inference(self, **_figures: Any) -> None:
         self.inferences += 1
@@ -53,6 +54,9 @@ class Recorder(Silent):
 
     def event(self, event: EventRecord) -> None:
         self.events.append(event)
+
+    def running(self, bundle: str) -> None:
+        self.bundles.append(bundle)
 
     def pump(self, now_s: float) -> None:
         self.pumps.append(now_s)

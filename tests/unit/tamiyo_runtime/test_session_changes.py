@@ -106,6 +106,7 @@ def test_another_bundle_takes_over_between_two_samples_and_none_is_dropped(tiny_
     assert summary.bundle == "other"
     assert recorder.seen(Event.RELOAD) == [f"{other.digest[:8]} other"]
     assert [event.value for event in recorder.events if event.event is Event.RELOAD] == [2]
+    assert recorder.bundles == [other.digest[:8]]
     assert summary.counts == {"c11": 100}
     assert summary.trace is not None
     assert summary.trace.configurations == ("c00", "c10", "c01", "c11") * 2

@@ -3,8 +3,9 @@
 Two loads: one sample a message, and 60 a message. Beside it, in the same run and in turn: what a plain paho subscriber
 does with the same samples in JSON (decode, dedupe by key, commit with full sync every 5,000 rows or 200 ms, but
 acknowledge on arrival, which is not durable), and a paho subscriber that does nothing, which is the ceiling of that
-client. All share the machine's cores, so ratios say more than rates. The publisher never runs more than a few thousand
-messages ahead of what is stored, so all processes work all the time.
+client as it comes. All share the machine's cores, so ratios say more than rates, and the processor time of a message
+more than either. The publisher never runs more than a few thousand messages ahead of what is stored, so all processes
+work all the time.
 
 `in process` needs no broker: frames to committed records, and where the time goes.
 
@@ -41,7 +42,7 @@ TARGETS = {"single": 15_000, "batched": 150_000}
 """Samples a second, deduplicated and durable."""
 RSS_TARGET_MB = 60.0
 SIZES = {"single": 1, "batched": 60}
-AHEAD = 4000
+AHEAD = 8000
 DEVICES = 20
 BOOT = 7 << 16 | 1
 PATIENCE_S = 120.0
@@ -102,7 +103,7 @@ def publish(port: int, packets: list[bytes], messages_done: Any, start: Any) -> 
     pump("127.0.0.1", port, packets, lambda: messages_done.value + AHEAD)
 
 
-def peer(port: int, size: int, store: str | None, messages_done: Any, ready: Any, end: Any, rss_kb: Any) -> None:
+def peer(port: int, store: str | None, messages_done: Any, ready: Any, end: Any) -> None:
     """The plain subscriber's process; without ``store`` it only counts."""
     import paho.mqtt.client as paho
     from paho.mqtt.enums import CallbackAPIVersion
@@ -144,7 +145,12 @@ def peer(port: int, size: int, store: str | None, messages_done: Any, ready: Any
         client.loop(0.1)
         if rows and time.monotonic() - waiting[1] > 0.2:
             commit()
-    rss_kb.value = peak_rss_kb(os.getpid())
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_rss_kb(pid: int) -> int:
@@ -177,16 +183,27 @@ def await_(condition: Callable[[], bool], what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Of one run: messages and samples a second, and the most memory the subscriber had resident."""
+    """Of one run: messages and samples a second; of the subscriber, its processor time and most memory resident."""
 
     messages_per_s: float
     samples_per_s: float
+    cpu_us_per_message: float
     rss_mb: float
 
 
-def run(packets: list[bytes], samples: int, wall_s: float, rss_kb: int) -> Run:
-    """From counts and times to figures."""
-    return Run(len(packets) / wall_s, samples / wall_s, rss_kb / 1024)
+class Meter:
+    """A process and the moment it begins to work."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._cpu_s, self._wall_s = cpu_s(pid), time.perf_counter()
+
+    def run(self, messages: int, samples: int) -> Run:
+        """Figures of what it did since."""
+        wall_s = time.perf_counter() - self._wall_s
+        used_s = cpu_s(self._pid) - self._cpu_s
+        rss_mb = peak_rss_kb(self._pid) / 1024
+        return Run(messages / wall_s, samples / wall_s, 1e6 * used_s / messages, rss_mb)
 
 
 def run_collector(port: int, work: Load, folder: Path) -> Run:
@@ -208,36 +225,34 @@ def run_collector(port: int, work: Load, folder: Path) -> Run:
                 done.value = int(found) // size
                 return bool(found >= work.samples)
 
-            began = time.perf_counter()
+            meter = Meter(child.pid)
             start.set()
             await_(all_stored, "the collector")
-            wall_s = time.perf_counter() - began
-            rss_kb = peak_rss_kb(child.pid)
+            found = meter.run(len(work.frames), work.samples)
             db.close()
         finally:
             child.terminate()
             child.wait()
-    return run(work.frames, work.samples, wall_s, rss_kb)
+    return found
 
 
 def run_peer(port: int, work: Load, folder: Path, *, stores: bool) -> Run:
     """The plain subscriber, or the one that does nothing."""
     packets = work.texts if stores else work.frames
-    done, rss_kb = CONTEXT.Value("q", 0, lock=False), CONTEXT.Value("q", 0, lock=False)
-    ready, end = CONTEXT.Event(), CONTEXT.Event()
+    done, ready, end = CONTEXT.Value("q", 0, lock=False), CONTEXT.Event(), CONTEXT.Event()
     store = str(folder / "plain.db") if stores else None
-    child = CONTEXT.Process(target=peer, args=(port, 0, store, done, ready, end, rss_kb), daemon=True)
+    child = CONTEXT.Process(target=peer, args=(port, store, done, ready, end), daemon=True)
     with publisher(port, packets, done) as start:
         child.start()
         if not ready.wait(30.0):
             raise SystemExit("the plain subscriber did not start")
-        began = time.perf_counter()
+        meter = Meter(child.pid or 0)
         start.set()
         await_(lambda: done.value >= len(packets), "the plain subscriber")
-        wall_s = time.perf_counter() - began
+        found = meter.run(len(packets), work.samples)
         end.set()
         child.join(10.0)
-    return run(packets, work.samples, wall_s, rss_kb.value)
+    return found
 
 
 def in_process(messages: int, size: int, group: int = 500) -> dict[str, float]:
@@ -287,7 +302,7 @@ def measure(name: str, messages: int, runs: int, kind: str) -> dict[str, Any]:
     return {
         who: {
             figure: spread([getattr(one, figure) for one in made])
-            for figure in ("messages_per_s", "samples_per_s", "rss_mb")
+            for figure in ("messages_per_s", "samples_per_s", "cpu_us_per_message", "rss_mb")
         }
         for who, made in found.items()
     }
@@ -325,14 +340,15 @@ def main() -> None:
 
 def show(loads: dict[str, Any], inside: dict[str, dict[str, float]]) -> None:
     """For people."""
-    print(f"{'load':10}{'who':12}{'messages/s':>12}{'samples/s':>12}{'of plain':>10}{'of ceiling':>12}{'RSS, MB':>10}")
+    heads = f"{'messages/s':>12}{'samples/s':>12}{'of plain':>10}{'of ceiling':>12}{'CPU us/msg':>12}{'RSS, MB':>10}"
+    print(f"{'load':10}{'who':12}{heads}")
     for name, found in loads.items():
         rates = {who: figures["messages_per_s"]["median"] for who, figures in found.items()}
         for who, figures in found.items():
             print(
                 f"{name:10}{who:12}{rates[who]:12,.0f}{figures['samples_per_s']['median']:12,.0f}"
                 f"{rates[who] / rates['plain']:10.2f}{rates[who] / rates['nothing']:12.2f}"
-                f"{figures['rss_mb']['median']:10.1f}"
+                f"{figures['cpu_us_per_message']['median']:12.1f}{figures['rss_mb']['median']:10.1f}"
             )
     for name, steps in inside.items():
         print(

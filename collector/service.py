@@ -1,9 +1,10 @@
 """The collector: takes messages off the broker, commits them in groups, and only then acknowledges them.
 
-Two threads. paho's hands each message to a bounded queue; when that is full it waits, the broker's window fills up
-and the back-pressure reaches the devices, whose spools hold the rest. The store's thread commits what has gathered,
-then sends one ack a device and boot, then releases the messages to the broker. Killed at any moment, it has either
-committed a message or will get it again; the store ignores what it has.
+One thread does it all, because Python runs one at a time anyway and handing messages over costs more than storing them.
+It reads what the broker has sent; when the line falls quiet, or a group is full, it commits that group, sends one ack a
+device and boot, and releases the messages to the broker. While it commits, the broker's window fills up and the
+back-pressure reaches the devices, whose spools hold the rest. Killed at any moment, it has either committed a message
+or will get it again; the store ignores what it has.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
 from collector.arrivals import Arrival, Delivery, Rejected
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 
     Delivered = tuple[MQTTMessage, Arrival]
 
-QUEUE = 256
-GROUP = 500
+GROUP = 2000
+GROUP_BYTES = 4 << 20
+GROUP_S = 0.2  # what has come in waits no longer than this for more
+_LINGER_S = 0.002  # a line is quiet when nothing comes for so long
+_IDLE_S = 0.2
 _RETRY_S = 1.0
-_ACK_EXPIRY_S = 600  # whoever did not hear it by then has sent again
 _BACKOFF_CAP_S = 5.0  # an operator's machine: there are few collectors, so coming back soon is worth more
 
 
@@ -57,7 +59,8 @@ class Collector:
     def __init__(self, url: str, store_path: Path, fleet: str, access: Access | None = None) -> None:
         self._fleet = fleet
         channels = (Channel.TELEMETRY, Channel.EVENTS, Channel.BIRTH, Channel.STATE)
-        self._queue: Queue[Delivered] = Queue(QUEUE)
+        self._waiting: list[tuple[MQTTMessage, float]] = []
+        self._waiting_bytes = 0
         self._connection = Connection(
             url,
             f"tamiyo-collector-{fleet}",
@@ -67,15 +70,15 @@ class Collector:
             persistent=True,
             manual_ack=True,
             backoff_cap_s=_BACKOFF_CAP_S,
+            on_turn=self._turn,
         )
         self.store = Store(store_path)
         self._stopping = threading.Event()
         self._trouble: str | None = None
-        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self._done = threading.Event()
 
     def start(self, *, timeout_s: float | None = None) -> None:
         """Begin. With ``timeout_s`` wait until connected and raise InputError when that takes longer."""
-        self._thread.start()
         self._connection.start()
         if timeout_s is not None and not self._connection.wait_connected(timeout_s):
             self.stop()
@@ -86,16 +89,17 @@ class Collector:
     def stop(self) -> None:
         """Commit and acknowledge what has come in, then disconnect and close the store."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(10.0)
+        if self._connection.connected():
+            self._done.wait(10.0)
         self._connection.stop()
+        self._work()  # what a connection that broke has left behind
         self.store.close()
 
     def status(self) -> Status:
         """How it is doing now."""
         connected = self._connection.connected()
         trouble = self._trouble or (None if connected else self._connection.last_error)
-        return Status(connected, self._queue.qsize(), trouble)
+        return Status(connected, len(self._waiting), trouble)
 
     def __enter__(self) -> Collector:
         self.start()
@@ -105,32 +109,25 @@ class Collector:
         self.stop()
 
     def _take(self, message: MQTTMessage) -> None:
-        """On paho's thread: understand the message and queue it, waiting while the queue is full."""
-        came = arrival(message.topic, bytes(message.payload), time.time(), fleet=self._fleet)
-        while not self._stopping.is_set():
-            try:
-                self._queue.put((message, came), timeout=0.2)
-            except Full:
-                continue
-            return
+        self._waiting.append((message, time.time()))
+        self._waiting_bytes += len(message.payload)
 
-    def _run(self) -> None:
-        while not (self._stopping.is_set() and self._queue.empty()):
-            group = self._gather()
-            if group:
-                self._acknowledge(self._store(group))
+    def _turn(self, quiet: bool) -> float:
+        """Commit what waits if it is time to; returns how long the line may be quiet until it is."""
+        if self._waiting:
+            full = len(self._waiting) >= GROUP or self._waiting_bytes >= GROUP_BYTES
+            if full or quiet or self._stopping.is_set() or time.time() - self._waiting[0][1] >= GROUP_S:
+                self._work()
+        if self._stopping.is_set() and not self._waiting:
+            self._done.set()
+        return _LINGER_S if self._waiting else _IDLE_S
 
-    def _gather(self) -> list[Delivered]:
-        try:
-            group = [self._queue.get(timeout=0.2)]
-        except Empty:
-            return []
-        while len(group) < GROUP:
-            try:
-                group.append(self._queue.get_nowait())
-            except Empty:
-                break
-        return group
+    def _work(self) -> None:
+        """Understand, commit and acknowledge everything that waits."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        group = [(one, arrival(one.topic, bytes(one.payload), at_s, fleet=self._fleet)) for one, at_s in waiting]
+        if group:
+            self._acknowledge(self._store(group))
 
     def _store(self, group: list[Delivered]) -> list[Delivered]:
         """What of it is stored now. One message that the store cannot take must not hold up the others."""
@@ -165,7 +162,7 @@ class Collector:
         for device, frames in stored.items():
             topic = Address(self._fleet, device).topic(Channel.ACK)
             for ack in acks(frames):
-                # if it gets lost, the device sends again
-                self._connection.publish(topic, wire.encode_ack(ack, device=device), expiry_s=_ACK_EXPIRY_S)
+                # QoS 0: no broker keeps it for a device that is away, and one that does not hear it sends again
+                self._connection.publish(topic, wire.encode_ack(ack, device=device), qos=0)
         for message, _ in group:
             self._connection.ack(message)

@@ -63,11 +63,14 @@ class Store:
                     deliveries.setdefault((arrival.device, arrival.frame.boot), []).append(arrival)
                 elif isinstance(arrival, Rejected):
                     self._reject(arrival)
-            for (device, boot), of_boot in deliveries.items():
-                self._deliver(device, boot, of_boot)
+            fresh = sum(self._deliver(device, boot, of_boot) for (device, boot), of_boot in deliveries.items())
             for arrival in arrivals:  # after the deliveries: a farewell counts what is here
                 if isinstance(arrival, Announcement):
                     self._announce(arrival)
+            came = [arrival.frame.count for arrival in arrivals if isinstance(arrival, Delivery)]
+            self._count("frames", len(came))
+            self._count("records", fresh)
+            self._count("duplicates", sum(came) - fresh)
 
     def ledger(self) -> list[DeviceLedger]:
         """The balance of every boot of every device, in that order."""
@@ -129,10 +132,10 @@ class Store:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _deliver(self, device: str, boot: int, deliveries: list[Delivery]) -> None:
+    def _deliver(self, device: str, boot: int, deliveries: list[Delivery]) -> int:
+        """Store what is new of one boot's frames; returns how many records that were."""
         now_s = max(delivery.received_s for delivery in deliveries)
         self._know(device, now_s)
-        count = sum(delivery.frame.count for delivery in deliveries)
         fresh = deliver(self._db, device, boot, deliveries)
         created = max(max(delivery.frame.created, delivery.frame.spans[-1][1] + 1) for delivery in deliveries)
         self._numbered(device, boot, created, deliveries[0].frame.bundle, now_s)
@@ -140,9 +143,7 @@ class Store:
             for stone in (numbered.record for numbered in delivery.frame.records):
                 if isinstance(stone, Tombstone):
                     self._numbered(device, stone.boot, stone.last_seq + 1, "", delivery.received_s)
-        self._count("frames", len(deliveries))
-        self._count("records", fresh)
-        self._count("duplicates", count - fresh)
+        return fresh
 
     def _announce(self, announcement: Announcement) -> None:
         device = announcement.device
@@ -187,6 +188,8 @@ class Store:
         )
 
     def _count(self, name: str, amount: int) -> None:
+        if not amount:
+            return
         self._db.execute(
             "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
             (name, amount),

@@ -122,7 +122,12 @@ class Reader:
 
     def varint(self, *, below: int = LIMIT) -> int:
         """The next varint; raises SchemaError when it is not under ``below``."""
-        value = self._raw()
+        at, data = self._at, self._data
+        if at < len(data) and data[at] < 128:  # as most are
+            self._at = at + 1
+            value = data[at]
+        else:
+            value = self._raw()
         if value >= below:
             raise SchemaError("wire", f"{value} is not below {below}")
         return value
@@ -132,7 +137,10 @@ class Reader:
         if rows == 0:
             return [[] for _ in range(count)]
         if rows == 1:
-            return [[self.varint()] for _ in range(count)]
+            values = self._raws(count)
+            if max(values) >= LIMIT:
+                raise SchemaError("wire", f"{max(values)} is not below {LIMIT}")
+            return [[value] for value in values]
         flags = self.take((count + 3) // 4)
         modes = [flags[i // 4] >> 2 * (i % 4) & 3 for i in range(count)]
         return [self._column(mode, rows) for mode in modes]

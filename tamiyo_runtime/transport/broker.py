@@ -44,7 +44,7 @@ _NATS = """\
 server_name: tamiyo
 listen: "{host}:-1"
 jetstream {{ store_dir: "{folder}/jetstream", max_memory_store: 16MB, max_file_store: 1GB }}
-mqtt {{ listen: "{host}:{port}", ack_wait: "10s", max_ack_pending: 100 }}
+mqtt {{ listen: "{host}:{port}", ack_wait: "10s", max_ack_pending: 2000 }}
 """
 _MOSQUITTO = """\
 listener {port} {host}
@@ -53,7 +53,7 @@ persistence true
 persistence_location {folder}/
 autosave_interval 1
 max_queued_messages 0
-max_inflight_messages 100
+max_inflight_messages 2000
 log_type error
 log_type warning
 """

@@ -49,6 +49,10 @@ class Connection:
     ``on_up`` runs after each (re)connection; ``on_message`` gets every message. With ``manual_ack`` a message counts as
     received only after `ack`. ``persistent`` asks the broker to keep subscriptions and messages while away.
     ``largest_packet_bytes``: a broker that speaks MQTT 5 is to send nothing larger; None for no limit.
+
+    With ``on_turn`` many messages are read at once: it runs on paho's thread after each such stretch, see `bulk.serve`;
+    what is published or acknowledged outside it waits for the next turn. MQTT 3.1.1 is spoken then, for paho takes as
+    long to make the properties of MQTT 5, used or not, as for the rest of a message.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Connection:
         manual_ack: bool = False,
         backoff_cap_s: float = _BACKOFF_CAP_S,
         largest_packet_bytes: int | None = None,
+        on_turn: Callable[[bool], float] | None = None,
     ) -> None:
         address = BrokerAddress.parse(url)
         self.host, self.port = address.host, address.port
@@ -80,6 +85,7 @@ class Connection:
         self._persistent = persistent
         self._manual_ack = manual_ack
         self._backoff_cap_s = backoff_cap_s
+        self._on_turn = on_turn
         self._largest_packet_bytes = largest_packet_bytes
         self._rng = random.Random()  # noqa: S311 - spreads reconnects, guards nothing
         self._client: Client | None = None
@@ -121,8 +127,9 @@ class Connection:
         retain: bool = False,
         content_type: str | None = None,
         expiry_s: int | None = None,
+        qos: int = 1,
     ) -> bool:
-        """Hand a message to paho, QoS 1; False when there is no connection or paho's window is full.
+        """Hand a message to paho; False when there is no connection or paho's window is full.
 
         ``content_type`` and ``expiry_s`` (how long the broker may keep it for those away) are told by MQTT 5 only.
         """
@@ -132,7 +139,7 @@ class Connection:
         properties = None
         if client.protocol == _paho().MQTTv5:
             properties = _properties("PUBLISH", ContentType=content_type, MessageExpiryInterval=expiry_s)
-        self._last_sent = client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        self._last_sent = client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
         return bool(self._last_sent.rc == 0)
 
     def wait_sent(self, timeout_s: float) -> None:
@@ -156,7 +163,8 @@ class Connection:
 
     def _run(self) -> None:
         paho = _paho()
-        protocols = [paho.MQTTv5, paho.MQTTv311]
+        versions = (paho.MQTTv5, paho.MQTTv311) if self._on_turn is None else (paho.MQTTv311,)
+        protocols = list(versions)
         failures = 0
         while not self._stopping.is_set():
             protocol = protocols[0]
@@ -168,7 +176,7 @@ class Connection:
             self._changed.set()
             if self._answered:
                 failures = 0
-                protocols = [paho.MQTTv5, paho.MQTTv311]  # it may be another broker, or a later one, next time
+                protocols = list(versions)  # it may be another broker, or a later one, next time
             elif reached:
                 protocols.reverse()  # the broker hung up without a welcome: it may not speak this version
                 if protocol == paho.MQTTv5:
@@ -197,7 +205,12 @@ class Connection:
             self.last_error = f"{self.host}:{self.port}: {exc}"
             return False
         try:
-            client.loop_forever()
+            if self._on_turn is None:
+                client.loop_forever()
+            else:
+                from tamiyo_runtime.transport.bulk import serve
+
+                serve(client, self._on_turn)
         except Exception as exc:  # noqa: BLE001 - a malformed packet must not end the thread for good
             self.last_error = f"{self.host}:{self.port}: {type(exc).__name__}: {exc}"
             self._client = None  # its state is unknown, and letting go of it closes its socket
@@ -208,7 +221,12 @@ class Connection:
         paho = _paho()
         from paho.mqtt.enums import CallbackAPIVersion
 
-        client: Client = paho.Client(
+        kind: Any = paho.Client
+        if self._on_turn is not None:
+            from tamiyo_runtime.transport.bulk import BulkClient
+
+            kind = BulkClient
+        client: Client = kind(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=not self._persistent if protocol == paho.MQTTv311 else None,
@@ -220,7 +238,7 @@ class Connection:
         client.max_queued_messages_set(4 * IN_FLIGHT)
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
-        client.on_message = self._received
+        client.on_message = self._received if self._on_turn is None else self._received_in_bulk
         client.on_publish = self._taken
         if self._tls is not None:
             client.tls_set_context(self._tls)
@@ -259,6 +277,9 @@ class Connection:
     def _received(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         self._on_message(message)
         self._changed.set()
+
+    def _received_in_bulk(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        self._on_message(message)
 
 
 def _properties(packet: str, **values: Any) -> Any:

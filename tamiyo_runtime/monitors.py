@@ -35,6 +35,8 @@ ALARM_ODDS = (3.0, 30.0)
 """Alternatives that the alarm is tuned for: events at these times the odds of what may be."""
 REST_ODDS = 4.0
 """A watch does not rest while events come at these times the odds of what may be, or more."""
+AGAIN, LONGEST = 10, 64
+"""Multiples of a hold. While an alarm rests, other seeds run, so what raised it may be back at once."""
 
 
 class Watch(StrEnum):
@@ -52,7 +54,8 @@ class MonitorSettings:
     ``false_alarm``: while all is well, the mean number of inferences to an alarm of any watch is this or more.
     ``doubt``: probability, over the draw of the reference, that the event rates are higher than what is taken for them.
     ``false_rest``: while events stay too frequent, the mean number of inferences until an alarmed watch rests is this
-    or more. ``hold``: least number of inferences that an alarm lasts.
+    or more. ``hold``: least number of inferences that an alarm lasts; twice as many as the last time when it comes
+    again within AGAIN holds, up to LONGEST holds.
     """
 
     false_alarm: float = 1_000_000
@@ -150,17 +153,17 @@ class Monitors:
 
 
 class _State:
-    """Of one watch. ``steps``: since it last changed."""
+    """Of one watch. ``steps``: since it last changed, or began."""
 
-    __slots__ = ("_hold", "alarm", "alarmed", "rest", "steps")
+    __slots__ = ("_hold", "_least", "_rested", "alarm", "alarmed", "rest", "steps")
 
     def __init__(self, rate: float, watches: int, settings: MonitorSettings) -> None:
         # The mean of all watches' detectors is one too: with a limit as many times as high for each, the first of all.
         limit = settings.false_alarm * watches
         self.alarm = Detector(rate, [at_odds(rate, factor) for factor in ALARM_ODDS], mean_steps=limit)
         self.rest = Detector(at_odds(rate, REST_ODDS), [rate], mean_steps=settings.false_rest)
-        self._hold = settings.hold
-        self.alarmed = False
+        self._hold = self._least = settings.hold
+        self._rested = self.alarmed = False
         self.steps = 0
 
     def step(self, event: bool) -> bool:
@@ -169,8 +172,11 @@ class _State:
         if not self.alarmed:
             if not self.alarm.observe(event):
                 return False
+            again = self._rested and self.steps <= AGAIN * self._hold
+            self._hold = min(2 * self._hold, LONGEST * self._least) if again else self._least
             self.rest.reset()
         elif self.rest.observe(event) and self.steps >= self._hold:
+            self._rested = True
             self.alarm.reset()
         else:
             return False

@@ -17,7 +17,7 @@ from tamiyo_runtime.contracts.reference import Reference, Span
 
 MIN_SAMPLES = 16
 _SLACK = 1e-4  # of the range of raw values, and of a confidence
-_LEVEL_SHARE = 200  # one sample in so many lies on or beyond each of the four limits of the level
+_LEVEL_SHARE = 60  # one sample in so many lies on or beyond each of the four limits of the level
 _CONFIDENCE_SHARE = 10  # and one in so many on or below the least confidence: rarer events take longer to tell apart
 
 

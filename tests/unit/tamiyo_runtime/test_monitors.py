@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tamiyo_runtime.contracts.errors import SchemaError
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_runtime.contracts.reference import Reference
-from tamiyo_runtime.monitors import Change, Monitors, MonitorSettings, Watch
+from tamiyo_runtime.monitors import AGAIN, LONGEST, Change, Monitors, MonitorSettings, Watch
 from tamiyo_runtime.reference import confidence_of, reference_of
 from tests import tiny
 
@@ -184,6 +184,32 @@ def test_events_that_stay_too_frequent_do_not_let_an_alarm_rest() -> None:
     ]
     assert changes[0] == Change((Watch.LEVEL,), ())
     assert len(changes) <= 1 + 2 * 4  # a false rest in 10,000 inferences on average, and the alarm after it
+
+
+def test_an_alarm_that_comes_again_whenever_it_rests_is_held_longer_each_time() -> None:
+    """As where the network is unsure, the bare host that runs instead is not, and nothing has changed."""
+    monitors, alarms = _monitors(), []
+    for step in range(100_000):
+        change = monitors.observe(SAMPLES[1], *((0, 1.0) if monitors.alarmed else (1, 0.1)))
+        if change and change.alarmed:
+            alarms.append(step)
+    gaps = np.diff(alarms)
+    assert gaps.tolist() == sorted(gaps.tolist())
+    assert 256 < gaps[0] < 300
+    assert gaps[1:6] / gaps[:5] == pytest.approx(2.0, rel=0.1)
+    assert gaps[-1] == pytest.approx(LONGEST * 256, rel=0.01)
+
+
+def test_an_alarm_long_after_another_is_held_no_longer_than_that_one() -> None:
+    monitors = _monitors(MonitorSettings(hold=100))
+    flat, lengths = np.full(SPEC.shape, 5, np.float32), []
+    for _ in range(3):
+        while not monitors.alarmed:
+            monitors.observe(flat, 0, 1.0)
+        lengths.append(next(step for step in range(1, 1000) if monitors.observe(SAMPLES[1], 0, 1.0)))
+        for _ in range(AGAIN * 100):
+            monitors.observe(SAMPLES[1], 0, 1.0)
+    assert lengths == [100, 100, 100]
 
 
 def test_two_watches_can_change_at_once() -> None:

@@ -32,14 +32,24 @@ def rate_bound(rank: int, samples: int, *, doubt: float) -> float:
     with the sum of their ranks (J. W. Tukey, Annals of Mathematical Statistics 18, 1947).
     """
     require(0 < rank < samples, "rank", f"must be in [1, {samples} samples), got {rank}")
-    require(0 < doubt < 1, "doubt", f"must be in (0, 1), got {doubt}")
-    choose = [math.lgamma(samples + 1) - math.lgamma(k + 1) - math.lgamma(samples - k + 1) for k in range(rank)]
-    low, high = 0.0, 1.0
+    require(0 < doubt < 0.5, "doubt", f"must be in (0, .5), got {doubt}")
+    low, high = (rank - 1) / samples, 1.0  # at that rate, rank - 1 events are the median
     while (middle := (low + high) / 2) not in (low, high):
-        seen, missed = math.log(middle), math.log1p(-middle)
-        fewer = math.fsum(math.exp(c + k * seen + (samples - k) * missed) for k, c in enumerate(choose))
-        low, high = (middle, high) if fewer > doubt else (low, middle)
+        low, high = (middle, high) if _at_most(rank - 1, samples, middle) > doubt else (low, middle)
     return high
+
+
+def _at_most(events: int, samples: int, rate: float) -> float:
+    """Probability of so many events or fewer, the terms added from the largest down until they no longer count."""
+    ways = math.lgamma(samples + 1) - math.lgamma(events + 1) - math.lgamma(samples - events + 1)
+    term = math.exp(ways + events * math.log(rate) + (samples - events) * math.log1p(-rate))
+    total = 0.0
+    for count in range(events, -1, -1):
+        total += term
+        if term <= total * 1e-17:
+            break
+        term *= count / (samples - count + 1) * (1 - rate) / rate
+    return total
 
 
 def at_odds(rate: float, factor: float) -> float:

@@ -65,7 +65,7 @@ class MonitorSettings:
 
     def __post_init__(self) -> None:
         require(self.false_alarm >= 1, "false_alarm", f"must be 1 or more, got {self.false_alarm}")
-        require(0 < self.doubt < 1, "doubt", f"must be in (0, 1), got {self.doubt}")
+        require(0 < self.doubt < 0.5, "doubt", f"must be in (0, .5), got {self.doubt}")
         require(self.false_rest >= 1, "false_rest", f"must be 1 or more, got {self.false_rest}")
         require(self.hold >= 1, "hold", f"must be 1 or more, got {self.hold}")
 

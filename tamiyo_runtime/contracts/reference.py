@@ -14,6 +14,9 @@ from typing import Any
 
 from tamiyo_runtime.contracts.document import require, require_finite
 
+MAX_SAMPLES = 10**8
+"""Of a reference: what a device computes from it takes a time that grows with the root of their number."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
@@ -49,6 +52,7 @@ class Reference:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require(self.samples <= MAX_SAMPLES, "samples", f"must not exceed {MAX_SAMPLES}, got {self.samples}")
         for name in ("raw_rank", "level_rank", "confidence_rank"):
             rank = getattr(self, name)
             require(1 <= rank < self.samples, name, f"must be in [1, {self.samples} samples), got {rank}")

@@ -101,6 +101,7 @@ def test_a_reference_for_what_the_bundle_does_not_run_is_refused(manifest: Manif
     "change",
     [
         {"samples": 2},
+        {"samples": 10**8 + 1},
         {"raw_rank": 0},
         {"level_rank": 40},
         {"confidence": {"v": {"c": 1.5}}},

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from tamiyo_runtime.contracts.errors import SchemaError
+from tamiyo_runtime.contracts.reference import MAX_SAMPLES
 from tamiyo_runtime.detector import Detector, at_odds, rate_bound
 
 RATE = 0.05
@@ -144,7 +145,7 @@ def test_rates_that_make_no_detector_are_refused(rate: float, others: list[float
         Detector(rate, others, mean_steps=mean_steps)
 
 
-@given(st.integers(2, 5000), st.data(), st.floats(1e-6, 0.5))
+@given(st.integers(2, 20_000), st.data(), st.floats(1e-6, 0.49))
 def test_the_bound_on_the_rate_is_that_of_clopper_and_pearson(samples: int, data: st.DataObject, doubt: float) -> None:
     rank = data.draw(st.integers(1, samples - 1))
     assert rate_bound(rank, samples, doubt=doubt) == pytest.approx(
@@ -163,7 +164,13 @@ def test_the_bound_holds_for_a_limit_chosen_on_the_samples_themselves_ties_or_no
     assert wrong <= doubt + 3 * math.sqrt(doubt * (1 - doubt) / draws)
 
 
+@pytest.mark.parametrize(("rank", "samples"), [(1, MAX_SAMPLES), (10**6, 10**7), (MAX_SAMPLES // 2, MAX_SAMPLES)])
+def test_the_bound_for_the_largest_reference_is_right_as_well(rank: int, samples: int) -> None:
+    exact = beta.ppf(0.99, rank, samples - rank + 1)
+    assert rate_bound(rank, samples, doubt=0.01) == pytest.approx(exact, rel=1e-6)
+
+
 def test_a_bound_needs_a_rank_among_the_samples_and_some_doubt() -> None:
-    for rank, samples, doubt in ((0, 10, 0.1), (10, 10, 0.1), (1, 10, 0.0), (1, 10, 1.0)):
+    for rank, samples, doubt in ((0, 10, 0.1), (10, 10, 0.1), (1, 10, 0.0), (1, 10, 0.5)):
         with pytest.raises(SchemaError):
             rate_bound(rank, samples, doubt=doubt)

@@ -247,7 +247,7 @@ def test_a_bundle_without_a_reference_has_no_monitors_and_one_with_it_has() -> N
 
 
 @pytest.mark.parametrize(
-    "change", [{"false_alarm": 0.5}, {"doubt": 0.0}, {"doubt": 1.0}, {"false_rest": 0}, {"hold": 0}]
+    "change", [{"false_alarm": 0.5}, {"doubt": 0.0}, {"doubt": 0.5}, {"false_rest": 0}, {"hold": 0}]
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(SchemaError):

@@ -11,11 +11,15 @@ from tamiyo_runtime.contracts.skim import Skim
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A frame that came in from a device. ``received_s``: Unix seconds."""
+    """A frame that came in from a device. ``received_s``: Unix seconds; ``epoch`` of the clock they are from.
+
+    ``epoch`` is None when that clock is known to be wrong: see `SteadyClock`.
+    """
 
     device: str
     frame: Skim
     received_s: float
+    epoch: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)

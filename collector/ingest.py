@@ -17,14 +17,14 @@ from tamiyo_runtime.transport.topics import Channel, parse
 _parse = lru_cache(4096)(parse)  # a fleet says everything on a few topics, again and again
 
 
-def arrival(topic: str, payload: bytes, received_s: float, *, fleet: str) -> Arrival:
+def arrival(topic: str, payload: bytes, received_s: float, *, fleet: str, epoch: int | None = 0) -> Arrival:
     """What that message is. The device's name comes from the topic, which a broker with rights can vouch for."""
     try:
         address, channel = _parse(topic)
         if address.fleet != fleet:
             return Rejected(topic, f"fleet {address.fleet!r} is not {fleet!r}", payload, received_s)
         if channel in (Channel.TELEMETRY, Channel.EVENTS):
-            return Delivery(address.device, skim(payload, device=address.device), received_s)
+            return Delivery(address.device, skim(payload, device=address.device), received_s, epoch)
         if channel not in (Channel.BIRTH, Channel.STATE):
             return Rejected(topic, f"nobody says {channel.value} to a collector", payload, received_s)
         said = announcement.read(payload, address.device, path=channel.value)

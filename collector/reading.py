@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from collector.clocks import Fix, Sightings, TimeSource
 from collector.deliver import LARGEST, frames_of
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.errors import IntegrityError, SchemaError
@@ -24,29 +25,53 @@ _ROWS, _CHUNKS = 1000, 16
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record and where it comes from. ``received_s``: wall-clock time of its first arrival, Unix seconds."""
+    """A record and where it comes from. ``received_s``: wall-clock time of its first arrival, Unix seconds.
+
+    ``fix``: how its boot's clock stood to the wall clock, as far as known today.
+    """
 
     device: str
     boot: int
     seq: int
     received_s: float
     record: Record
+    fix: Fix | None = None
 
     @property
     def place(self) -> tuple[str, int, int]:
         """What names it for ever, and orders it."""
         return self.device, self.boot, self.seq
 
+    @property
+    def at_s(self) -> float:
+        """When it was made, Unix seconds, as well as is known: see `time_source`."""
+        return self.received_s if self.fix is None else (self.fix.offset_ms + self.record.t_ms) / 1000
+
+    @property
+    def time_source(self) -> TimeSource:
+        """What `at_s` rests on."""
+        return TimeSource.ARRIVAL if self.fix is None else self.fix.source
+
+
+Fixes = Mapping[tuple[str, int], Fix]
+
+
+def read_fixes(page: Page) -> Fixes:
+    """How the clock of each boot of each device stands to the wall clock, where that is known."""
+    rows = page("SELECT device, boot, least_ms, ntp_ms, rtc_ms FROM clocks", ())
+    return {(device, boot): fix for device, boot, *known in rows if (fix := Sightings(*known).fix()) is not None}
+
 
 def read(page: Page, kind: str | None, *, device: str | None = None) -> Iterator[StoredRecord]:
     """Records of one kind, or of all."""
-    rows = read_rows(page, kind, device=device)
+    fixes = read_fixes(page)
+    rows = read_rows(page, kind, fixes, device=device)
     if kind not in (None, Sample.KIND):
         return rows
-    return heapq.merge(rows, read_samples(page, device=device), key=lambda stored: stored.place)
+    return heapq.merge(rows, read_samples(page, fixes, device=device), key=lambda stored: stored.place)
 
 
-def read_rows(page: Page, kind: str | None, *, device: str | None = None) -> Iterator[StoredRecord]:
+def read_rows(page: Page, kind: str | None, fixes: Fixes, *, device: str | None = None) -> Iterator[StoredRecord]:
     """Records that are rows."""
     place: tuple[str, int, int] = ("", -1, -1)
     while True:
@@ -59,13 +84,13 @@ def read_rows(page: Page, kind: str | None, *, device: str | None = None) -> Ite
         for name, boot, seq, kind_of_row, received_s, body in rows:
             path = f"{name}/{boot}/{seq}"
             record = record_from_dict({"kind": kind_of_row, **json.loads(body)}, path=path)
-            yield StoredRecord(name, boot, seq, received_s, record)
+            yield StoredRecord(name, boot, seq, received_s, record, fixes.get((name, boot)))
         if len(rows) < _ROWS:
             return
         place = rows[-1][:3]
 
 
-def read_samples(page: Page, *, device: str | None = None) -> Iterator[StoredRecord]:
+def read_samples(page: Page, fixes: Fixes, *, device: str | None = None) -> Iterator[StoredRecord]:
     """Samples that are frames. Raises IntegrityError when one is damaged."""
     waiting: list[tuple[tuple[str, int, int], int, StoredRecord]] = []
     for chunk in _chunks(page, device):
@@ -81,7 +106,7 @@ def read_samples(page: Page, *, device: str | None = None) -> Iterator[StoredRec
             ) from exc
         for batch in batches:
             for numbered in batch.records:
-                stored = StoredRecord(name, boot, numbered.seq, received_s, numbered.record)
+                stored = StoredRecord(name, boot, numbered.seq, received_s, numbered.record, fixes.get((name, boot)))
                 heapq.heappush(waiting, (stored.place, identity, stored))
     while waiting:
         yield heapq.heappop(waiting)[2]

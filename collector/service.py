@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from collector.arrivals import Arrival, Delivery, Rejected
+from collector.clocks import SteadyClock
 from collector.ingest import acks, arrival
 from collector.store import Store
 from tamiyo_runtime.contracts import wire
@@ -73,6 +73,7 @@ class Collector:
             on_turn=self._turn,
         )
         self.store = Store(store_path)
+        self._clock = SteadyClock(floor_s=self.store.latest_s())
         self._stopping = threading.Event()
         self._trouble: str | None = None
         self._done = threading.Event()
@@ -109,14 +110,14 @@ class Collector:
         self.stop()
 
     def _take(self, message: MQTTMessage) -> None:
-        self._waiting.append((message, time.time()))
+        self._waiting.append((message, self._clock.elapsed_s()))
         self._waiting_bytes += len(message.payload)
 
     def _turn(self, quiet: bool) -> float:
         """Commit what waits if it is time to; returns how long the line may be quiet until it is."""
         if self._waiting:
             full = len(self._waiting) >= GROUP or self._waiting_bytes >= GROUP_BYTES
-            if full or quiet or self._stopping.is_set() or time.time() - self._waiting[0][1] >= GROUP_S:
+            if full or quiet or self._stopping.is_set() or self._clock.elapsed_s() - self._waiting[0][1] >= GROUP_S:
                 self._work()
         if self._stopping.is_set() and not self._waiting:
             self._done.set()
@@ -125,9 +126,17 @@ class Collector:
     def _work(self) -> None:
         """Understand, commit and acknowledge everything that waits."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        group = [(one, arrival(one.topic, bytes(one.payload), at_s, fleet=self._fleet)) for one, at_s in waiting]
-        if group:
-            self._acknowledge(self._store(group))
+        if not waiting:
+            return
+        step_ms = self._clock.step_ms()
+        if step_ms:
+            self.store.shift_clocks(self._clock.epoch, step_ms)
+        self._acknowledge(self._store([(message, self._understand(message, at_s)) for message, at_s in waiting]))
+
+    def _understand(self, message: MQTTMessage, at_s: float) -> Arrival:
+        clock = self._clock
+        epoch = clock.epoch if clock.trusted(at_s) else None
+        return arrival(message.topic, bytes(message.payload), clock.unix_s(at_s), fleet=self._fleet, epoch=epoch)
 
     def _store(self, group: list[Delivered]) -> list[Delivered]:
         """What of it is stored now. One message that the store cannot take must not hold up the others."""

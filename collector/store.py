@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar, cast
 
 from collector.arrivals import Announcement, Arrival, Delivery, Rejected
+from collector.clocks import Sightings
 from collector.deliver import LARGEST, deliver
 from collector.ledger import DeviceLedger, read_ledger
-from collector.reading import StoredRecord, read
+from collector.reading import Fixes, StoredRecord, read, read_fixes
 from collector.tables import open_store, transaction
 from tamiyo_runtime.contracts.records import (
     Decision,
@@ -104,6 +105,20 @@ class Store:
             rows = self._db.execute(query).fetchall()
         return [Device(device, state, json.loads(birth), first, last) for device, state, birth, first, last in rows]
 
+    def latest_s(self) -> float:
+        """When something was last received, Unix seconds; 0 when nothing ever was."""
+        with self._lock:
+            return float(self._db.execute("SELECT COALESCE(MAX(last_s), 0) FROM devices").fetchone()[0])
+
+    def shift_clocks(self, epoch: int, step_ms: int) -> None:
+        """The clock of that epoch was set by so much: move what was measured by it along."""
+        with self._lock, transaction(self._db):
+            self._db.execute("UPDATE clocks SET least_ms = least_ms + ? WHERE epoch = ?", (step_ms, epoch))
+
+    def fixes(self) -> Fixes:
+        """How the clock of each boot of each device stands to the wall clock, where that is known."""
+        return read_fixes(self._page)
+
     def counters(self) -> dict[str, int]:
         """``frames``, ``records``, ``duplicates`` and ``quarantined`` since the store was made."""
         with self._lock:
@@ -137,6 +152,8 @@ class Store:
         now_s = max(delivery.received_s for delivery in deliveries)
         self._know(device, now_s)
         fresh = deliver(self._db, device, boot, deliveries)
+        if any(delivery.frame.stamp is not None for delivery in deliveries):
+            self._sight(device, boot, deliveries)
         created = max(max(delivery.frame.created, delivery.frame.spans[-1][1] + 1) for delivery in deliveries)
         self._numbered(device, boot, created, deliveries[0].frame.bundle, now_s)
         for delivery in deliveries:
@@ -144,6 +161,19 @@ class Store:
                 if isinstance(stone, Tombstone):
                     self._numbered(device, stone.boot, stone.last_seq + 1, "", delivery.received_s)
         return fresh
+
+    def _sight(self, device: str, boot: int, deliveries: list[Delivery]) -> None:
+        """Learn what the frames say of the device's clock; repeats are as good as first deliveries."""
+        query = "SELECT least_ms, ntp_ms, rtc_ms, epoch FROM clocks WHERE device = ? AND boot = ?"
+        row = self._db.execute(query, (device, boot)).fetchone()
+        known = sightings = Sightings(*row) if row else Sightings()
+        for delivery in deliveries:
+            if delivery.frame.stamp is not None:
+                received_ms = round(delivery.received_s * 1000)
+                sightings = sightings.with_frame(delivery.frame.stamp, received_ms, delivery.epoch)
+        if sightings != known:
+            values = (device, boot, *astuple(sightings))
+            self._db.execute("INSERT OR REPLACE INTO clocks VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def _announce(self, announcement: Announcement) -> None:
         device = announcement.device

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError
+from tamiyo_runtime.files import private_file, private_folder
 
 APPLICATION = 0x746D7332  # "tms2": tells our files from others of SQLite
 APPLICATION_1 = 0x746D7374  # "tmst": samples were rows, and what is stored was counted by record
@@ -70,7 +71,8 @@ def open_store(path: Path, *, create: bool = True) -> sqlite3.Connection:
     if not create and not path.is_file():
         raise InputError(f"there is no store {path}", hint="name the file that tamiyo collect --store wrote")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
+        private_file(path)  # SQLite gives its other files the rights of this one
         db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
         application = _application(db)  # before anything is changed
         db.execute("PRAGMA journal_mode = WAL")

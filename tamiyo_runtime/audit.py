@@ -27,7 +27,7 @@ from typing import Any
 from tamiyo_runtime.contracts.chain import GENESIS, digest, first_break
 from tamiyo_runtime.contracts.document import canonical_json, load, parse_json
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SchemaError, TamiyoError
-from tamiyo_runtime.files import sync_folder
+from tamiyo_runtime.files import private_folder, sync_folder
 
 FOLDER = "audit"
 FILE_BYTES = 256 << 10
@@ -167,7 +167,7 @@ class AuditLog:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self.folder)
         handle = os.open(self.folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -16,13 +16,17 @@ from tamiyo_runtime.contracts.errors import InputError
 def write_atomic(path: Path, data: bytes, *, overwrite: bool, mode: int = 0o644) -> None:
     """Write ``data`` to ``path`` atomically and durably; ``mode`` is that of the new file, less the umask.
 
-    Raises InputError when the file exists and ``overwrite`` is False, or when the folder cannot be written.
+    Missing folders are made, for nobody but us where the file is. Raises InputError when the file exists and
+    ``overwrite`` is False, or when the folder cannot be written.
     """
     if path.exists() and not overwrite:
         raise _exists(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if mode & 0o077:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            private_folder(path.parent)
         try:
             _write_synced(part, data, mode)
             _put_in_place(part, path, overwrite=overwrite)
@@ -64,6 +68,25 @@ def read_bytes(path: Path, *, limit_bytes: int, what: str) -> bytes:
     if len(data) > limit_bytes:
         raise InputError(f"{what} {path} exceeds the limit of {limit_bytes} bytes", hint="is this the right file?")
     return data
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for nobody but us, whatever the umask; raises OSError."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def private_file(path: Path) -> None:
+    """Make an empty file for nobody but us, whatever the umask, unless there is one; raises OSError.
+
+    For libraries that would make it with the umask's rights.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def private_opener(path: str, flags: int) -> int:
+    """An ``opener`` for `open`: what it makes is for nobody but us."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def default_state_dir() -> Path:

@@ -20,7 +20,7 @@ from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.document import canonical_json, check_schema, check_tame, load, parse_json, require
 from tamiyo_runtime.contracts.errors import DowngradeError, InputError, IntegrityError, SchemaError, SchemaVersionError
 from tamiyo_runtime.contracts.manifest import MAX_VERSION
-from tamiyo_runtime.files import read_bytes, write_atomic
+from tamiyo_runtime.files import private_folder, private_opener, read_bytes, write_atomic
 from tamiyo_runtime.signing import home
 
 SCHEMA = "tamiyo.installed/1"
@@ -125,8 +125,8 @@ def _read(folder: Path) -> Installed:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (folder / f".{FILE}.lock").open("w") as lock:
+        private_folder(folder)
+        with open(folder / f".{FILE}.lock", "w", opener=private_opener) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
     except OSError as exc:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tamiyo_runtime import openssl
 from tamiyo_runtime.contracts.document import load, parse_json
 from tamiyo_runtime.contracts.errors import InputError, MissingExtraError, SchemaError, SignatureError
-from tamiyo_runtime.files import read_bytes, write_atomic
+from tamiyo_runtime.files import private_folder, read_bytes, write_atomic
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -41,6 +41,14 @@ def home() -> Path:
     """Where keys live: ``$TAMIYO_HOME``, or ``~/.config/tamiyo``."""
     configured = os.environ.get("TAMIYO_HOME")
     return Path(configured) if configured else Path.home() / ".config" / "tamiyo"
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder of `home`, which nobody else may look into or add to."""
+    try:
+        private_folder(folder)
+    except OSError as exc:
+        raise InputError(f"cannot make {folder}: {exc.strerror}", hint="set TAMIYO_HOME to a folder of yours") from exc
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
@@ -201,6 +209,7 @@ class Trust:
     def add(key: PublicKey, name: str, *, overwrite: bool = False) -> Path:
         """File a key under ``trusted/`` as ``name``; returns its path. Raises InputError when the name is taken."""
         path = home() / "trusted" / f"{name}.pub"
+        _make_private(path.parent)
         write_atomic(path, key.to_pem(), overwrite=overwrite)
         return path
 

@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError
+from tamiyo_runtime.files import private_file, private_folder
 
 APPLICATION = 0x746D7370  # "tmsp": tells our files from others of SQLite
 _SCHEMA = """
@@ -82,7 +83,8 @@ def _add_columns(db: sqlite3.Connection) -> None:
 def open_spool(path: Path) -> sqlite3.Connection:
     """Open for one owner, and make what is missing. InputError: it cannot be used. IntegrityError: it is damaged."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
+        private_file(path)  # SQLite gives its other files the rights of this one
         db = sqlite3.connect(path, isolation_level=None, timeout=0.5)
     except (OSError, sqlite3.Error) as exc:
         raise InputError(f"the spool {path} cannot be opened: {exc}", hint="check the folder and its rights") from exc

@@ -22,6 +22,7 @@ from tamiyo_runtime.cli.render import hushed, note
 from tamiyo_runtime.contracts.errors import DowngradeError, InputError, IntegrityError, UnknownNameError, UsageError
 from tamiyo_runtime.contracts.records import Mode
 from tamiyo_runtime.executor import Executor
+from tamiyo_runtime.files import private_folder
 from tamiyo_runtime.installed import check_version, record_version
 from tamiyo_runtime.link import Link, links
 from tamiyo_runtime.meters import Board, MeteredBoard, VirtualClock
@@ -256,7 +257,7 @@ class FieldRun:
         from tamiyo_runtime.uplink import Pace
 
         request = self.request
-        request.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(request.state_dir)
         url = self.broker = request.broker
         if request.broker in BROKERS:
             from collector.service import Collector

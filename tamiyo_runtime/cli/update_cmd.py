@@ -49,6 +49,7 @@ def init(
     """
     from tamiyo_runtime.cli.render import say
     from tamiyo_runtime.contracts.errors import InputError
+    from tamiyo_runtime.files import private_folder
     from tamiyo_runtime.signing import PublicKey
     from tamiyo_runtime.update.disk import LocalDisk
     from tamiyo_runtime.update.record import Role, TrustedKey, new_record
@@ -63,7 +64,7 @@ def init(
     trusted = tuple(TrustedKey(public=public.raw.hex(), roles=of) for public, of in roles.items())
     record = new_record(device, fleet, trusted)
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        private_folder(state_dir)
     except OSError as exc:
         raise InputError(f"cannot make {state_dir}: {exc.strerror}", hint="check the path and permissions") from exc
     disk = LocalDisk(state_dir)

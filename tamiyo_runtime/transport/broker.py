@@ -30,7 +30,7 @@ from tamiyo_runtime.contracts.errors import (
     TamiyoError,
     UnknownNameError,
 )
-from tamiyo_runtime.files import write_atomic_text
+from tamiyo_runtime.files import private_folder, private_opener, write_atomic
 
 KINDS = ("auto", "embedded", "mosquitto")
 HOST = "127.0.0.1"
@@ -102,7 +102,7 @@ def start_broker(kind: str, folder: Path, *, port: int = 0) -> BrokerHandle:
     port = _free_port(port)
     folder = folder.resolve()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
     except OSError as exc:
         raise InputError(f"the folder {folder} cannot be made: {exc.strerror}", hint="name another") from exc
     if mosquitto is not None and kind != "embedded":
@@ -111,7 +111,8 @@ def start_broker(kind: str, folder: Path, *, port: int = 0) -> BrokerHandle:
     else:
         config, template, command = folder / "nats.conf", _NATS, [str(_nats_server()), "-c"]
         name, notes = "NATS server (embedded)", "loopback only, no password, no TLS, MQTT 3.1.1 only"
-    write_atomic_text(config, template.format(host=HOST, port=port, folder=folder), overwrite=True)
+    text = template.format(host=HOST, port=port, folder=folder)
+    write_atomic(config, text.encode(), overwrite=True, mode=0o600)
     child = _Child([*command, str(config)], folder / f"{config.stem}.log")
     try:
         _await_ready(child, port)
@@ -138,12 +139,13 @@ class _Child:
 
     def _run(self, outcome: Queue[subprocess.Popen[bytes] | OSError]) -> None:
         try:
-            with self._log.open("wb") as log:
+            with open(self._log, "wb", opener=private_opener) as log:
                 process = subprocess.Popen(  # noqa: S603 - a fixed program and a file of ours
                     self._command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
+                    umask=0o077,  # it keeps messages on disk
                     preexec_fn=_die_with_parent(),  # noqa: PLW1509 - it takes no lock and allocates next to nothing
                 )
         except OSError as exc:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from tamiyo_runtime.contracts.errors import InputError
+from tamiyo_runtime.files import private_opener
 
 _LOCK_STEP_S = 0.02
 
@@ -72,8 +73,8 @@ class LocalDisk:
 
     def write(self, name: str, data: bytes) -> None:
         """See `Disk`."""
-        with self._explained(name):
-            (self.root / name).write_bytes(data)
+        with self._explained(name), open(self.root / name, "wb", opener=private_opener) as stream:
+            stream.write(data)
 
     def write_at(self, name: str, offset: int, data: bytes) -> None:
         """See `Disk`."""
@@ -83,7 +84,7 @@ class LocalDisk:
 
     def resize(self, name: str, size_bytes: int) -> None:
         """See `Disk`."""
-        with self._explained(name), (self.root / name).open("ab") as stream:
+        with self._explained(name), open(self.root / name, "ab", opener=private_opener) as stream:
             stream.truncate(size_bytes)
 
     def sync(self, name: str) -> None:
@@ -99,7 +100,7 @@ class LocalDisk:
     def make_folder(self, name: str) -> None:
         """See `Disk`."""
         with self._explained(name):
-            (self.root / name).mkdir(exist_ok=True)
+            (self.root / name).mkdir(exist_ok=True, mode=0o700)
 
     def sync_folder(self, name: str) -> None:
         """See `Disk`."""
@@ -112,7 +113,7 @@ class LocalDisk:
 
         Raises InputError when another still holds it after ``patience_s``: a running device does so for moments only.
         """
-        with self._explained(".lock"), (self.root / ".lock").open("w") as lock:
+        with self._explained(".lock"), open(self.root / ".lock", "w", opener=private_opener) as lock:
             until_s = time.monotonic() + patience_s
             while not _take(lock):
                 if time.monotonic() >= until_s:

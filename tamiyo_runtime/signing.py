@@ -2,8 +2,7 @@
 
 The signature covers the pre-authentication encoding of the payload (https://github.com/secure-systems-lab/dsse,
 protocol.md), so that bytes signed as one type cannot be passed off as another. Keys are PEM files that openssl reads
-as well. Signatures are checked by the interpreter's own OpenSSL where that is within reach; everything else needs the
-extra ``sign``, and ``cryptography`` is imported on first use.
+as well. ``cryptography`` is imported on first use; verifying needs the extra ``sign``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamiyo_runtime import openssl
 from tamiyo_runtime.contracts.document import load, parse_json
 from tamiyo_runtime.contracts.errors import InputError, MissingExtraError, SchemaError, SignatureError
 from tamiyo_runtime.files import private_folder, read_bytes, write_atomic
@@ -75,8 +73,6 @@ class PublicKey:
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether this key made that signature."""
-        if (answer := openssl.verifies(self.raw, signature, message)) is not None:
-            return answer
         from cryptography.exceptions import InvalidSignature
 
         try:

@@ -43,6 +43,7 @@ def _head(manifest: Manifest, report: ExportReport) -> str:
         ("version", str(manifest.version)),
         ("test set", f"{report.test_samples} samples"),
         ("accuracy floor", _floor(report)),
+        ("watched by", _monitors(manifest)),
         ("licence of the data", str(_data_licence(manifest))),
     ]
     seeds = len(manifest.plan.seeded_slots)
@@ -57,6 +58,14 @@ def _floor(report: ExportReport) -> str:
     if report.accuracy_floor is None:
         return "none was demanded"
     return f"{percent(report.accuracy_floor)} (demanded of the network with all seeds)"
+
+
+def _monitors(manifest: Manifest) -> str:
+    """What the runtime compares the field with; its monitors say when that no longer fits."""
+    if manifest.reference is None:
+        return "no monitors: the bundle holds no reference"
+    reference = manifest.reference
+    return f"monitors of input and certainty, against {plural(reference.samples, 'sample')} ({reference.source})"
 
 
 def _data_licence(manifest: Manifest) -> str:

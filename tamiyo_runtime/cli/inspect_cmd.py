@@ -104,7 +104,9 @@ def budget_text(budget: Budget) -> str:
 
     limits = []
     if budget.latency_ms is not None:
-        limits.append(f"{milliseconds(budget.latency_ms)} an inference")
+        limits.append(f"{milliseconds(budget.latency_ms)} from a sample's arrival to its answer")
+    if budget.temperature_c is not None:
+        limits.append(f"{budget.temperature_c:g} C")
     if budget.power_mw is not None and budget.energy_burst_uj is not None:
         limits.append(f"{budget.power_mw:g} mW on average, {microjoules(budget.energy_burst_uj)} at once")
     if budget.memory_bytes is not None:

@@ -277,6 +277,15 @@ class _Envelope:
         return cls(payload, document.payloadType, signatures)
 
 
+def look_into(envelope: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """What an envelope holds and the fingerprints it names, unverified: to describe it, never to act on it.
+
+    Raises SignatureError for what is no envelope.
+    """
+    opened = _Envelope.parse(envelope)
+    return opened.payload, tuple(key_id for key_id, _ in opened.signatures)
+
+
 def _ed25519() -> Any:
     """The module of ``cryptography``; Any, because it is imported late."""
     try:

@@ -11,6 +11,7 @@ import typer
 
 from tamiyo_runtime.audit import Happened, Scalar
 from tamiyo_runtime.cli.update_office import estimate, sign
+from tamiyo_runtime.cli.update_push import push
 
 if TYPE_CHECKING:
     from tamiyo_runtime.update.health import Judgement
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Change a device's bundle: two slots, a trial, and a way back.",
 )
 app.command()(sign)
+app.command()(push)
 app.command()(estimate)
 _StateDir = Annotated[Path, typer.Argument(help="the device's state folder", metavar="STATE_DIR")]
 _AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]

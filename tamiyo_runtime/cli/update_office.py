@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +48,9 @@ def sign(
     out: Annotated[Path, typer.Argument(help="file to write the order to")],
     *,
     key: Annotated[Path, typer.Option(help="private key of the signer")],
-    counter: Annotated[int, typer.Option(help="above that of every order this key signed before")],
+    counter: Annotated[
+        int | None, typer.Option(help="above that of every order this key signed before; default: the time in ms")
+    ] = None,
     valid_s: Annotated[int, typer.Option(help="good for so many seconds from now on")] = 86400,
     device: Annotated[str | None, typer.Option(help="for this device")] = None,
     fleet: Annotated[str | None, typer.Option(help="for every device of this fleet")] = None,
@@ -60,32 +63,30 @@ def sign(
 
     Examples:
 
-      tamiyo update sign o.json --key orders.key --counter 7 --device pump-7 --order '{"budget": {"latency_ms": 5}}'
+      tamiyo update sign o.json --key orders.key --device pump-7 --order '{"budget": {"latency_ms": 5}}'
 
-      tamiyo update sign o.json --key orders.key --counter 8 --fleet pumps --order '{"bundle": "digits-2.tamiyo"}'
+      tamiyo update sign o.json --key orders.key --fleet pumps --order '{"bundle": "digits-2.tamiyo"}'
     """
     import time
-    from collections.abc import Mapping
 
     from tamiyo_runtime.cli.render import say
-    from tamiyo_runtime.contracts.document import load, parse_json
-    from tamiyo_runtime.contracts.errors import UsageError
     from tamiyo_runtime.files import write_atomic
     from tamiyo_runtime.signing import SigningKey
-    from tamiyo_runtime.update.apply import list_of
-    from tamiyo_runtime.update.commands import SCHEMA, Command
+    from tamiyo_runtime.update.orders import command_of, next_counter
+
+    now_s = time.time()
+    number = next_counter(now_s) if counter is None else counter
+    command = command_of(body_of(order), counter=number, now_s=now_s, valid_s=valid_s, device=device, fleet=fleet)
+    write_atomic(out, command.sign(SigningKey.load(key)), overwrite=overwrite)
+    say(f"{out}: {command.orders[0]} for {device or fleet}, counter {number}, good for {valid_s} s")
+
+
+def body_of(order: str) -> Mapping[str, Any]:
+    """What ``--order`` says; raises SchemaError for no JSON, UsageError for no object."""
+    from tamiyo_runtime.contracts.document import parse_json
+    from tamiyo_runtime.contracts.errors import UsageError
 
     body = parse_json(order.encode(), path="--order")
-    if not isinstance(body, Mapping):
+    if not isinstance(body, dict):
         raise UsageError("--order is not a JSON object", hint="""as in --order '{"policy": false}'""")
-    if isinstance(body.get("bundle"), str):
-        chunks = list_of(Path(body["bundle"]))
-        body = {**body, "bundle": {"sha256": chunks.sha256.hex(), "size_bytes": chunks.size_bytes}}
-        if "stage_percent" in body:
-            body["bundle"]["stage_percent"] = body.pop("stage_percent")
-    now_s = int(time.time())
-    head = {"schema": SCHEMA, "counter": counter, "not_before_s": now_s, "expires_s": now_s + valid_s}
-    target = {name: value for name, value in (("device", device), ("fleet", fleet)) if value is not None}
-    command = load(Command, {**body, **head, **target}, path="order")
-    write_atomic(out, command.sign(SigningKey.load(key)), overwrite=overwrite)
-    say(f"{out}: {command.orders[0]} for {device or fleet}, counter {counter}, good for {valid_s} s")
+    return body

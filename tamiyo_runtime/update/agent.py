@@ -318,11 +318,16 @@ class Agent:
 
     # What runs
 
+    @property
+    def _wanted(self) -> Applied:
+        """What is to run by the record."""
+        record = self.record
+        sha256 = str(record.slots[str(record.running)].sha256)
+        return Applied(sha256=sha256, budget=record.budget, use_policy=record.policy)
+
     def _align(self) -> None:
         """Make the session run what the record says, whoever wrote that."""
-        record, running = self.record, self._exchange.running
-        slot = record.slots[str(record.running)]
-        wanted = Applied(sha256=str(slot.sha256), budget=record.budget, use_policy=record.policy)
+        record, running, wanted = self.record, self._exchange.running, self._wanted
         if self._exchange.busy or wanted in (running.applied, self._objected):
             return
         loaded = None
@@ -381,6 +386,7 @@ class Agent:
             order=self._order,
             refused=self._refused,
             trouble=self._waits_for,
+            applied=self._exchange.holds(self._wanted),
         )
         if standing != self._said and self._transport.publish(Channel.REPORTED, standing.to_bytes(self.record.device)):
             self._said, self._say_s = standing, now_s + _REPORT_S

@@ -63,6 +63,7 @@ class Exchange:
         self._lock = threading.Lock()
         self._running = self._before = running
         self._waiting: tuple[Running, Change] | None = None
+        self._settled = True
         self._figures: tuple[str, Figures] | None = None
         self._objection: Objection | None = None
         self._events: deque[tuple[Event, int, str]] = deque(maxlen=_MOST_EVENTS)
@@ -75,6 +76,7 @@ class Exchange:
             self._figures = sha256, Figures.of_turn(turn, self._running.runnables)
         with self._lock:
             waiting, self._waiting = self._waiting, None
+            self._settled = waiting is None
             if waiting is None:
                 return None
             self._before = self._running
@@ -98,6 +100,11 @@ class Exchange:
     def busy(self) -> bool:
         """Whether a change waits for the loop."""
         return self._waiting is not None
+
+    def holds(self, applied: Applied) -> bool:
+        """Whether the loop has taken that on, and had a whole turn to object."""
+        with self._lock:
+            return self._settled and self._waiting is None and self._running.applied == applied
 
     def hand(self, running: Running, change: Change) -> None:
         """Have a change made at the loop's next turn. Not to be called while another one waits."""

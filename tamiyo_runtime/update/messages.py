@@ -114,7 +114,8 @@ class Reported:
     ``running``: a slot. ``offer``: SHA-256 of the bundle offered last, ``reaches`` whether this device takes it.
     ``received`` of ``chunks`` have arrived. ``verdict``: on the bundle on trial, None without one. ``counters``: the
     highest that were obeyed, by signer. ``rejected``: what failed here. Both cut to ``SHORT`` digits.
-    ``refused``: messages that were refused, by reason. ``trouble``: what an update waits for.
+    ``refused``: messages that were refused, by reason. ``trouble``: what an update waits for. ``applied``: the run is
+    as the record says.
     """
 
     schema: str = REPORTED
@@ -130,6 +131,7 @@ class Reported:
     rejected: tuple[str, ...] = ()
     refused: Mapping[str, int] = field(default_factory=dict)
     trouble: str | None = None
+    applied: bool = False
 
     def __post_init__(self) -> None:
         check_schema(self.schema, REPORTED)

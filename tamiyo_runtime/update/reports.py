@@ -18,6 +18,7 @@ def report(
     order: OrderReport | None,
     refused: Mapping[str, int],
     trouble: str | None,
+    applied: bool,
 ) -> Reported:
     """How things stand."""
     received, chunks = fetch.progress if fetch is not None else (0, 0)
@@ -44,4 +45,5 @@ def report(
         rejected=tuple(sha256[:SHORT] for sha256 in record.rejected),
         refused=dict(refused),
         trouble=None if trouble is None else cut_text(trouble),
+        applied=applied,
     )

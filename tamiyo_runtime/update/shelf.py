@@ -36,10 +36,11 @@ class Shelf:
         if want.part is Part.LIST:
             yield from (list_frame(chunks, index) for index in want.indices)
             return
-        with self._path.open("rb") as stream:
-            for index in want.indices:
+        for index in want.indices:
+            with self._path.open("rb") as stream:  # open for one read: thousands may be asked for at a time
                 stream.seek(index * chunks.chunk_bytes)
-                yield to_frame(chunks, index, stream.read(chunks.length(index)))
+                data = stream.read(chunks.length(index))
+            yield to_frame(chunks, index, data)
 
     def _cut(self, chunk_bytes: int) -> Chunks:
         if chunk_bytes not in self._lists:

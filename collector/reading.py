@@ -62,16 +62,32 @@ def read_fixes(page: Page) -> Fixes:
     return {(device, boot): fix for device, boot, *known in rows if (fix := Sightings(*known).fix()) is not None}
 
 
-def read(page: Page, kind: str | None, *, device: str | None = None) -> Iterator[StoredRecord]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which records: of one device, made at ``since_s`` or later and before ``until_s``, Unix seconds; None: of all."""
+
+    device: str | None = None
+    since_s: float | None = None
+    until_s: float | None = None
+
+    def within(self, first_s: float, last_s: float) -> bool:
+        """Whether something made between these two moments can be meant."""
+        return (self.since_s is None or last_s >= self.since_s) and (self.until_s is None or first_s < self.until_s)
+
+
+ALL = Wanted()
+
+
+def read(page: Page, kind: str | None, wanted: Wanted = ALL) -> Iterator[StoredRecord]:
     """Records of one kind, or of all."""
     fixes = read_fixes(page)
-    rows = read_rows(page, kind, fixes, device=device)
-    if kind not in (None, Sample.KIND):
-        return rows
-    return heapq.merge(rows, read_samples(page, fixes, device=device), key=lambda stored: stored.place)
+    found = read_rows(page, kind, fixes, wanted.device)
+    if kind in (None, Sample.KIND):
+        found = heapq.merge(found, read_samples(page, fixes, wanted), key=lambda stored: stored.place)
+    return (stored for stored in found if wanted.within(stored.at_s, stored.at_s))
 
 
-def read_rows(page: Page, kind: str | None, fixes: Fixes, *, device: str | None = None) -> Iterator[StoredRecord]:
+def read_rows(page: Page, kind: str | None, fixes: Fixes, device: str | None = None) -> Iterator[StoredRecord]:
     """Records that are rows."""
     place: tuple[str, int, int] = ("", -1, -1)
     while True:
@@ -90,11 +106,14 @@ def read_rows(page: Page, kind: str | None, fixes: Fixes, *, device: str | None 
         place = rows[-1][:3]
 
 
-def read_samples(page: Page, fixes: Fixes, *, device: str | None = None) -> Iterator[StoredRecord]:
-    """Samples that are frames. Raises IntegrityError when one is damaged."""
+def read_samples(page: Page, fixes: Fixes, wanted: Wanted = ALL) -> Iterator[StoredRecord]:
+    """Samples that are frames, without chunks of which none is wanted. Raises IntegrityError when one is damaged."""
     waiting: list[tuple[tuple[str, int, int], int, StoredRecord]] = []
-    for chunk in _chunks(page, device):
-        name, boot, first, identity, received_s, frames = chunk
+    for name, boot, first, identity, received_s, frames, *span_ms in _chunks(page, wanted.device):
+        fix = fixes.get((name, boot))
+        first_s, last_s = ((fix.offset_ms + ms) / 1000 if fix else received_s for ms in span_ms)
+        if not wanted.within(first_s, last_s):
+            continue
         while waiting and waiting[0][0] < (name, boot, first):
             yield heapq.heappop(waiting)[2]
         try:
@@ -106,17 +125,18 @@ def read_samples(page: Page, fixes: Fixes, *, device: str | None = None) -> Iter
             ) from exc
         for batch in batches:
             for numbered in batch.records:
-                stored = StoredRecord(name, boot, numbered.seq, received_s, numbered.record, fixes.get((name, boot)))
+                stored = StoredRecord(name, boot, numbered.seq, received_s, numbered.record, fix)
                 heapq.heappush(waiting, (stored.place, identity, stored))
     while waiting:
         yield heapq.heappop(waiting)[2]
 
 
-def _chunks(page: Page, device: str | None) -> Iterator[tuple[str, int, int, int, float, bytes]]:
+def _chunks(page: Page, device: str | None) -> Iterator[tuple[str, int, int, int, float, bytes, int, int]]:
     place: tuple[str, int, int, int] = ("", -1, -1, LARGEST)
     while True:
         rows = page(
-            "SELECT device, boot, first_seq, id, received_s, frames FROM samples WHERE (?1 IS NULL OR device = ?1)"
+            "SELECT device, boot, first_seq, id, received_s, frames, first_ms, last_ms FROM samples"
+            " WHERE (?1 IS NULL OR device = ?1)"
             " AND (device, boot, first_seq, id) > (?2, ?3, ?4, ?5) ORDER BY device, boot, first_seq, id LIMIT ?6",
             (device, *place, _CHUNKS),
         )

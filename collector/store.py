@@ -18,7 +18,7 @@ from collector.arrivals import Announcement, Arrival, Delivery, Rejected
 from collector.clocks import Sightings
 from collector.deliver import LARGEST, deliver
 from collector.ledger import DeviceLedger, read_ledger
-from collector.reading import Fixes, StoredRecord, read, read_fixes
+from collector.reading import ALL, Fixes, StoredRecord, Wanted, read, read_fixes
 from collector.tables import open_store, transaction
 from tamiyo_runtime.contracts.records import (
     Decision,
@@ -78,9 +78,17 @@ class Store:
         with self._lock:
             return read_ledger(self._db)
 
-    def records(self, kind: type[R], *, device: str | None = None) -> Iterator[StoredRecord]:
+    def records(self, kind: type[R], wanted: Wanted = ALL) -> Iterator[StoredRecord]:
         """Stored records of one kind in order of device, boot and number."""
-        yield from read(self._page, kind.KIND, device=device)
+        yield from read(self._page, kind.KIND, wanted)
+
+    def count(self, kind: type[Record], *, device: str | None = None) -> int:
+        """How many records of a kind there are."""
+        query = (
+            "SELECT (SELECT COUNT(*) FROM records WHERE kind = ?1 AND (?2 IS NULL OR device = ?2))"
+            " + (SELECT COALESCE(SUM(count), 0) FROM samples WHERE ?1 = ?3 AND (?2 IS NULL OR device = ?2))"
+        )
+        return int(self._page(query, (kind.KIND, device, Sample.KIND))[0][0])
 
     def windows(self, *, device: str | None = None) -> list[tuple[StoredRecord, Window]]:
         """Stored windows, each beside where it comes from."""
@@ -230,7 +238,7 @@ class Store:
             return self._db.execute(query, values).fetchall()
 
     def _typed(self, kind: type[R], device: str | None) -> list[tuple[StoredRecord, R]]:
-        return [(stored, cast(R, stored.record)) for stored in self.records(kind, device=device)]
+        return [(stored, cast(R, stored.record)) for stored in self.records(kind, Wanted(device=device))]
 
 
 def _is_count(value: object) -> TypeGuard[int]:

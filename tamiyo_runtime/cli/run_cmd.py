@@ -107,7 +107,6 @@ def run(
     """
     import time
 
-    from tamiyo_runtime.cli.deployed import Deployed
     from tamiyo_runtime.cli.field import FieldRequest, FieldRun
     from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, throttle_phases
     from tamiyo_runtime.cli.render import emit_json, progress
@@ -134,7 +133,11 @@ def run(
         "--energy-burst-mj": energy_burst_mj is not None,
         "--budget-at": bool(budget_at),
     }
-    deployed = Deployed.of(bundle, window=trial_window, count=not dry_run, decided=folder_says)
+    deployed: Deployed | None = None
+    if bundle.is_dir():
+        from tamiyo_runtime.cli.deployed import Deployed
+
+        deployed = Deployed.of(bundle, window=trial_window, count=not dry_run, decided=folder_says)
     opened = open_bundle(bundle, key) if deployed is None else deployed.open()
     budget = changed_budget(
         opened.manifest.budget,

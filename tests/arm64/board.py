@@ -13,6 +13,7 @@ from tests.arm64.rootfs import Outcome, Root
 
 HOME = "/opt/tamiyo-home"
 PYTHON = "/opt/tamiyo/bin/python"
+TAMIYO = "/opt/tamiyo/bin/tamiyo"
 WORK = "/var/tamiyo"
 WHEELS = "/opt/wheels"
 
@@ -59,7 +60,7 @@ class Board:
 
     def tamiyo(self, *arguments: object) -> Outcome:
         """Run a command of tamiyo; raises FailedError unless it ends with 0."""
-        return self.shell("/opt/tamiyo/bin/tamiyo", *map(str, arguments))
+        return self.shell(TAMIYO, *map(str, arguments))
 
     def json(self, *arguments: object) -> Any:
         """What a command prints with ``--json``."""

@@ -15,13 +15,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from tamiyo_runtime.contracts.chain import GENESIS, digest, first_break
@@ -188,16 +189,22 @@ class Auditor:
         self._on_trouble = on_trouble
         self._missed = 0
         self._told = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
+        self._waiting: SimpleQueue[tuple[Happened, dict[str, Scalar]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name="audit", daemon=True)
+        self._thread.start()
 
     def tell(self, kind: Happened, **data: Scalar) -> None:
         """Leave a record to the thread."""
-        with suppress(RuntimeError):  # closed
-            self._thread.submit(self._append, kind, data)
+        self._waiting.put((kind, data))
 
     def close(self) -> None:
         """Wait until everything told is written."""
-        self._thread.shutdown()
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _write_all(self) -> None:
+        while (told := self._waiting.get()) is not None:
+            self._append(*told)
 
     def _append(self, kind: Happened, data: dict[str, Scalar]) -> None:
         try:

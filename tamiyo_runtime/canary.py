@@ -17,11 +17,9 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tamiyo_runtime import cage
 from tamiyo_runtime.bundle import Bundle
-from tamiyo_runtime.cage import Limits
 from tamiyo_runtime.contracts.document import load
 from tamiyo_runtime.contracts.errors import (
     ExitCode,
@@ -36,6 +34,9 @@ from tamiyo_runtime.installed import is_admitted, record_admitted
 from tamiyo_runtime.interpreters import available, interpreters
 from tamiyo_runtime.selftest import Check, forms_here
 from tamiyo_runtime.signing import Trust
+
+if TYPE_CHECKING:
+    from tamiyo_runtime.cage import Limits
 
 _CHILD = "tamiyo_runtime.canary_child"
 _STARTING = "starting"
@@ -73,7 +74,9 @@ def examine(path: Path, *, trusted: Trust, digest: str | None = None, limits: Li
     the verdict. Raises IntegrityError when the bundle is refused or its process dies, runs out of its limits, or
     answers rubbish; InputError when it cannot be read, MissingDependencyError when an engine does not even start here.
     """
-    limits = limits or Limits()
+    from tamiyo_runtime import cage  # not at every start: it is needed once a bundle
+
+    limits = limits or cage.Limits()
     request = {"path": str(path.absolute()), "keys": [key.raw.hex() for key in trusted.keys], "digest": digest}
     end = cage.run(_CHILD, request, limits)
     said, problem = _documents(end.lines)
@@ -138,6 +141,8 @@ def engines_here(bundle: Bundle) -> str:
 
 def _documents(lines: tuple[str, ...]) -> tuple[list[dict[str, Any]], str | None]:
     """What the child said, and what was wrong with the first line that is no document."""
+    from tamiyo_runtime import cage
+
     said: list[dict[str, Any]] = []
     for line in lines:
         try:
@@ -151,6 +156,8 @@ def _documents(lines: tuple[str, ...]) -> tuple[list[dict[str, Any]], str | None
 
 
 def _error(name: str, told: dict[str, Any]) -> TamiyoError:
+    from tamiyo_runtime import cage
+
     kind = _ERRORS.get(told.get("exit_code", 0), IntegrityError)
     message = cage.printable(str(told.get("message", "no message")))
     if not message.startswith(name):

@@ -110,6 +110,8 @@ class Unit:
             f"Environment=TAMIYO_HOME={self.state_dir}",
             "Environment=OMP_NUM_THREADS=1",
             f"MemoryMax={self.memory_max}",
+            # The process that tries a bundle may run out of memory; that must end it alone.
+            "OOMPolicy=continue",
             "TasksMax=64",
             f"ProtectHome={'read-only' if at_home else 'yes'}",
             *self._devices(),

@@ -10,13 +10,14 @@ import importlib.metadata
 import importlib.util
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from tamiyo_runtime.cage import signal_name
 
 DISTRIBUTION = "tamiyo-edge"
 PACKAGES = ("tamiyo_runtime", "device_profiles", "exporters", "simulators", "collector", "tamiyo_train")
@@ -128,7 +129,7 @@ def import_in_child(module: str) -> str | None:
     except subprocess.TimeoutExpired:
         return f"importing it takes more than {_IMPORT_TIMEOUT_S:.0f} s"
     if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
+        name = signal_name(-done.returncode)
         reason = ": built for another processor" if name == "SIGILL" else ""
         return f"importing it ends the process with {name}{reason}"
     if done.returncode:

@@ -64,6 +64,7 @@ def _load(
 ) -> tuple[list[Subject], str, str, str, str, str]:
     """Subjects, the reference among them, the interpreter, what kind of file it was, its digest, whose estimates."""
     from tamiyo_runtime.bundle import Bundle
+    from tamiyo_runtime.canary import admit_once
     from tamiyo_runtime.contracts.errors import UnknownNameError, UsageError
     from tamiyo_runtime.contracts.plan import Precision
     from tamiyo_runtime.measure import interpreter_of_kits, subjects_of_bundle, subjects_of_kit
@@ -84,6 +85,7 @@ def _load(
     if precision is not None:
         raise UsageError("a bundle is measured by variant", hint="pass --variant; tamiyo inspect lists them")
     bundle = Bundle.open(path, trusted=trusted)
+    admit_once(bundle, path, trusted=trusted)
     subjects, interpreter = subjects_of_bundle(bundle, variant)
     profile = bundle.manifest.profile
     return subjects, subjects[0].id, interpreter, "bundle", bundle.digest, f"{profile.id} r{profile.revision}"

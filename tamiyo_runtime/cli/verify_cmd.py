@@ -82,4 +82,8 @@ def verify(
             hint="don't run it on this machine; export it again, or use another interpreter",
         )
     if not as_json:
+        if unconfined:
+            say(
+                f"canary     note  this system would not let the process that tried it give up: {', '.join(unconfined)}"
+            )
         say(f"{bundle.name} is what '{signer}' signed" + (" and works here" if checks else ""))

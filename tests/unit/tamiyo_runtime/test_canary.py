@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tamiyo_runtime import canary
+from tamiyo_runtime import cage, canary
 from tamiyo_runtime.bundle import VECTORS, Bundle
 from tamiyo_runtime.cage import End, Limits
 from tamiyo_runtime.canary import admit, admit_once, engines_here, examine
@@ -140,7 +140,7 @@ def test_a_file_that_is_replaced_meanwhile_another_signer_and_no_file_are_refuse
 def test_whatever_a_child_says_is_a_verdict_or_an_error(
     monkeypatch: pytest.MonkeyPatch, lines: tuple[str, ...], message: str
 ) -> None:
-    monkeypatch.setattr(canary.cage, "run", lambda *_: End(lines=lines, returncode=0))
+    monkeypatch.setattr(cage, "run", lambda *_: End(lines=lines, returncode=0))
     with pytest.raises(IntegrityError, match=message):
         examine(Path("evil"), trusted=TRUSTED)
 
@@ -149,7 +149,7 @@ def test_whatever_a_child_says_is_a_verdict_or_an_error(
 def test_an_engine_that_dies_on_its_own_is_no_fault_of_the_bundle(
     monkeypatch: pytest.MonkeyPatch, lines: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(canary.cage, "run", lambda *_: End(lines=lines, returncode=-4))
+    monkeypatch.setattr(cage, "run", lambda *_: End(lines=lines, returncode=-4))
     with pytest.raises(MissingDependencyError, match="ended with signal SIGILL while"):
         examine(Path("fine"), trusted=TRUSTED)
 

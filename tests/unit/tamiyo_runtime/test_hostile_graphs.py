@@ -44,6 +44,18 @@ def _external(tensor: Any) -> None:
     entry.key, entry.value = "location", "../../../etc/shadow"
 
 
+@pytest.mark.parametrize("location", ["/etc/shadow", "weights.bin", "a-link", "", "C:\\evil"])
+def test_where_onnx_data_lies_outside_makes_no_difference(attacker: Attacker, location: str) -> None:
+    """A path that climbs, an absolute one, a symbolic or a hard link: one rule, since none of them is opened."""
+
+    def move(model: Any) -> None:
+        _external(model.graph.initializer[0])
+        model.graph.initializer[0].external_data[0].value = location
+
+    attacker.replace(ONNX, _onnx(move))
+    refused(attacker.bytes, "keeps data outside itself")
+
+
 def _in_constant(model: Any) -> None:
     import onnx
 
@@ -179,6 +191,27 @@ def test_a_tflite_tensor_that_would_fill_the_memory(attacker: Attacker) -> None:
 
     attacker.replace(TFLITE, _tflite(grow))
     refused(attacker.bytes, "asks for 4294967308 bytes of tensors")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (struct.pack("<I", 24) + b"TFL3", "points to byte 24 of 8"),  # kills tflite_runtime 2.14
+        (struct.pack("<I", 0xFFFFFFFF) + b"TFL3" + bytes(64), "points to byte 4294967295 of 72"),
+        (struct.pack("<I", 8) + b"TFL3" + struct.pack("<i", -(1 << 31)) + bytes(64), "outside|points to byte"),
+    ],
+)
+def test_a_tflite_file_whose_root_is_nowhere(attacker: Attacker, data: bytes, message: str) -> None:
+    attacker.replace(TFLITE, data)
+    refused(attacker.bytes, message)
+
+
+def test_a_tflite_tensor_with_the_largest_dimensions_there_are(attacker: Attacker) -> None:
+    def grow(model: Any) -> None:
+        model.subgraphs[0].tensors[0].shape = [(1 << 31) - 1, (1 << 31) - 1]
+
+    attacker.replace(TFLITE, _tflite(grow))
+    refused(attacker.bytes, "asks for")
 
 
 def test_a_tflite_buffer_behind_the_end_of_the_file(attacker: Attacker) -> None:

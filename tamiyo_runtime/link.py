@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from tamiyo_runtime.contracts.registry import Registry
 
@@ -20,9 +20,13 @@ class Transmission:
 
 
 class Link(Protocol):
-    """A way out of the device, with its rules. Times are on the runtime's clock, real or virtual."""
+    """A way out of the device, with its rules. Times are on the runtime's clock, real or virtual.
+
+    ``carries_raw``: whether it has room for single samples.
+    """
 
     label: str
+    carries_raw: bool
 
     def max_payload_bytes(self) -> int:
         """Largest payload that one transmission carries."""
@@ -39,15 +43,36 @@ class Link(Protocol):
     def level(self, now_s: float) -> float:
         """Share of the link's credit that is left, 0..1; 1 on a link without a limit."""
 
+    def way(self, now_s: float) -> Link:
+        """What to send over now: the link itself, or a faster one while that is there (a contact)."""
+
+    def changes_at_s(self, now_s: float) -> float:
+        """When `way` answers something else, at the earliest; ``inf`` when never."""
+
+
+class Lasting:
+    """The part of a `Link` that is always there: nothing faster ever comes by."""
+
+    carries_raw = False
+
+    def way(self, now_s: float) -> Self:
+        """Itself."""
+        return self
+
+    def changes_at_s(self, now_s: float) -> float:
+        """Never."""
+        return math.inf
+
 
 links: Registry[type[Link]] = Registry("links")
 
 
 @links.register("ethernet")
-class Ethernet:
+class Ethernet(Lasting):
     """A link without limits worth modelling: a cable or Wi-Fi beside the broker."""
 
     label = "ethernet (no limit)"
+    carries_raw = True
 
     def max_payload_bytes(self) -> int:
         """What a broker with default settings takes for certain."""

@@ -2,9 +2,10 @@
 
 SQLite with a write-ahead log and full sync, one transaction a group of records (by count or time), so that flash wear
 stays near the size of the data. A record leaves on an `Ack` only, which the collector sends after its own commit. The
-queue is bounded in bytes; what does not fit is dropped, least important and oldest first, and every drop leaves a
-`Tombstone` that is itself delivered, so that created = acked + dropped + pending always holds. While the disk is full,
-records are held in memory and dropped in the same way when they get too many.
+queue is bounded in bytes and in age. What does not fit is dropped, least important and oldest first, and single samples
+already when they take more than their share; what is too old goes as far as its age is known (`ages`). Every drop
+leaves a `Tombstone` that is itself delivered, so that created = acked + dropped + pending always holds. While the disk
+is full, records are held in memory and dropped in the same way when they get too many.
 
 Numbers: every opening is a boot. Its number is ``counter << 32 | random``, committed before the first record: the
 counter grows from boot to boot of a file, and the random part is drawn for each, so that a disk that was wiped,
@@ -17,70 +18,42 @@ InputError.
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby, takewhile
 from pathlib import Path
-from typing import cast
 
+from tamiyo_runtime import ages
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.errors import InputError, TamiyoError
 from tamiyo_runtime.contracts.records import Ack, LossReason, Priority, Record, Tombstone
-from tamiyo_runtime.contracts.rows import CODE_OF_KIND
+from tamiyo_runtime.contracts.stamp import Stamp, TimeQuality
 from tamiyo_runtime.meters import Clock, MonotonicClock
 from tamiyo_runtime.spool_file import FlashMeter, open_spool
-from tamiyo_runtime.tombstones import merged
+from tamiyo_runtime.spool_rows import ROW_BYTES, Row, Rows, decoded, is_tombstone, keyed
+from tamiyo_runtime.spooled import RANDOM_BITS, Accounts, Key, Spooled, boot_name
+from tamiyo_runtime.tombstones import class_of, merged
 
-ROW_BYTES = 24
-"""What a row takes beside its body: key, header and its share of page overhead (measured 18..26 B)."""
+__all__ = ["ROW_BYTES", "Accounts", "Key", "Spool", "Spooled", "boot_name"]
 
-_RANDOM_BITS = 32
 _HELD_RECORDS = 4096  # what a full disk may make us hold in memory
 _RETRY_S = 1.0  # how long a full disk is left alone
 _LOW_WATER = 0.9  # after a drop this share of the bound is in use, so that drops come in runs
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """Names a record in the order of sending."""
-
-    priority: Priority
-    boot: int
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """A committed record. ``size_bytes``: of its encoding alone, an upper bound of what it adds to a frame."""
-
-    key: Key
-    record: Record
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Accounts:
-    """What became of the records of one boot, or of all. ``created == acked + pending + sum(dropped.values())``."""
-
-    created: int
-    acked: int
-    pending: int
-    dropped: Mapping[LossReason, int]
-
-
-def boot_name(boot: int) -> str:
-    """A boot number for people: ``counter.random``."""
-    return f"{boot >> _RANDOM_BITS}.{boot & (1 << _RANDOM_BITS) - 1:08x}"
+_RAW_SHARE = 0.5  # of the bound, for single samples
+_EXPIRY_S = 60.0  # how often ages are looked at
+_EXPIRY_RECORDS = 4096  # of a class at a time
 
 
 class Spool:
     """See the module's description. ``limit_bytes`` bounds bodies plus `ROW_BYTES` a record.
 
-    Tombstones are only ever merged, so a bound of a few records may be exceeded by them. A group is committed when it
-    holds ``group_records`` or is ``group_s`` old on ``clock``, at once for an alarm, and by `commit`.
+    Tombstones are only ever merged, so a bound of a few records may be exceeded by them, and they do not age.
+    ``keep_s``: how old records of a class may get; those of a class that is not named do not age. ``machine``: see
+    `ages.BootTimes`. A group is committed when it holds ``group_records`` or is ``group_s`` old on ``clock``, at once
+    for an alarm, and by `commit`.
     """
 
     def __init__(
@@ -88,35 +61,42 @@ class Spool:
         path: Path,
         *,
         limit_bytes: int = 64 << 20,
+        keep_s: Mapping[Priority, float] | None = None,
+        machine: str = "",
         group_records: int = 20,
         group_s: float = 1.0,
         clock: Clock | None = None,
     ) -> None:
         self.path = path
         self._limit_bytes = limit_bytes
+        self._keep_s = dict(keep_s or {})
+        self._expiry_s = -math.inf
         self._group_records = group_records
         self._group_s = group_s
         self._clock = clock or MonotonicClock()
-        self._group: list[tuple[int, int, int, bytes]] = []
+        self._group: list[Row] = []
         self._group_bytes = 0
         self._group_since_s = 0.0
-        self._tombstone: tuple[int, Tombstone] | None = None  # the last one, while it may still grow
+        self._tombstone: tuple[Key, Tombstone] | None = None  # the last one, while it may still grow
         self.commits = 0
         """Grows whenever `pending` may hold more."""
         self.trouble: str | None = None
         """Why the last group is not on disk yet, None when all is well."""
         self.drops = 0
         """Grows whenever `pending` may have given out something that is no longer here."""
-        self._bytes = self._next_seq = 0
+        self._next_seq = 0
         self._flash = FlashMeter()
         self._since_ms = int(self._clock.now_s() * 1000)
+        self._machine = machine
+        self._offset_ms: int | None = None
+        self._quality = TimeQuality.NONE
         self.flash_bytes = 0
         """What this boot's writes have cost in flash so far, as the kernel counts them; 0 where it doesn't."""
         self._retry_s = 0.0
         self._shed_records = 0  # given up while the disk was full, to be noted once it is not
         self._db = open_spool(path)
+        self._rows = Rows(self._db)
         self.boot = self._begin_boot()
-        self._bytes = self._one("SELECT COALESCE(SUM(LENGTH(body) + ?), 0) FROM records", ROW_BYTES)
 
     def append(self, record: Record) -> int:
         """Number the record and take it into the current group; returns its number.
@@ -135,9 +115,17 @@ class Spool:
         return seq
 
     def tick(self, *, at_once: bool = False) -> None:
-        """Commit the group when it is old enough, or ``at_once``. A full disk is waited out: see `trouble`."""
-        if self._group and (at_once or self._clock.now_s() - self._group_since_s >= self._group_s):
+        """Commit the group when it is old enough, or ``at_once``, and now and then drop what is too old.
+
+        A full disk is waited out: see `trouble`.
+        """
+        now_s = self._clock.now_s()
+        if self._group and (at_once or now_s - self._group_since_s >= self._group_s):
             self._try_commit()
+        if self._keep_s and now_s >= self._expiry_s:
+            self._expiry_s = now_s + _EXPIRY_S
+            with contextlib.suppress(sqlite3.OperationalError):  # a full disk: another time
+                self._expire(int(now_s * 1000))
 
     def _try_commit(self) -> None:
         """Commit, or hold the group in memory while the disk is full. The runtime goes on whatever the disk does."""
@@ -156,53 +144,44 @@ class Spool:
         """When memory holds its share too, give up of it what matters least, oldest first, and account for that."""
         if len(self._group) < _HELD_RECORDS:
             return
-        is_stone = CODE_OF_KIND[Tombstone.KIND]
-        held = [
-            (seq, cast(Tombstone, wire.decode_record(b, boot))) for _, boot, seq, b in self._group if b[1] == is_stone
-        ]
-        rows = sorted((-priority, seq) for priority, _, seq, body in self._group if body[1] != is_stone)
-        victims = sorted(seq for _, seq in rows[: _HELD_RECORDS // 4])
-        gone = {*victims, *(seq for seq, _ in held)}
+        held = [(key, body) for key, body in map(keyed, self._group) if not is_tombstone(body)]
+        stones = [decoded(key, body) for key, body in map(keyed, self._group) if is_tombstone(body)]
+        victims = sorted((key for key, _ in held), key=lambda key: (-key.priority, key.seq))[: _HELD_RECORDS // 4]
+        gone = {key.seq for key in victims} | {key.seq for key, _ in stones}
         self._group = [row for row in self._group if row[2] not in gone]
         self._group_bytes = sum(len(row[3]) + ROW_BYTES for row in self._group)
         self._shed_records += len(gone)
-        self._tombstone = None
         now_ms = int(self._clock.now_s() * 1000)
-        for loss in merged(
-            [(self.boot, seq, stone) for seq, stone in held], dropped=[(self.boot, seq) for seq in victims]
-        ):
+        for loss in merged(stones, dropped=victims):
             self._next_seq += 1
-            self._bury_as(self._next_seq - 1, loss.tombstone(now_ms))
+            self._bury_as(Key(loss.priority, self.boot, self._next_seq - 1), loss.tombstone(now_ms))
         self._tombstone = None  # it is held, and the next to be buried must not look for it on the disk
 
     def commit(self) -> None:
-        """Make everything appended so far durable, dropping what the bound does not allow.
+        """Make everything appended so far durable, dropping what the bounds on bytes do not allow.
 
         Raises sqlite3.OperationalError when the disk is full; nothing is lost, call again.
         """
         if not self._group:
             return
         with self._transaction():
-            if self._bytes + self._group_bytes > self._limit_bytes:
-                self._insert()
-                self._make_room()
+            self._insert()
+            self._make_room()
             self._insert()
         self.commits += 1
         self.trouble = None
 
-    def pending(self, priority: Priority, *, after: Key | None = None, limit: int = 512) -> list[Spooled]:
-        """Committed records of one priority, oldest boot and lowest number first, beginning behind ``after``."""
-        boot, seq = (after.boot, after.seq) if after else (-1, -1)
-        rows = self._db.execute(
-            "SELECT boot, seq, body FROM records WHERE priority = ? AND (boot, seq) > (?, ?)"
-            " ORDER BY boot, seq LIMIT ?",
-            (priority, boot, seq, limit),
-        ).fetchall()
-        if priority is Priority.ALARM and rows:
+    def pending(
+        self, priority: Priority, *, after: Key | None = None, limit: int = 512, newest: bool = False
+    ) -> list[Spooled]:
+        """Committed records of one class, oldest boot and lowest number first, beginning behind ``after``.
+
+        ``newest``: the other way round.
+        """
+        found = self._rows.page(priority, after, limit, newest=newest)
+        if found and self._tombstone and self._tombstone[0].priority is priority:
             self._tombstone = None  # it may have been handed out: from now on it must stay as it is
-        return [
-            Spooled(Key(priority, boot, seq), wire.decode_record(body, boot), len(body)) for boot, seq, body in rows
-        ]
+        return found
 
     def acked(self, ack: Ack) -> int:
         """Forget what the collector stored; returns how many records that were. Repeats are harmless.
@@ -213,7 +192,7 @@ class Spool:
         with self._transaction():
             for first, last in ack.ranges:
                 for priority in Priority:
-                    gone += self._delete(priority, ack.boot, first, last)
+                    gone += self._rows.delete(priority, ack.boot, first, last)
             self._db.execute("UPDATE boots SET acked = acked + ? WHERE boot = ?", (gone, ack.boot))
         return gone
 
@@ -221,30 +200,41 @@ class Spool:
         """Give up on these records and say so with tombstones. Raises sqlite3.OperationalError on a full disk."""
         with self._transaction():
             self._insert()
-            self._drop(sorted(keys), reason)
+            self._drop(keys, reason)
             self._insert()
         self.commits += 1
 
     def created(self, boot: int) -> int:
         """How many records were numbered and committed in that boot."""
-        return int(self._one("SELECT COALESCE(MAX(created), 0) FROM boots WHERE boot = ?", boot))
+        return self._rows.one("SELECT COALESCE(MAX(created), 0) FROM boots WHERE boot = ?", boot)
 
     def accounts(self, boot: int | None = None) -> Accounts:
         """The committed records of one boot, or of all boots."""
-        where, values = ("WHERE boot = ?", (boot,)) if boot is not None else ("", ())
-        # `where` is one of the two literals above
-        drops = f"SELECT reason, SUM(count) FROM drops {where} GROUP BY reason"  # noqa: S608
-        return Accounts(
-            created=self._one(f"SELECT COALESCE(SUM(created), 0) FROM boots {where}", *values),  # noqa: S608
-            acked=self._one(f"SELECT COALESCE(SUM(acked), 0) FROM boots {where}", *values),  # noqa: S608
-            pending=self._one(f"SELECT COUNT(*) FROM records {where}", *values),  # noqa: S608
-            dropped={LossReason(reason): count for reason, count in self._db.execute(drops, values)},
-        )
+        return self._rows.accounts(boot)
 
     @property
     def pending_bytes(self) -> int:
         """Bytes in use of the bound."""
-        return self._bytes + self._group_bytes
+        return sum(self._rows.used.values()) + self._group_bytes
+
+    def waiting_bytes(self, *priorities: Priority) -> int:
+        """What committed records of these classes take of the bound."""
+        return sum(self._rows.used[priority] for priority in priorities)
+
+    def place(self, offset_ms: int | None, quality: TimeQuality) -> None:
+        """Note where this boot's clock stands on the wall clock; written with the next commit."""
+        self._offset_ms, self._quality = offset_ms, quality
+
+    def stamp(self, boot: int, now_s: float) -> Stamp:
+        """What a frame of that boot tells of its clock, at ``now_s`` of the present one."""
+        now_ms = int(now_s * 1000)
+        if boot == self.boot:
+            return Stamp(sent_ms=now_ms, offset_ms=self._offset_ms, quality=self._quality)
+        times = next((times for times in self._rows.boots() if times.boot == boot), None)
+        if times is None:
+            return Stamp()
+        runs = bool(self._machine) and times.machine == self._machine  # its clock is the present one
+        return Stamp(sent_ms=now_ms if runs else None, offset_ms=times.offset_ms, quality=times.quality)
 
     def close(self) -> None:
         """Commit and close; further use raises sqlite3.ProgrammingError.
@@ -280,87 +270,104 @@ class Spool:
 
     def _numbered_boot(self) -> int:
         with self._transaction():
-            counter = (self._one("SELECT COALESCE(MAX(boot), 0) FROM boots") >> _RANDOM_BITS) + 1
-            boot = counter << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+            counter = (self._rows.one("SELECT COALESCE(MAX(boot), 0) FROM boots") >> RANDOM_BITS) + 1
+            boot = counter << RANDOM_BITS | secrets.randbits(RANDOM_BITS)
             self._db.execute(
-                "INSERT INTO boots (boot, created, acked, since_ms, until_ms) VALUES (?, 0, 0, ?, ?)",
-                (boot, self._since_ms, self._since_ms),
+                "INSERT INTO boots (boot, created, acked, since_ms, until_ms, machine) VALUES (?, 0, 0, ?, ?, ?)",
+                (boot, self._since_ms, self._since_ms, self._machine),
             )
         return boot
 
     def _insert(self) -> None:
-        self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", self._group)
+        self._rows.insert(self._group)
+        now_ms = int(self._clock.now_s() * 1000)
         self._db.execute(
-            "UPDATE boots SET created = ?, written = ?, until_ms = ? WHERE boot = ?",
-            (self._next_seq, self.flash_bytes, int(self._clock.now_s() * 1000), self.boot),
+            "UPDATE boots SET created = ?, written = ?, until_ms = ?, offset_ms = ?, quality = ? WHERE boot = ?",
+            (self._next_seq, self.flash_bytes, now_ms, self._offset_ms, self._quality, self.boot),
         )
         if self._shed_records:
-            self._count_drops(self.boot, LossReason.SPOOL_FULL, self._shed_records)
+            self._rows.count_drops(self.boot, LossReason.SPOOL_FULL, self._shed_records)
             self._shed_records = 0
-        self._bytes += self._group_bytes
         self._group.clear()
         self._group_bytes = 0
 
     def _make_room(self) -> None:
-        goal = int(self._limit_bytes * _LOW_WATER)
+        raw_limit = int(self._limit_bytes * _RAW_SHARE)
+        if (raw_bytes := self._rows.used[Priority.RAW]) > raw_limit:
+            self._drop_oldest(Priority.RAW, raw_bytes - int(raw_limit * _LOW_WATER))
         for priority in sorted(Priority, reverse=True):
-            rows = self._db.execute(
-                "SELECT boot, seq, LENGTH(body) FROM records WHERE priority = ? AND SUBSTR(body, 2, 1) != ?"
-                " ORDER BY boot, seq",
-                (priority, bytes([CODE_OF_KIND[Tombstone.KIND]])),
-            )
-            keys, excess = [], self._bytes + self._group_bytes - goal
-            for boot, seq, size in rows:
-                if excess <= 0:
-                    break
-                excess -= size + ROW_BYTES
-                keys.append(Key(priority, boot, seq))
-            rows.close()
-            self._drop(keys, LossReason.SPOOL_FULL)
-            if priority is not max(Priority):  # dropping what filled the gaps between earlier losses joins them
-                self._merge_tombstones()
-            if self._bytes + self._group_bytes <= self._limit_bytes:
+            if self.pending_bytes <= self._limit_bytes:
                 return
+            self._drop_oldest(priority, self.pending_bytes - int(self._limit_bytes * _LOW_WATER))
+            if priority < Priority.METRIC:  # dropping what filled the gaps between earlier losses joins them
+                self._merge_tombstones()
 
-    def _drop(self, keys: Sequence[Key], reason: LossReason) -> None:
-        for (priority, boot, _), run in groupby(
-            enumerate(keys), lambda item: (item[1].priority, item[1].boot, item[1].seq - item[0])
-        ):
-            numbers = [key.seq for _, key in run]
-            gone = self._delete(priority, boot, numbers[0], numbers[-1])
-            self.drops += 1
-            if gone:  # a record acked in the meantime is not lost
-                self._bury(boot, numbers[0], numbers[-1], reason)
-                self._count_drops(boot, reason, gone)
+    def _drop_oldest(self, priority: Priority, excess_bytes: int) -> None:
+        """Drop records of a class until so many bytes are free, or none is left. Tombstones stay."""
+        keys = []
+        for key, body in self._rows.oldest(priority):
+            if excess_bytes <= 0:
+                break
+            excess_bytes -= len(body) + ROW_BYTES
+            keys.append(key)
+        self._drop(keys, LossReason.SPOOL_FULL)
 
-    def _count_drops(self, boot: int, reason: LossReason, count: int) -> None:
-        self._db.execute(
-            "INSERT INTO drops VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
-            (boot, reason, count),
+    def _expire(self, now_ms: int) -> None:
+        """Drop what is older than its class may get. Within boot and class, records are about in order of time."""
+        now = ages.BootTimes(
+            boot=self.boot,
+            since_ms=self._since_ms,
+            until_ms=now_ms,
+            machine=self._machine,
+            offset_ms=self._offset_ms,
+            quality=self._quality,
         )
+        zeros = ages.zeros_ms(self._rows.boots(), now)
 
-    def _bury(self, boot: int, first: int, last: int, reason: LossReason) -> None:
+        def too_old(row: tuple[Key, bytes]) -> bool:
+            key, body = row
+            born_ms = zeros[key.boot] + wire.decode_record(body, key.boot).t_ms
+            return now_ms - born_ms > 1000 * self._keep_s[key.priority]
+
+        heads = (self._rows.oldest(priority, _EXPIRY_RECORDS) for priority in self._keep_s)
+        if keys := [key for oldest in heads for key, _ in takewhile(too_old, oldest)]:
+            self.drop(keys, LossReason.EXPIRED)
+
+    def _drop(self, keys: Iterable[Key], reason: LossReason) -> None:
+        """Bury records in as few ranges as can be, whatever their classes. One that was acked meanwhile is not lost."""
+        ordered = sorted(keys, key=lambda key: (key.boot, key.seq))
+        for (boot, _), group in groupby(enumerate(ordered), lambda item: (item[1].boot, item[1].seq - item[0])):
+            run = [key for _, key in group]
+            first, last = run[0].seq, run[-1].seq
+            gone = {priority: self._rows.delete(priority, boot, first, last) for priority in {k.priority for k in run}}
+            self.drops += 1
+            if any(gone.values()):
+                self._bury(boot, first, last, reason, class_of(priority for priority, count in gone.items() if count))
+                self._rows.count_drops(boot, reason, sum(gone.values()))
+
+    def _bury(self, boot: int, first: int, last: int, reason: LossReason, priority: Priority) -> None:
         """Leave a tombstone, or let the last one grow when it ends just before and has not been sent."""
         if self._tombstone:
-            seq, stone = self._tombstone
-            if (stone.boot, stone.reason, stone.last_seq + 1) == (boot, reason, first):
+            key, stone = self._tombstone
+            ends_before = (stone.boot, stone.reason, stone.last_seq + 1) == (boot, reason, first)
+            if ends_before and key.priority is priority:
                 stone = Tombstone(t_ms=stone.t_ms, boot=boot, first_seq=stone.first_seq, last_seq=last, reason=reason)
-                if self._group and self._group[-1][2] == seq:  # made in this transaction
+                if self._group and self._group[-1][2] == key.seq:  # made in this transaction
                     self._group_bytes -= len(self._group.pop()[3]) + ROW_BYTES
                 else:
-                    self._delete(Priority.ALARM, self.boot, seq, seq)
-                self._bury_as(seq, stone)
+                    self._rows.delete(priority, self.boot, key.seq, key.seq)
+                self._bury_as(key, stone)
                 return
         now_ms = int(self._clock.now_s() * 1000)
         stone = Tombstone(t_ms=now_ms, boot=boot, first_seq=first, last_seq=last, reason=reason)
         self._next_seq += 1
-        self._bury_as(self._next_seq - 1, stone)
+        self._bury_as(Key(priority, self.boot, self._next_seq - 1), stone)
 
-    def _bury_as(self, seq: int, stone: Tombstone) -> None:
+    def _bury_as(self, key: Key, stone: Tombstone) -> None:
         body = wire.encode_record(stone, self.boot)
-        self._group.append((stone.PRIORITY, self.boot, seq, body))
+        self._group.append((key.priority, self.boot, key.seq, body))
         self._group_bytes += len(body) + ROW_BYTES
-        self._tombstone = (seq, stone)
+        self._tombstone = (key, stone)
 
     def _merge_tombstones(self) -> None:
         """Replace all tombstones by fewer that say the same, if that at least halves them.
@@ -368,44 +375,24 @@ class Spool:
         One that is on its way counts as dropped though it may arrive: the ledger takes what is stored as not lost.
         """
         self._insert()
-        which = "priority = ? AND SUBSTR(body, 2, 1) = ?"
-        values = (Priority.ALARM, bytes([CODE_OF_KIND[Tombstone.KIND]]))
-        rows = self._db.execute(f"SELECT boot, seq, body FROM records WHERE {which}", values).fetchall()  # noqa: S608 - a literal
-        stones = [(boot, seq, cast(Tombstone, wire.decode_record(body, boot))) for boot, seq, body in rows]
+        stones = self._rows.tombstones()
         losses = merged(stones)
         if 2 * len(losses) > len(stones):
             return
-        self._db.execute(f"DELETE FROM records WHERE {which}", values)  # noqa: S608 - a literal
-        self._bytes -= sum(len(body) + ROW_BYTES for _, _, body in rows)
+        for key, _ in stones:
+            self._rows.delete(key.priority, key.boot, key.seq, key.seq)
         self.drops += 1
-        for boot, count in Counter(boot for boot, _, _ in rows).items():
-            self._count_drops(boot, LossReason.SPOOL_FULL, count)
+        for boot, count in Counter(key.boot for key, _ in stones).items():
+            self._rows.count_drops(boot, LossReason.SPOOL_FULL, count)
         self._tombstone = None
         for loss in losses:
-            self._bury(loss.boot, loss.first_seq, loss.last_seq, loss.reason)
-
-    def _delete(self, priority: Priority, boot: int, first: int, last: int) -> int:
-        sizes = self._db.execute(
-            "DELETE FROM records WHERE priority = ? AND boot = ? AND seq BETWEEN ? AND ? RETURNING LENGTH(body)",
-            (priority, boot, first, last),
-        ).fetchall()
-        self._bytes -= sum(size for (size,) in sizes) + ROW_BYTES * len(sizes)
-        return len(sizes)
-
-    def _one(self, query: str, *values: int) -> int:
-        return int(self._db.execute(query, values).fetchone()[0])
+            self._bury(loss.boot, loss.first_seq, loss.last_seq, loss.reason, loss.priority)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing, in the file and in memory: after a full disk the group is still there to be tried again."""
-        before = (
-            self._group.copy(),
-            self._group_bytes,
-            self._bytes,
-            self._next_seq,
-            self._tombstone,
-            self._shed_records,
-        )
+        used = self._rows.used.copy()
+        before = (self._group.copy(), self._group_bytes, self._next_seq, self._tombstone, self._shed_records)
         written = self._flash.read()
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -414,14 +401,8 @@ class Spool:
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            (
-                self._group,
-                self._group_bytes,
-                self._bytes,
-                self._next_seq,
-                self._tombstone,
-                self._shed_records,
-            ) = before
+            self._group, self._group_bytes, self._next_seq, self._tombstone, self._shed_records = before
+            self._rows.used = used
             raise
         finally:
             self.flash_bytes += self._flash.read() - written

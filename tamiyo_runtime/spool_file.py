@@ -1,7 +1,8 @@
 """The file of a spool: its tables, how it is opened, and what writing it costs in flash.
 
 Times are on the runtime's clock, which counts from a zero of its own: ``since_ms`` when a boot began, ``until_ms`` when
-its last commit was made. ``written`` is what the boot's commits up to the one before the last wrote.
+its last commit was made. ``machine``, ``offset_ms`` and ``quality`` say which zero that was, see `ages.BootTimes`.
+``written`` is what the boot's commits up to the one before the last wrote.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ APPLICATION = 0x746D7370  # "tmsp": tells our files from others of SQLite
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS boots (
     boot INTEGER PRIMARY KEY, created INTEGER NOT NULL, acked INTEGER NOT NULL, written INTEGER NOT NULL DEFAULT 0,
-    since_ms INTEGER NOT NULL DEFAULT 0, until_ms INTEGER NOT NULL DEFAULT 0
+    since_ms INTEGER NOT NULL DEFAULT 0, until_ms INTEGER NOT NULL DEFAULT 0,
+    machine TEXT NOT NULL DEFAULT '', offset_ms INTEGER, quality TEXT NOT NULL DEFAULT 'none'
 );
 CREATE TABLE IF NOT EXISTS drops (
     boot INTEGER, reason TEXT, count INTEGER NOT NULL, PRIMARY KEY (boot, reason)
@@ -26,7 +28,14 @@ CREATE TABLE IF NOT EXISTS records (
     priority INTEGER, boot INTEGER, seq INTEGER, body BLOB NOT NULL, PRIMARY KEY (priority, boot, seq)
 ) WITHOUT ROWID;
 """
-_ADDED = ("written", "since_ms", "until_ms")
+_ADDED = {
+    "written": "INTEGER NOT NULL DEFAULT 0",
+    "since_ms": "INTEGER NOT NULL DEFAULT 0",
+    "until_ms": "INTEGER NOT NULL DEFAULT 0",
+    "machine": "TEXT NOT NULL DEFAULT ''",
+    "offset_ms": "INTEGER",
+    "quality": "TEXT NOT NULL DEFAULT 'none'",
+}
 
 
 class FlashMeter:
@@ -75,9 +84,9 @@ def _is_empty(db: sqlite3.Connection) -> bool:
 def _add_columns(db: sqlite3.Connection) -> None:
     """Give the file of an earlier version the columns it lacks."""
     there = {row[1] for row in db.execute("PRAGMA table_info(boots)")}
-    for name in _ADDED:
+    for name, kind in _ADDED.items():
         if name not in there:
-            db.execute(f"ALTER TABLE boots ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
+            db.execute(f"ALTER TABLE boots ADD COLUMN {name} {kind}")
 
 
 def open_spool(path: Path) -> sqlite3.Connection:

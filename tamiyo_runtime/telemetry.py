@@ -2,9 +2,9 @@
 
 The session calls `Telemetry.inference` after each inference and `pump` between them. Inferences are only noted; a
 window is summed up when it ends. Its length follows the link: as many windows a second as the link carries for ever,
-less a share kept for decisions and events, and longer while a backlog remains. On a link without a limit, inferences
-are also recorded one by one, up to a stated rate, so that neither flash nor data volume grows with the speed of the
-board.
+less a share kept for decisions and events, and longer while a backlog remains. Inferences are also recorded one by one
+where the link carries that, now or in a contact to come, up to a stated rate, so that neither flash nor data volume
+grows with the speed of the board.
 
 All times are on the runtime's clock: ``t_ms`` and ``now_s * 1000`` count from the same zero. One thread calls
 everything.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tamiyo_runtime.ages import DAYS, bounds_s
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.records import (
@@ -26,18 +27,20 @@ from tamiyo_runtime.contracts.records import (
     Event,
     EventRecord,
     LossReason,
+    Priority,
     Reason,
-    Sample,
     Window,
 )
 from tamiyo_runtime.flash import FlashBudget
 from tamiyo_runtime.link import Link
 from tamiyo_runtime.meters import Clock, Usage
+from tamiyo_runtime.samples import SampleTap, rate_per_s
 from tamiyo_runtime.spool import Spool
+from tamiyo_runtime.timekeeping import NoWallClock, Timekeeper, WallReading, WallWatch, timekeeper
 from tamiyo_runtime.transport import Access, Address, Channel, Transport, open_transport
 from tamiyo_runtime.transport.offline import URL as OFFLINE
 from tamiyo_runtime.uplink import Pace, Uplink
-from tamiyo_runtime.windows import WindowBuilder
+from tamiyo_runtime.windows import WindowBuilder, fitted
 
 BIRTH = "tamiyo.birth/1"
 
@@ -69,9 +72,9 @@ class Counters:
 class Telemetry:
     """See the module's description.
 
-    ``window_s`` is the shortest window. ``samples_per_s`` caps single samples, recorded on links without a limit only.
-    ``on_window`` is shown each window that was recorded. With a ``flash`` budget inferences are recorded in windows
-    only.
+    ``window_s`` is the shortest window. ``samples_per_s`` caps single samples; where they wait for a contact there is
+    at most one a second, and on a link that never carries them none. ``on_window`` is shown each window that was
+    recorded. With a ``flash`` budget inferences are recorded in windows only. ``wall``: see `timekeeping`.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Telemetry:
         samples_per_s: float = 50.0,
         on_window: Callable[[Window], None] | None = None,
         flash: FlashBudget | None = None,
+        wall: Timekeeper | None = None,
         seed: int = 0,
     ) -> None:
         self._spool = spool
@@ -104,10 +108,8 @@ class Telemetry:
         self._end_ms = 0
         self._bucket_permille = 1000
         self._throttle_permille = 1000
-        self._samples: list[tuple[int, str, int, float, int, float]] = []
-        unlimited = math.isinf(link.sustainable_bytes_per_s()) and samples_per_s > 0 and flash is None
-        self._sample_gap_ms = 1000.0 / samples_per_s if unlimited else math.inf
-        self._next_sample_ms = 0.0 if unlimited else math.inf
+        self._tap = SampleTap(0.0 if flash is not None else rate_per_s(link, samples_per_s, clock.now_s()))
+        self._wall = WallWatch(wall or NoWallClock())
         self._next_pump_s = -math.inf
         self._was_connected: bool | None = None
         self._disk_full = False
@@ -138,9 +140,15 @@ class Telemetry:
             self._roll(t_ms)
         latency_us = int(usage.latency_ms * 1000.0 + 0.5)
         self._window.add(configuration, latency_us, usage.energy_uj, correct, deadline_missed)
-        if t_ms >= self._next_sample_ms:
-            self._samples.append((t_ms, configuration, answer, confidence, latency_us, usage.energy_uj))
-            self._next_sample_ms = max(self._next_sample_ms + self._sample_gap_ms, t_ms - self._sample_gap_ms)
+        if t_ms >= self._tap.next_ms:
+            self._tap.add(
+                t_ms,
+                configuration,
+                answer=answer,
+                confidence=confidence,
+                latency_us=latency_us,
+                energy_uj=usage.energy_uj,
+            )
 
     def skipped(self, *, t_ms: int, reason: Reason) -> None:
         """Note a sample that was not run. The reason is in the decision record that began the skipping."""
@@ -174,6 +182,7 @@ class Telemetry:
         if now_ms >= self._end_ms:
             self._close_window(self._end_ms)
         self._record_samples()
+        self._watch_clock(now_s)
         self._spool.tick()
         self._watch_disk(now_ms)
         self._watch_connection(now_ms)
@@ -182,8 +191,10 @@ class Telemetry:
     def flush(self, now_s: float, timeout_s: float) -> bool:
         """Record and send everything, waiting up to ``timeout_s`` on the runtime's clock; whether all of it was acked.
 
-        A virtual clock is moved on to when the link allows the next frame; with a real one this waits.
+        A virtual clock is moved on to when the link allows the next frame; with a real one this waits. Single samples
+        that no link to come will carry are not waited for.
         """
+        self._watch_clock(now_s)
         self._close_window(int(now_s * 1000))
         self._record_samples()
         deadline_s, step_s = now_s + timeout_s, 1.0
@@ -191,7 +202,7 @@ class Telemetry:
             self._spool.tick(at_once=True)
             self._uplink.pump(now_s, everything=True)
             if self._uplink.idle() and self._spool.trouble is None:
-                return True
+                return self._spool.accounts().pending == 0
             if now_s >= deadline_s:
                 return False
             connected = self._uplink.connected()
@@ -246,11 +257,13 @@ class Telemetry:
                 rate = min(rate, self._budget.link_bytes_per_day / 86400.0)
             traffic = self._uplink.traffic
             if self._budget.airtime_s_per_hour is not None and traffic.airtime_s > 0:
-                rate = min(rate, traffic.bytes_sent / traffic.airtime_s * self._budget.airtime_s_per_hour / 3600.0)
+                slow_bytes = traffic.bytes_sent - traffic.contact_bytes
+                rate = min(rate, slow_bytes / traffic.airtime_s * self._budget.airtime_s_per_hour / 3600.0)
         if math.isinf(rate):
             return self._shortest_s
         sustainable_s = self._window_bytes / (_METRIC_SHARE * max(rate, 1e-3))
-        backlog = self._spool.pending_bytes / (_BACKLOG_FRAMES * self._link.max_payload_bytes())
+        waiting_bytes = self._spool.waiting_bytes(Priority.ALARM, Priority.EVENT, Priority.METRIC)
+        backlog = waiting_bytes / (_BACKLOG_FRAMES * self._link.max_payload_bytes())
         return max(self._shortest_s, sustainable_s) * min(max(1.0, backlog), _LONGEST)
 
     def _roll(self, t_ms: int) -> None:
@@ -264,6 +277,8 @@ class Telemetry:
         if not self._window.empty:
             end_ms = max(end_ms, self._start_ms)
             window = self._window.build(self._start_ms, end_ms, self._bucket_permille, self._throttle_permille)
+            if math.isfinite(self._link.sustainable_bytes_per_s()):
+                window = fitted(window, self._link.max_payload_bytes())
             self._window_bytes = len(wire.encode_record(window))
             self._spool.append(window)
             if self._on_window is not None:
@@ -274,18 +289,17 @@ class Telemetry:
         self._end_ms = 0
 
     def _record_samples(self) -> None:
-        for t_ms, configuration, answer, confidence, latency_us, energy_uj in self._samples:
-            self._spool.append(
-                Sample(
-                    t_ms=t_ms,
-                    configuration=configuration,
-                    answer=answer,
-                    confidence_permille=round(1000 * confidence),
-                    latency_us=latency_us,
-                    energy_uj=round(energy_uj),
-                )
-            )
-        self._samples.clear()
+        for sample in self._tap.take():
+            self._spool.append(sample)
+
+    def _watch_clock(self, now_s: float) -> None:
+        """Follow the wall clock: one that was set is an event, and changes what is told of it; nothing else."""
+        step_ms = self._wall.look(now_s)
+        reading = self._wall.reading
+        self._spool.place(reading.told_ms, reading.quality)
+        if step_ms:
+            detail = reading.quality.value
+            self.event(EventRecord(t_ms=int(now_s * 1000), event=Event.CLOCK, value=step_ms, detail=detail))
 
     def _watch_flash(self, t_ms: int) -> None:
         """Say when the budget begins to lengthen windows, and when it no longer does."""
@@ -331,25 +345,29 @@ def open_telemetry(
     window_s: float = 1.0,
     samples_per_s: float = 50.0,
     spool_bytes: int = 64 << 20,
+    spool_days: float = DAYS,
     access: Access | None = None,
     on_window: Callable[[Window], None] | None = None,
     flash_bytes_per_day: float | None = None,
     hears: Sequence[Channel] = (),
+    wall: Timekeeper | None = None,
 ) -> Telemetry:
     """Put the parts together.
 
     ``url``: ``mqtt://HOST:PORT``, ``mqtts://HOST:PORT``, ``memory://NAME``, or None to spool only. ``bundle``: first
     8 hex digits of the manifest's sha256. ``about`` is told in the birth message (board, link, interpreter: labels, no
-    secrets). ``access``: what to show to the broker. ``flash_bytes_per_day``: see `FlashBudget`. ``hears``: channels
-    that somebody else will read from `Telemetry.transport`. Raises InputError for a bad name, a spool in use or a
-    certificate that cannot be used, UnknownNameError for a scheme, MissingExtraError, SchemaError for a budget that is
-    not above 0.
+    secrets). ``access``: what to show to the broker. ``flash_bytes_per_day``: see `FlashBudget`. ``spool_bytes``,
+    ``spool_days``: bounds of the spool, the latter as in `ages.bounds_s`. ``hears``: channels that somebody else will
+    read from `Telemetry.transport`. ``wall``: by default the wall clock that goes with ``clock``. Raises InputError for
+    a bad name, a spool in use or a certificate that cannot be used, UnknownNameError for a scheme, MissingExtraError,
+    SchemaError for a budget that is not above 0.
     """
     address = Address(fleet, device)
     flash = FlashBudget(flash_bytes_per_day) if flash_bytes_per_day is not None else None
-    queue = Spool(spool, limit_bytes=spool_bytes, clock=clock)
+    wall = wall or timekeeper(clock)
+    queue = Spool(spool, limit_bytes=spool_bytes, keep_s=bounds_s(spool_days), machine=wall.machine, clock=clock)
     try:
-        birth = {"schema": BIRTH, "boot": queue.boot, "bundle": bundle, **(about or {})}
+        birth = {"schema": BIRTH, "boot": queue.boot, "bundle": bundle, **_time_of_birth(wall.read()), **(about or {})}
         transport = open_transport(url or OFFLINE, address, birth, access, (Channel.ACK, *hears))
     except BaseException:
         queue.close()
@@ -365,4 +383,11 @@ def open_telemetry(
         samples_per_s=samples_per_s,
         on_window=on_window,
         flash=flash,
+        wall=wall,
     )
+
+
+def _time_of_birth(reading: WallReading) -> dict[str, Any]:
+    """What the birth tells of the wall clock; frames keep it up to date."""
+    told = {} if reading.told_ms is None else {"offset_ms": reading.told_ms}
+    return {"time_quality": reading.quality.value, **told}

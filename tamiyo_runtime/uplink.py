@@ -1,32 +1,41 @@
 """Sends what is spooled over the link there is: most important first, in full frames, again until the collector has it.
 
 A frame is sent when it is full, when it holds an alarm, or when its oldest record has waited long enough; never
-before the link allows it and never beyond the budget. Records stay in the spool until an ack names them, and an ack
-frees nothing that was not sent; a frame without ack is sent again after a time that doubles with every try.
-Everything runs in the caller's thread on the caller's clock.
+before the link allows it and never beyond the budget. Single samples go only where the link carries them. While a
+contact lasts, its link is used in place of the slow one, and the budget, made for the slow one, is not charged.
+
+Records stay in the spool until an ack names them, and an ack frees nothing that was not sent. A frame without ack is
+sent again after a time that doubles with every try; where the link has become too narrow for it, its records are packed
+anew. Everything runs in the caller's thread on the caller's clock.
 """
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import takewhile
+from dataclasses import dataclass, field, replace
 
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import SchemaError
 from tamiyo_runtime.contracts.records import Ack, LossReason, Numbered, Priority, Tombstone
+from tamiyo_runtime.contracts.stamp import Stamp
 from tamiyo_runtime.link import Link
+from tamiyo_runtime.outbox import Outbox
 from tamiyo_runtime.spool import Key, Spool, Spooled
 from tamiyo_runtime.transport.port import Transport
 from tamiyo_runtime.transport.topics import Channel
 
-_FRAME_RECORDS = 512
-_HEADER_BYTES = 24  # version, boot, bundle, first seq, created, check sum: about what a frame takes beside its records
+HEADER_BYTES = 32
+"""Version, boot, bundle, first seq, created, stamp, sections, check sum: about what a frame takes beside records."""
+TIGHT_BYTES = 64
+"""Frames of a link that carries less than this leave out the bundle, and the stamp where it does not fit."""
+
 _FULL = 0.85  # a frame this full is worth sending at once
+_STEP_MS = 100  # an offset that has moved by less is the one that was told
 _SETTLE_STEP_S = 0.02
 _IMPATIENT_S = 0.06  # how long to wait for an ack in real time after one has failed to come
 
@@ -49,22 +58,37 @@ class Pace:
 
 @dataclass(slots=True)
 class Flight:
-    """A frame that was sent and is not acked yet."""
+    """A frame that was sent and is not acked yet. ``waiting``: key by number of what no ack has named."""
 
     frame: bytes
     channel: Channel
     boot: int
-    waiting: set[int]
+    waiting: dict[int, Key]
+    stamp: Stamp | None
     due_s: float
     tries: int = 1
+
+    @property
+    def priority(self) -> Priority:
+        """Of the most important record that waits."""
+        return min((key.priority for key in self.waiting.values()), default=Priority.RAW)
+
+    def fits(self, way: Link) -> bool:
+        """Whether it can be sent that way."""
+        raw = any(key.priority is Priority.RAW for key in self.waiting.values())
+        return len(self.frame) <= way.max_payload_bytes() and (way.carries_raw or not raw)
 
 
 @dataclass(slots=True)
 class Traffic:
-    """What sending took so far. ``lost``: frames the link ate, ``resent``: frames sent again."""
+    """What sending took so far. ``lost``: frames the link ate, ``resent``: frames sent again.
+
+    ``contact_bytes``: of ``bytes_sent``, those that went over contacts.
+    """
 
     transmissions: int = 0
     bytes_sent: int = 0
+    contact_bytes: int = 0
     airtime_s: float = 0.0
     energy_uj: float = 0.0
     resent: int = 0
@@ -100,12 +124,10 @@ class Uplink:
         self._pace = pace or Pace()
         self._budget = budget
         self._flights: list[Flight] = []
-        self._sent_up_to: dict[Priority, Key] = {}
-        self._loaded: dict[Priority, list[Spooled]] = {priority: [] for priority in Priority}
-        self._candidates: list[Spooled] = []
-        self._candidate_bytes = 0
-        self._seen_commits = -1
-        self._seen_drops = 0
+        self._outbox = Outbox(spool)
+        self._told: dict[int, Stamp] = {}  # of each boot what the collector has acked to know
+        self._way: Link = link
+        self._now_s = -math.inf
         self._held_for: int | None = None  # the commit count at which the candidates were found not worth sending
         self._waiting_since_s: float | None = None
         self._impatient = False
@@ -126,26 +148,39 @@ class Uplink:
         return self.transport.trouble()
 
     def idle(self) -> bool:
-        """Whether everything committed has been sent and acked."""
-        return not self._flights and not self._look()
+        """Whether everything committed that the link can carry, now or later, has been sent and acked."""
+        return not self._flights and not self._outbox.waiting(raw=self._ever_raw())
 
     def pump(self, now_s: float, *, everything: bool = False) -> None:
         """Take in acks, then send what is due. ``everything``: don't wait for company, this is the end."""
+        self._now_s = now_s
         self._take_acks()
         connected = self.transport.connected()
         if connected and not self._was_connected:
             for flight in self._flights:  # a broker that went away may have forgotten it, or its ack
                 flight.due_s = now_s
         self._was_connected = connected
+        way = self._link.way(now_s)
+        if way is not self._way:
+            self._way, self._held_for = way, None
         while self._send_one(now_s, everything=everything):
             pass
 
     def next_s(self, now_s: float) -> float:
         """When `pump` may have something to do next, as far as the link and time-outs go; at least ``now_s``."""
+        way = self._link.way(now_s)
         times = [flight.due_s for flight in self._flights]
-        if self._look():
-            times.append(self._link.ready_at_s(min(self._estimate(), self._link.max_payload_bytes()), now_s))
-        return max(now_s, min(times, default=now_s))
+        if self._outbox.waiting(raw=way.carries_raw):
+            times.append(way.ready_at_s(min(self._estimate(way), way.max_payload_bytes()), now_s))
+        elif self._outbox.waiting(raw=True):
+            times.append(self._link.changes_at_s(now_s))
+        return max(now_s, min((when_s for when_s in times if math.isfinite(when_s)), default=now_s))
+
+    def _estimate(self, way: Link) -> int:
+        return HEADER_BYTES + self._outbox.waiting_bytes(raw=way.carries_raw)
+
+    def _ever_raw(self) -> bool:
+        return self._way.carries_raw or math.isfinite(self._link.changes_at_s(max(0.0, self._now_s)))
 
     def wait(self, timeout_s: float) -> None:
         """Wait in real time for an ack or a connection."""
@@ -171,52 +206,30 @@ class Uplink:
                 continue  # a full disk: the frame is sent again, and acked again, until there is room to note it
             self._impatient = False
             for flight in flights:
-                flight.waiting -= named
+                landed = [flight.waiting.pop(seq) for seq in named & flight.waiting.keys()]
+                self._outbox.landed(landed)
+                if landed and flight.stamp is not None and flight.stamp.offset_ms is not None:
+                    self._told[flight.boot] = flight.stamp
             self._flights = [flight for flight in self._flights if flight.waiting]
-
-    def _look(self) -> list[Spooled]:
-        """Records not sent yet, most important first, all of one boot. Reads only what was committed since."""
-        if self._seen_drops != self._spool.drops:
-            self._seen_drops = self._spool.drops
-            self._loaded = {priority: [] for priority in Priority}
-        if self._seen_commits != self._spool.commits:
-            self._seen_commits = self._spool.commits
-            for priority, loaded in self._loaded.items():
-                after = loaded[-1].key if loaded else self._sent_up_to.get(priority)
-                if room := _FRAME_RECORDS - len(loaded):
-                    loaded.extend(self._spool.pending(priority, after=after, limit=room))
-            boot = next((loaded[0].key.boot for loaded in self._loaded.values() if loaded), None)
-            # Of each priority up to the first of another boot: what is sent goes in order, and none is passed over.
-            self._candidates = [
-                spooled
-                for loaded in self._loaded.values()
-                for spooled in takewhile(lambda spooled: spooled.key.boot == boot, loaded)
-            ]
-            self._candidate_bytes = sum(spooled.size_bytes for spooled in self._candidates)
-        return self._candidates
-
-    def _estimate(self) -> int:
-        return _HEADER_BYTES + self._candidate_bytes
 
     def _send_one(self, now_s: float, *, everything: bool) -> bool:
         if not self.transport.connected():
             return False
-        for flight in self._flights:
-            if flight.due_s <= now_s and self._allowed(len(flight.frame), now_s):
-                self._resend(flight, now_s)
-                return True
-        candidates = self._look()
-        if not candidates or len(self._flights) >= self._pace.in_flight:
+        way = self._way
+        candidates, estimate = self._outbox.waiting(raw=way.carries_raw), self._estimate(way)
+        if self._send_again(candidates, now_s):
+            return True
+        if not candidates or self._crowded(candidates[0].key.priority):
             return False
         if self._waiting_since_s is None:
             self._waiting_since_s = now_s
         urgent = everything or self._urgent(candidates, now_s)
-        limit = self._link.max_payload_bytes()
-        if not urgent and (self._held_for == self._spool.commits or self._estimate() < _FULL * limit):
+        limit = way.max_payload_bytes()
+        if not urgent and (self._held_for == self._spool.commits or estimate < _FULL * limit):
             return False
-        if not self._allowed(min(self._estimate(), _HEADER_BYTES), now_s):
+        if not self._allowed(min(estimate, HEADER_BYTES), now_s):
             return False  # not even the smallest frame may go: spare the packing
-        frame, taken = self._pack(candidates, limit)
+        frame, taken, stamp = self._pack(candidates, limit, now_s)
         if not taken:
             return self._give_up(candidates[0])
         if not urgent and taken == len(candidates) and len(frame) < _FULL * limit:
@@ -224,8 +237,26 @@ class Uplink:
             return False
         if not self._allowed(len(frame), now_s):
             return False
-        self._launch(frame, candidates[:taken], now_s)
+        self._launch(frame, candidates[:taken], stamp, now_s)
         return True
+
+    def _send_again(self, candidates: Sequence[Spooled], now_s: float) -> bool:
+        """Repeat a frame that is due, unless something more important waits; one that no longer fits is taken apart."""
+        first = candidates[0].key.priority if candidates else Priority.RAW
+        for flight in [flight for flight in self._flights if flight.due_s <= now_s]:
+            if not flight.fits(self._way):
+                self._flights.remove(flight)
+                self._outbox.returned(flight.waiting.values())
+                return True
+            if flight.priority <= first and self._allowed(len(flight.frame), now_s):
+                self._resend(flight, now_s)
+                return True
+        return False
+
+    def _crowded(self, priority: Priority) -> bool:
+        """Whether enough is on its way already. An alarm has room where nothing else has."""
+        under_way = sum(flight.fits(self._way) for flight in self._flights)
+        return under_way >= self._pace.in_flight * (2 if priority is Priority.ALARM else 1)
 
     def _give_up(self, spooled: Spooled) -> bool:
         """Bury a record that no frame can carry. A tombstone stays: burying it would need another, just as large."""
@@ -242,16 +273,37 @@ class Uplink:
         waited_s = now_s - (now_s if self._waiting_since_s is None else self._waiting_since_s)
         if first is Priority.ALARM:
             return True
-        return waited_s >= (self._pace.event_wait_s if first is Priority.EVENT else self._pace.metric_wait_s)
+        hurried = first is Priority.EVENT or self._in_contact  # which may be over soon
+        return waited_s >= (self._pace.event_wait_s if hurried else self._pace.metric_wait_s)
 
-    def _pack(self, candidates: Sequence[Spooled], limit: int) -> tuple[bytes, int]:
+    @property
+    def _in_contact(self) -> bool:
+        return self._way is not self._link
+
+    def _pack(self, candidates: Sequence[Spooled], limit: int, now_s: float) -> tuple[bytes, int, Stamp | None]:
+        """A frame, how many records it holds, and the stamp it bears."""
         boot = candidates[0].key.boot
         numbered = [Numbered(spooled.key.seq, spooled.record) for spooled in candidates]
-        return wire.pack(boot, self.bundle, numbered, limit, created=self._spool.created(boot), device=self._device)
+        bundle = self.bundle if limit >= TIGHT_BYTES else ""
+        created = self._spool.created(boot)
+        for stamp in (self._news(boot, now_s), None):
+            frame, taken = wire.pack(boot, bundle, numbered, limit, created=created, stamp=stamp, device=self._device)
+            if taken:
+                return frame, taken, stamp
+        return b"", 0, None
+
+    def _news(self, boot: int, now_s: float) -> Stamp:
+        """The stamp of a frame, without an offset that the collector is known to know."""
+        stamp, told = self._spool.stamp(boot, now_s), self._told.get(boot)
+        if told is None or told.offset_ms is None or stamp.offset_ms is None or told.quality is not stamp.quality:
+            return stamp
+        return stamp if abs(stamp.offset_ms - told.offset_ms) >= _STEP_MS else replace(stamp, offset_ms=None)
 
     def _allowed(self, size: int, now_s: float) -> bool:
-        if self._link.ready_at_s(size, now_s) > now_s:
+        if self._way.ready_at_s(size, now_s) > now_s:
             return False
+        if self._in_contact:
+            return True
         budget, traffic = self._budget, self.traffic
         if budget is None:
             return True
@@ -263,18 +315,13 @@ class Uplink:
             return True
         return _within(traffic.recent_bytes, now_s - 86400.0) + size <= budget.link_bytes_per_day
 
-    def _launch(self, frame: bytes, records: Sequence[Spooled], now_s: float) -> None:
-        urgent = any(spooled.key.priority is not Priority.METRIC for spooled in records)
+    def _launch(self, frame: bytes, records: Sequence[Spooled], stamp: Stamp | None, now_s: float) -> None:
+        urgent = any(spooled.key.priority < Priority.METRIC for spooled in records)
         channel = Channel.EVENTS if urgent else Channel.TELEMETRY
-        seqs = {spooled.key.seq for spooled in records}
-        for spooled in records:
-            self._sent_up_to[spooled.key.priority] = spooled.key
-        for priority, loaded in self._loaded.items():
-            sent = self._sent_up_to.get(priority)
-            self._loaded[priority] = [spooled for spooled in loaded if sent is None or spooled.key > sent]
-        self._seen_commits = -1
+        self._outbox.launched(records)
         self._waiting_since_s = None
-        flight = Flight(frame, channel, records[0].key.boot, seqs, now_s + self._pace.ack_timeout_s)
+        waiting = {spooled.key.seq: spooled.key for spooled in records}
+        flight = Flight(frame, channel, records[0].key.boot, waiting, stamp, now_s + self._pace.ack_timeout_s)
         self._flights.append(flight)
         self._transmit(flight, now_s)
 
@@ -287,13 +334,14 @@ class Uplink:
 
     def _transmit(self, flight: Flight, now_s: float) -> None:
         size, traffic = len(flight.frame), self.traffic
-        sent = self._link.transmit(size, now_s)
+        sent = self._way.transmit(size, now_s)
         traffic.transmissions += 1
         traffic.bytes_sent += size
+        traffic.contact_bytes += size if self._in_contact else 0
         traffic.airtime_s += sent.airtime_s
         traffic.energy_uj += sent.energy_uj
         self._largest_airtime_s = max(self._largest_airtime_s, sent.airtime_s)
-        if self._budget is not None:
+        if self._budget is not None and not self._in_contact:
             traffic.recent_airtime.append((now_s, sent.airtime_s))
             traffic.recent_bytes.append((now_s, size))
         if not sent.delivered:

@@ -1,18 +1,28 @@
-"""Summing up inferences into a window."""
+"""Summing up inferences into a window, and a window into what a frame can hold."""
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
+from dataclasses import replace
 
+from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.records import Window
-from tamiyo_runtime.contracts.sketch import SketchBuilder
+from tamiyo_runtime.contracts.sketch import SketchBuilder, tokens_of
 
 RESERVOIR = 16384
 """Percentiles are exact up to this many inferences a window; beyond, they are those of a uniform sample this large.
 
 The sketch counts every inference, however many.
 """
+
+OTHERS = ""
+"""In a window's counts, where a frame is too small to name every configuration: all that are not named."""
+
+_SKETCH_TOKENS = 16  # about as many bytes: what a window on a link with a limit spends on its sketch at most
+_FRAME_BYTES = 32  # what a frame takes beside a window's row: see `wire`
+_TIGHT_FRAME_BYTES = 20  # without bundle and stamp
+_TIGHT_BYTES = 64
 
 
 def percentile(ordered: list[int], share: float) -> int:
@@ -94,3 +104,23 @@ class WindowBuilder:
             counts=dict(self._counts),
             latency_sketch=self._sketch.build(),
         )
+
+
+def fitted(window: Window, limit_bytes: int) -> Window:
+    """The window in the detail that a frame of that size carries.
+
+    First its sketch gets coarser, then it goes; then the rarest configurations are counted together as `OTHERS`.
+    """
+    room = limit_bytes - (_TIGHT_FRAME_BYTES if limit_bytes < _TIGHT_BYTES else _FRAME_BYTES)
+    bare = replace(window, latency_sketch=None)
+    spare = room - len(wire.encode_record(bare))
+    if window.latency_sketch is not None:
+        sketch = window.latency_sketch.within(min(_SKETCH_TOKENS, max(0, spare)))
+        if len(tokens_of(sketch)) < spare:
+            return replace(window, latency_sketch=sketch)
+    named = sorted(window.counts, key=lambda name: window.counts[name])
+    while named and len(wire.encode_record(bare)) > room:
+        named = named[1:]
+        counts = {name: window.counts[name] for name in window.counts if name in named}
+        bare = replace(bare, counts={**counts, OTHERS: window.inferences - sum(counts.values())})
+    return bare

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from simulators.airtime import HOUR_S, AirtimeLedger, CreditAccount
 from simulators.lora import symbol_s, time_on_air_s
-from tamiyo_runtime.link import Transmission, links
+from tamiyo_runtime.link import Lasting, Transmission, links
 
 OVERHEAD_BYTES = 13
 """MAC header, device address, control, counter, port and integrity code, without options."""
@@ -35,7 +35,7 @@ _RX2_SF = 12
 _RX_SYMBOLS = 8
 
 
-class LoRaLink:
+class LoRaLink(Lasting):
     """Uplink at one spreading factor; implements `tamiyo_runtime.link.Link`.
 
     Guaranteed: the time on air in any hour, wherever it begins, is at most ``cap_s_per_hour``. That is the credit rule
@@ -118,6 +118,9 @@ def _preset(factor: int) -> type[LoRaLink]:
     return type(f"LoRaLinkSf{factor}", (LoRaLink,), {"spreading_factor": factor, "__doc__": f"Uplink at SF{factor}."})
 
 
+PRESETS = {factor: _preset(factor) for factor in MAX_PAYLOAD_BYTES}
+"""A link by spreading factor."""
+
 links.register("lora-eu868")(LoRaLink)
-for _factor in MAX_PAYLOAD_BYTES:
-    links.register(f"lora-eu868-sf{_factor}")(_preset(_factor))
+for _factor, _link in PRESETS.items():
+    links.register(f"lora-eu868-sf{_factor}")(_link)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tamiyo_runtime.ages import DAYS
 from tamiyo_runtime.audit import AuditLog, Auditor, Happened
 from tamiyo_runtime.audited import Audited
 from tamiyo_runtime.bundle import Bundle
@@ -24,7 +25,7 @@ from tamiyo_runtime.contracts.records import Mode
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.files import private_folder
 from tamiyo_runtime.installed import check_version, record_version
-from tamiyo_runtime.link import Link, links
+from tamiyo_runtime.link import Link
 from tamiyo_runtime.meters import Board, MeteredBoard, VirtualClock
 from tamiyo_runtime.meters.attribution import Total
 from tamiyo_runtime.policy import Policy
@@ -65,6 +66,8 @@ class FieldRequest:
     access: Access | None = None
     home_assistant: bool = False
     flash_bytes_per_day: float | None = None
+    spool_bytes: int = 64 << 20
+    spool_days: float = DAYS
     source: str = "bundle"
     device_id: str = "device-1"
     fleet: str = "default"
@@ -286,6 +289,8 @@ class FieldRun:
             on_window=home.show if home else None,
             flash_bytes_per_day=request.flash_bytes_per_day,
             hears=self._deployed.hears if self._deployed else (),
+            spool_bytes=request.spool_bytes,
+            spool_days=request.spool_days,
         )
         stack.callback(self._telemetry.close)
 
@@ -377,10 +382,10 @@ def _greet(url: str, access: Access) -> None:
 
 
 def open_link(name: str) -> Link:
-    """A link by name; raises UnknownNameError."""
-    import simulators.links.lora  # noqa: F401  files itself in the registry
+    """A link by name; raises UnknownNameError, UsageError."""
+    from simulators.links import open_link as opened
 
-    return links.get(name)()
+    return opened(name)
 
 
 def check_broker(text: str) -> None:

@@ -27,7 +27,13 @@ def run(
     ],
     *,
     device: Annotated[str, typer.Option(help="host, simulated, or simulated:PROFILE")] = "host",
-    link: Annotated[str, typer.Option(help="ethernet, lora-eu868, lora-eu868-sf7 ... -sf12")] = "ethernet",
+    link: Annotated[
+        str,
+        typer.Option(
+            help="ethernet, lora-eu868, lora-eu868-sf7 ... -sf12; with +contact?period_s=3600&length_s=60 behind it, a "
+            "fast link passes by now and then (both simulated)"
+        ),
+    ] = "ethernet",
     broker: Annotated[
         str, typer.Option(help="none, mqtt[s]://HOST:PORT, or embedded, mosquitto, auto to start one and a collector")
     ] = "none",
@@ -58,6 +64,12 @@ def run(
     flash_mb_per_day: Annotated[
         float | None, typer.Option(min=0.001, help="what telemetry may write to flash: windows get as long as it takes")
     ] = None,
+    spool_mb: Annotated[
+        float, typer.Option(min=0.1, help="records that wait for the collector may take this much; the least go first")
+    ] = 64.0,
+    spool_days: Annotated[
+        float, typer.Option(min=0.001, help="and get this old: alarms thrice as old, single samples a quarter")
+    ] = 30.0,
     latency_ms: Annotated[
         float | None,
         typer.Option(min=0, help="deadline, from a sample's arrival to its answer; 0: none; default: the bundle's"),
@@ -161,6 +173,8 @@ def run(
         access=access,
         home_assistant=home_assistant,
         flash_bytes_per_day=None if flash_mb_per_day is None else flash_mb_per_day * 1e6,
+        spool_bytes=round(spool_mb * 1e6),
+        spool_days=spool_days,
         source=source,
         device_id=device_id,
         fleet=fleet,

@@ -95,7 +95,8 @@ class LossReason(Explained):
 class Window:
     """A summary of all inferences in a stretch of time: what a slow link carries instead of samples.
 
-    ``counts`` maps a configuration id to its number of inferences; ``correct`` counts right answers among
+    ``counts`` maps a configuration id to its number of inferences, and the empty id to those of all that a small frame
+    had no room to name; ``correct`` counts right answers among
     ``labelled`` ones. Latencies are of the inferences in the window, us. ``latency_sketch`` counts the latencies of all
     of them, so that windows can be merged; None in windows of versions that made none.
     """

@@ -244,9 +244,11 @@ def _first_window(row: Row, tail: Tail, strings: Strings, boot: int, extra: Extr
 
 
 def _window_row(record: Window, strings: Strings, boot: int) -> Row:
-    """Percentiles as steps, the throttle from its usual value, and the number of tokens before that of counts."""
+    """Percentiles as steps, throttle from its usual value, how few are labelled or not, and the number of tokens."""
     row = _first_window_row(record, strings, boot)
     row[5:7] = [zigzag(row[5] - row[4]), zigzag(row[6] - row[5])]
+    few = min(record.labelled, record.inferences - record.labelled)
+    row[8] = 2 * few + (few < record.labelled)  # odd: so many are not labelled
     return [*row[:11], zigzag(row[11] - _UNTHROTTLED), len(_tokens(record)), row[12]]
 
 
@@ -261,7 +263,11 @@ def _tokens(record: Record) -> list[int]:
 
 def _window(row: Row, tail: Tail, strings: Strings, boot: int, extra: Extra) -> Window:
     p95 = row[4] + unzigzag(row[5])
-    first = [*row[:5], p95, p95 + unzigzag(row[6]), *row[7:11], _UNTHROTTLED + unzigzag(row[11]), row[13]]
+    few, inferences = row[8] // 2, sum(count for _, count in tail.counts)
+    unlabelled = few if row[8] & 1 else inferences - few
+    throttle = _UNTHROTTLED + unzigzag(row[11])
+    first = [*row[:5], p95, p95 + unzigzag(row[6]), row[7], unlabelled, *row[9:11], throttle, row[13]]
+    require(unlabelled >= 0, "window.labelled", "more labelled than inferences")
     require(max(first) < LIMIT, "window", "a value is outside 0..2^63-1")
     window = _first_window(first, tail, strings, boot, extra)
     if not tail.tokens:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tamiyo_runtime.contracts import wire
+from tamiyo_runtime.contracts import sections, wire
 from tamiyo_runtime.contracts.columns import LIMIT, Reader
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.records import Batch, Numbered, Sample
@@ -77,7 +77,12 @@ def skim(frame: bytes, *, device: str = "") -> Skim:
     samples: _Columns | None = None
     records: list[Numbered] = []
     count = seen = 0
-    for _ in range(reader.varint(below=len(LAYOUTS) + 1)):
+    kinds = sections.read_count(reader, version)
+    if kinds >= sections.SINGLE:
+        require(not has_extra, "frame", "extra fields of a record without any")
+        records = sections.read_single(reader, kinds, lowest, strings, boot)
+        kinds, count = 0, 1
+    for _ in range(kinds):
         start = reader.at
         code = reader.varint(below=max(LAYOUTS) + 1)
         require(code in LAYOUTS and code > seen, "frame", f"kind {code} is unknown or out of order")
@@ -86,10 +91,10 @@ def skim(frame: bytes, *, device: str = "") -> Skim:
             rows, samples = _samples(reader, start, len(strings), lowest, has_extra=has_extra)
             count += rows
         else:
-            section = wire.read_section(reader, code, strings, boot, lowest=lowest, has_extra=has_extra)
+            section = sections.read_section(reader, code, strings, boot, lowest=lowest, has_extra=has_extra)
             records += section
             count += len(section)
-        require(count <= wire.MAX_RECORDS, "frame", f"more than {wire.MAX_RECORDS} records")
+        require(count <= sections.MAX_RECORDS, "frame", f"more than {sections.MAX_RECORDS} records")
     reader.done()
     require(count > 0, "frame", "holds no record")
     mine = tuple(samples.spans) if samples else ()
@@ -125,14 +130,14 @@ def skimmed(batch: Batch, *, device: str = "") -> Skim:
 
 def _samples(reader: Reader, start: int, strings: int, lowest: int, *, has_extra: bool) -> tuple[int, _Columns]:
     """The section that began at ``start``, checked, and its number of rows."""
-    count = reader.varint(below=wire.MAX_RECORDS + 1)
+    count = reader.varint(below=sections.MAX_RECORDS + 1)
     require(count > 0, "frame", "an empty section")
     spans = _read_spans(reader, count, lowest)
     columns = reader.columns(LAYOUTS[_SAMPLES].width, count)
     last = max(columns[_CONFIGURATION])
     require(last < strings, "frame", f"no string {last} in a table of {strings}")
     if has_extra:
-        wire.read_extras(reader, count, Sample.KIND)
+        sections.read_extras(reader, count, Sample.KIND)
     times = columns[_T_MS]
     return count, _Columns(spans, (min(times), max(times)), reader.since(start))
 

@@ -8,6 +8,7 @@ LoRa frame at SF12 is too small for. The body:
     stamp                                           see `stamp`; since version 2
     string table                                    configuration ids and details, each once
     number of sections; one section a kind: kind, rows, runs of seqs, columns (see `columns`), ragged columns, extras
+    or, for a single record, its kind and its row alone (see `sections`); since version 2
 
 The check sum is the CRC-32 of the device's name and all bytes before it, big-endian: what was damaged on the way, or
 came out under another device's name, is refused and sent again instead of stored as something else. An ack ends in one
@@ -23,13 +24,11 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from tamiyo_runtime.contracts.columns import LIMIT, Reader, put_varint
 from tamiyo_runtime.contracts.document import check_schema, dump, load, parse_json, require
 from tamiyo_runtime.contracts.errors import SchemaError, SchemaVersionError
 from tamiyo_runtime.contracts.records import (
-    KINDS,
     SCHEMA,
     Ack,
     Batch,
@@ -39,6 +38,18 @@ from tamiyo_runtime.contracts.records import (
     record_to_dict,
 )
 from tamiyo_runtime.contracts.rows import CODE_OF_KIND, LAYOUTS, Strings, TooLargeError
+from tamiyo_runtime.contracts.sections import (
+    MAX_RECORDS,
+    SINGLE,
+    is_short,
+    put_extra,
+    put_section,
+    put_single,
+    read_count,
+    read_extra,
+    read_section,
+    read_single,
+)
 from tamiyo_runtime.contracts.stamp import CodedStamp, Stamp
 
 VERSION = 2
@@ -46,8 +57,6 @@ VERSION = 2
 ACK_VERSION = 1
 MAX_FRAME_BYTES = 256 << 10
 MAX_BODY_BYTES = 1 << 20
-MAX_RECORDS = 4096
-MAX_EXTRA_BYTES = 4096
 MAX_ACK_RANGES = 4096
 
 CHECK_BYTES = 4
@@ -87,12 +96,16 @@ def encode(batch: Batch, *, device: str = "") -> bytes:
     strings = Strings()
     present = {CODE_OF_KIND[numbered.record.KIND] for numbered in records}
     sections = bytearray()
-    put_varint(sections, len(present))
     has_extra = any(numbered.record.extra for numbered in records)
-    for code in LAYOUTS:
+    single = len(records) == 1 and is_short(records[0].record)
+    if single:
+        put_single(sections, records[0].record, strings, batch.boot)
+    else:
+        put_varint(sections, len(present))
+    for code in LAYOUTS if not single else ():
         if code in present:
             rows = [numbered for numbered in records if CODE_OF_KIND[numbered.record.KIND] == code]
-            _put_section(sections, code, rows, strings, batch.boot, lowest=records[0].seq, has_extra=has_extra)
+            put_section(sections, code, rows, strings, batch.boot, lowest=records[0].seq, has_extra=has_extra)
     strings.put(body)
     body += sections
     if len(body) > MAX_BODY_BYTES:
@@ -124,8 +137,11 @@ def decode(frame: bytes, *, device: str = "") -> Batch:
     strings = Strings.read(reader, version)
     has_extra = bool(frame[0] & HAS_EXTRA)
     records: list[Numbered] = []
-    seen_code = 0
-    for _ in range(reader.varint(below=len(LAYOUTS) + 1)):
+    seen_code, count = 0, read_count(reader, version)
+    if count >= SINGLE:
+        require(not has_extra, "frame", "extra fields of a record without any")
+        records = read_single(reader, count, lowest, strings, boot)
+    for _ in range(count if count < SINGLE else 0):
         code = reader.varint(below=max(LAYOUTS) + 1)
         require(code in LAYOUTS and code > seen_code, "frame", f"kind {code} is unknown or out of order")
         seen_code = code
@@ -231,7 +247,7 @@ def encode_record(record: Record, boot: int = 0) -> bytes:
     strings.put(out)
     out += section
     if record.extra:
-        _put_extra(out, record)
+        put_extra(out, record)
     return bytes(out)
 
 
@@ -245,7 +261,7 @@ def decode_record(data: bytes, boot: int = 0) -> Record:
     strings = Strings.read(reader, version)
     layout = LAYOUTS[data[1]]
     rows, counts = layout.read(reader, 1)
-    extra = _read_extra(reader, layout.kind) if data[0] & HAS_EXTRA else {}
+    extra = read_extra(reader, layout.kind) if data[0] & HAS_EXTRA else {}
     reader.done()
     return layout.build(rows[0], counts[0], strings, boot, extra)
 
@@ -333,94 +349,3 @@ def _put_header(body: bytearray, batch: Batch, records: Sequence[Numbered]) -> N
 
 def _latest_ms(records: Sequence[Numbered]) -> int:
     return max(numbered.record.t_ms for numbered in records)
-
-
-def _put_section(
-    out: bytearray, code: int, rows: Sequence[Numbered], strings: Strings, boot: int, *, lowest: int, has_extra: bool
-) -> None:
-    put_varint(out, code)
-    put_varint(out, len(rows))
-    _put_runs(out, [numbered.seq for numbered in rows], lowest)
-    LAYOUTS[code].put(out, [numbered.record for numbered in rows], strings, boot)
-    if has_extra:
-        carriers = [(place, numbered.record) for place, numbered in enumerate(rows) if numbered.record.extra]
-        put_varint(out, len(carriers))
-        for place, record in carriers:
-            put_varint(out, place)
-            _put_extra(out, record)
-
-
-def read_section(
-    reader: Reader, code: int, strings: Strings, boot: int, *, lowest: int, has_extra: bool
-) -> list[Numbered]:
-    """The records of a section, whose code has been read."""
-    count = reader.varint(below=MAX_RECORDS + 1)
-    require(count > 0, "frame", "an empty section")
-    numbers = _read_runs(reader, count, lowest)
-    layout = LAYOUTS[code]
-    rows, counts = layout.read(reader, count)
-    extras = read_extras(reader, count, layout.kind) if has_extra else {}
-    return [
-        Numbered(seq, layout.build(row, pairs, strings, boot, extras.get(place, {})))
-        for place, (seq, row, pairs) in enumerate(zip(numbers, rows, counts, strict=True))
-    ]
-
-
-def read_extras(reader: Reader, count: int, kind: str) -> dict[int, dict[str, Any]]:
-    """The extra fields at the end of a section of ``count`` records, by place."""
-    extras: dict[int, dict[str, Any]] = {}
-    for _ in range(reader.varint(below=count + 1)):
-        place = reader.varint(below=count)
-        require(place not in extras, "frame", "extra fields are given twice")
-        extras[place] = _read_extra(reader, kind)
-    return extras
-
-
-def _put_runs(out: bytearray, numbers: Sequence[int], lowest: int) -> None:
-    """Ascending numbers as runs: (gap, length) until all are covered. A batch without gaps takes two bytes."""
-    free = start = lowest
-    length = 0
-    for seq in numbers:
-        if length and seq == start + length:
-            length += 1
-            continue
-        if length:
-            put_varint(out, length)
-            free = start + length
-        require(seq >= free, "records", f"number {seq} is given twice")
-        put_varint(out, seq - free)
-        start, length = seq, 1
-    put_varint(out, length)
-
-
-def _read_runs(reader: Reader, count: int, lowest: int) -> list[int]:
-    numbers: list[int] = []
-    free = lowest
-    while len(numbers) < count:
-        start = free + reader.varint()
-        length = reader.varint(below=count - len(numbers) + 1)
-        require(length > 0, "frame", "an empty run")
-        free = start + length
-        require(free <= LIMIT, "frame", f"number {free} is outside 0..2^63-1")
-        numbers += range(start, free)
-    return numbers
-
-
-def _put_extra(out: bytearray, record: Record) -> None:
-    known = {"kind", "seq", *record.__slots__}
-    require(known.isdisjoint(record.extra), "extra", f"{sorted(known & record.extra.keys())} are fields of their own")
-    try:
-        data = json.dumps(dict(record.extra), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, TypeError, RecursionError) as exc:
-        raise SchemaError("extra", f"cannot be written as JSON: {exc}") from None
-    require(len(data) <= MAX_EXTRA_BYTES, "extra", f"{len(data)} bytes are more than {MAX_EXTRA_BYTES}")
-    put_varint(out, len(data))
-    out += data
-
-
-def _read_extra(reader: Reader, kind: str) -> dict[str, Any]:
-    extra = parse_json(reader.take(reader.varint(below=MAX_EXTRA_BYTES + 1)), path="extra", limit_bytes=MAX_EXTRA_BYTES)
-    require(isinstance(extra, dict) and bool(extra), "extra", "expected fields")
-    known = {"kind", "seq", *KINDS[kind].__slots__}
-    require(known.isdisjoint(extra), "extra", f"{sorted(known & extra.keys())} are fields of their own")
-    return dict(extra)

@@ -56,7 +56,8 @@ send(telemetry, range(int(sys.argv[3])))
 uplink = telemetry._uplink
 limit_s = CLOCK.now_s() + 20.0
 telemetry.flush(CLOCK.now_s(), 0.0)
-while not uplink.traffic.transmissions or uplink._look() or uplink.transport._connection._client._out_messages:
+box = uplink._outbox
+while not uplink.traffic.transmissions or box.waiting(raw=True) or uplink.transport._connection._client._out_messages:
     assert CLOCK.now_s() < limit_s
     time.sleep(0.01)
     telemetry.flush(CLOCK.now_s(), 0.0)

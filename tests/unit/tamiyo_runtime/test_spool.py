@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tamiyo_runtime.ages import bounds_s
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError, TamiyoError
 from tamiyo_runtime.contracts.records import (
     Ack,
@@ -31,8 +32,12 @@ from tamiyo_runtime.contracts.records import (
     Sample,
     Tombstone,
 )
+from tamiyo_runtime.contracts.stamp import Stamp, TimeQuality
 from tamiyo_runtime.meters import VirtualClock
 from tamiyo_runtime.spool import ROW_BYTES, Key, Spool, Spooled, boot_name
+from tamiyo_runtime.timekeeping import FakeWallClock
+
+DAYS = 2.0
 
 
 def metric(t_ms: int = 0) -> Sample:
@@ -74,10 +79,16 @@ class SpoolModel(RuleBasedStateMachine):
         self.path = Path(self.folder.name) / "spool.db"
         self.bound = bound
         self.clock = VirtualClock()
-        self.spool = Spool(self.path, limit_bytes=bound, clock=self.clock)
+        self.wall = FakeWallClock()
+        self.spool = self._open()
         self.committed: dict[tuple[int, int], Record] = {}
         self.acked: set[tuple[int, int]] = set()
         self.group: dict[tuple[int, int], Record] = {}
+
+    def _open(self) -> Spool:
+        return Spool(
+            self.path, limit_bytes=self.bound, clock=self.clock, keep_s=bounds_s(DAYS), machine=self.wall.machine
+        )
 
     def _settle(self) -> None:
         """After anything that commits: what the model held back is durable now."""
@@ -108,6 +119,20 @@ class SpoolModel(RuleBasedStateMachine):
         if self.spool.commits != before:
             self._settle()
 
+    @rule(days=st.floats(0, 3), known=st.booleans())
+    def grow_old(self, days: float, known: bool) -> None:
+        """Time passes; after a look at ages nothing is left that is known to be too old."""
+        if known:
+            self.spool.place(self.wall.offset_ms, TimeQuality.NTP)
+        self.clock.advance(86400.0 * days)
+        self.spool.tick(at_once=True)
+        self._settle()
+        now_ms = self.clock.now_s() * 1000
+        for spooled in everything(self.spool):
+            bound_s = bounds_s(DAYS)[spooled.key.priority]
+            if not isinstance(spooled.record, Tombstone) and days > 0.01:  # ages are looked at once a minute
+                assert now_ms - spooled.record.t_ms <= bound_s * 1000 + 1
+
     @rule(data=st.data())
     def ack(self, data: st.DataObject) -> None:
         present = numbers(self.spool)
@@ -135,7 +160,7 @@ class SpoolModel(RuleBasedStateMachine):
 
     def _reopen(self) -> None:
         before = self.spool.boot
-        self.spool = Spool(self.path, limit_bytes=self.bound, clock=self.clock)
+        self.spool = self._open()
         assert self.spool.boot >> 32 == (before >> 32) + 1
 
     @invariant()
@@ -205,7 +230,7 @@ def test_a_disk_that_stays_full_to_the_end_says_how_much_is_lost(tmp_path: Path)
 
 def fill_up(spool: Spool) -> None:
     """Let the disk be full, to SQLite's knowledge."""
-    spool._db.execute(f"PRAGMA max_page_count = {spool._one('PRAGMA page_count')}")
+    spool._db.execute(f"PRAGMA max_page_count = {spool._rows.one('PRAGMA page_count')}")
 
 
 def test_earlier_boots_come_first_within_a_priority(tmp_path: Path) -> None:
@@ -259,7 +284,7 @@ def test_metrics_are_dropped_before_decisions_and_the_oldest_first(tmp_path: Pat
             spool.append(metric(t_ms))
         spool.commit()
         left = everything(spool)
-        kept = [s.record.t_ms for s in left if s.key.priority is Priority.RAW]
+        kept = [s.record.t_ms for s in left if isinstance(s.record, Sample)]
         assert len([s for s in left if s.key.priority is Priority.EVENT]) == 40
         assert kept == list(range(kept[0], 400)) and kept[0] > 200
         stones = [s.record for s in left if isinstance(s.record, Tombstone)]
@@ -268,14 +293,14 @@ def test_metrics_are_dropped_before_decisions_and_the_oldest_first(tmp_path: Pat
 
 
 def test_neighbouring_losses_share_a_tombstone_until_it_has_been_handed_out(tmp_path: Path) -> None:
-    with Spool(tmp_path / "s.db", limit_bytes=3000) as spool:
+    with Spool(tmp_path / "s.db", limit_bytes=6000) as spool:
         for t_ms in range(1000):
             spool.append(metric(t_ms))
-        before = [s.record for s in spool.pending(Priority.ALARM)]
+        before = [s.record for s in spool.pending(Priority.RAW) if isinstance(s.record, Tombstone)]
         assert len(before) < 15  # of some fifty drops; one cannot reach across the number of a tombstone
         for t_ms in range(200):
             spool.append(metric(t_ms))
-        after = [s.record for s in spool.pending(Priority.ALARM)]
+        after = [s.record for s in spool.pending(Priority.RAW) if isinstance(s.record, Tombstone)]
         assert after[: len(before)] == before
         assert len(after) > len(before)
 
@@ -294,6 +319,112 @@ def test_news_of_losses_does_not_crowd_out_the_records(tmp_path: Path) -> None:
         assert accounts.created == accounts.pending + accounts.dropped[LossReason.SPOOL_FULL]
         buried = [seq for stone in stones for seq in range(stone.first_seq, stone.last_seq + 1)]
         assert sorted(buried + [s.key.seq for s in everything(spool)]) == list(range(accounts.created))
+
+
+def test_what_is_too_old_goes_with_a_reason_and_each_class_in_its_time(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    with Spool(tmp_path / "s.db", clock=clock, keep_s=bounds_s(DAYS)) as spool:
+        for t_ms in range(40):  # of all classes, in turn
+            spool.append((metric, decision, alarm)[t_ms % 3](t_ms))
+        spool.commit()
+
+        def after(days: float) -> dict[Priority, int]:
+            clock.sleep_until(86400.0 * days)
+            spool.tick()
+            left = [s.key.priority for s in everything(spool) if not isinstance(s.record, Tombstone)]
+            accounts = spool.accounts()
+            assert accounts.created == accounts.pending + accounts.dropped.get(LossReason.EXPIRED, 0)
+            return {priority: left.count(priority) for priority in Priority if priority in left}
+
+        assert after(0.4) == {Priority.ALARM: 13, Priority.EVENT: 13, Priority.RAW: 14}
+        assert after(0.6) == {Priority.ALARM: 13, Priority.EVENT: 13}
+        assert after(2.1) == {Priority.ALARM: 13}
+        assert after(6.1) == {}
+        stones = [s for s in everything(spool) if isinstance(s.record, Tombstone)]
+        assert {s.record.reason for s in stones} == {LossReason.EXPIRED}  # type: ignore[union-attr]  # tombstones
+        assert {s.key.priority for s in stones[-14:]} == {Priority.RAW}  # of samples alone: they go with samples
+
+
+def test_neighbours_of_different_classes_that_are_too_old_share_a_tombstone(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    with Spool(tmp_path / "s.db", clock=clock, keep_s=bounds_s(DAYS)) as spool:
+        for t_ms in range(40):
+            spool.append((metric, decision)[t_ms % 2](t_ms))
+        clock.advance(86400.0 * 3)
+        spool.tick(at_once=True)
+        (stone,) = everything(spool)
+        assert stone.record == Tombstone(
+            t_ms=int(clock.now_s() * 1000), boot=spool.boot, first_seq=0, last_seq=39, reason=LossReason.EXPIRED
+        )
+        assert stone.key.priority is Priority.ALARM
+
+
+@pytest.mark.parametrize(
+    ("machine", "first", "then", "expired"),
+    [
+        ("run-1", None, None, True),  # the machine stayed on: one clock
+        ("run-2", None, None, False),  # nobody knows how long it was off
+        ("run-2", TimeQuality.NTP, TimeQuality.NTP, True),  # both times a network held the wall clock
+        ("run-2", TimeQuality.NTP, TimeQuality.RTC, False),  # a chip is not believed
+    ],
+)
+def test_across_boots_an_age_is_what_is_known_of_it(
+    tmp_path: Path, machine: str, first: TimeQuality | None, then: TimeQuality | None, expired: bool
+) -> None:
+    day_ms = 86_400_000
+    clock = VirtualClock(1000.0)
+    options = {"clock": clock, "keep_s": bounds_s(DAYS)}
+    with Spool(tmp_path / "s.db", machine="run-1", **options) as spool:  # type: ignore[arg-type]  # passed through
+        if first:
+            spool.place(0, first)
+        spool.append(decision(1_000_000))
+    clock.advance(3 * 86400.0)  # off; if the machine was started anew, its clock begins again
+    if machine != "run-1":
+        clock = VirtualClock(5.0)
+        options["clock"] = clock
+    with Spool(tmp_path / "s.db", machine=machine, **options) as spool:  # type: ignore[arg-type]  # passed through
+        if then:
+            spool.place(3 * day_ms + 1_000_000 - 5000, then)
+        spool.tick()
+        assert (LossReason.EXPIRED in spool.accounts().dropped) is expired
+
+
+def test_what_a_boot_tells_of_its_time_outlives_it_where_that_helps(tmp_path: Path) -> None:
+    clock = VirtualClock(50.0)
+    with Spool(tmp_path / "s.db", machine="run-1", clock=clock) as spool:
+        spool.place(7000, TimeQuality.RTC)
+        spool.append(metric())
+        first = spool.boot
+        assert spool.stamp(first, 60.0) == Stamp(sent_ms=60_000, offset_ms=7000, quality=TimeQuality.RTC)
+    with Spool(tmp_path / "s.db", machine="run-1", clock=clock) as spool:  # started again: the same clock goes on
+        assert spool.stamp(first, 70.0) == Stamp(sent_ms=70_000, offset_ms=7000, quality=TimeQuality.RTC)
+    with Spool(tmp_path / "s.db", machine="run-2", clock=VirtualClock()) as spool:  # the machine was off
+        assert spool.stamp(first, 1.0) == Stamp(sent_ms=None, offset_ms=7000, quality=TimeQuality.RTC)
+        assert spool.stamp(spool.boot, 1.0) == Stamp(sent_ms=1000)
+        assert spool.stamp(12345, 1.0) == Stamp()
+
+
+def test_single_samples_get_no_more_than_half_of_the_spool(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db", limit_bytes=20_000) as spool:
+        for t_ms in range(2000):
+            spool.append(metric(t_ms))
+        spool.commit()
+        assert 0.3 * 20_000 < spool.waiting_bytes(Priority.RAW) <= 0.5 * 20_000
+        assert not spool.pending(Priority.ALARM)  # news of lost samples waits with the samples
+        accounts = spool.accounts()
+        assert accounts.created == accounts.pending + accounts.dropped[LossReason.SPOOL_FULL]
+
+
+def test_the_newest_can_be_asked_for_first(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db") as spool:
+        spool.append(alarm(1))
+        first = spool.boot
+    with Spool(tmp_path / "s.db") as spool:
+        for t_ms in (2, 3):
+            spool.append(alarm(t_ms))
+        found = spool.pending(Priority.ALARM, newest=True)
+        assert [(s.key.boot, s.key.seq) for s in found] == [(spool.boot, 1), (spool.boot, 0), (first, 0)]
+        assert spool.pending(Priority.ALARM, newest=True, after=found[0].key, limit=1) == found[1:2]
 
 
 def test_an_acked_record_is_not_buried(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Callable
@@ -21,16 +22,20 @@ from tamiyo_runtime.contracts.records import (
     Decision,
     Event,
     EventRecord,
+    LossReason,
     Mode,
     Reason,
     Record,
     Sample,
+    Tombstone,
     Window,
 )
+from tamiyo_runtime.contracts.stamp import Stamp, TimeQuality
 from tamiyo_runtime.link import Ethernet, Link, Transmission
 from tamiyo_runtime.meters import MonotonicClock, Usage, VirtualClock
 from tamiyo_runtime.spool_file import FlashMeter
 from tamiyo_runtime.telemetry import Telemetry, open_telemetry
+from tamiyo_runtime.timekeeping import FakeWallClock
 from tamiyo_runtime.transport import announcement
 from tamiyo_runtime.transport.memory import Bus
 from tamiyo_runtime.uplink import Pace
@@ -43,6 +48,7 @@ class Radio(Ethernet):
     """222 bytes every 37 s: what LoRa at SF7 and 1 % duty cycle can do."""
 
     label = "radio"
+    carries_raw = False
 
     def __init__(self) -> None:
         self.free_s = 0.0
@@ -71,6 +77,8 @@ class Rig:
         self.bus = Bus.named(name)
         self.records: dict[tuple[int, int], Record] = {}
         self.announced: list[tuple[str, bytes]] = []
+        self.stamps: list[Stamp] = []
+        self.arrivals_s: list[float] = []
         self.bus.handlers.append(self._take)
         self.telemetry: Telemetry = open_telemetry(
             spool=folder / "s.db",
@@ -89,6 +97,9 @@ class Rig:
             return
         batch = wire.decode(payload, device="d")
         self.records |= {(batch.boot, numbered.seq): numbered.record for numbered in batch.records}
+        assert batch.stamp is not None
+        self.stamps.append(batch.stamp)
+        self.arrivals_s.append(self.clock.now_s())
         ack = Ack(batch.boot, tuple((numbered.seq, numbered.seq) for numbered in batch.records))
         self.bus.send("tamiyo/v1/f/d/ack", wire.encode_ack(ack, device="d"))
 
@@ -229,6 +240,64 @@ def test_counters_balance_and_a_farewell_says_how_many_there_were(tmp_path: Path
     topic, farewell = rig.announced[-1]
     assert topic.endswith("/state")
     assert announcement.read(farewell, "d", path="state")["created"] == counters.records_created
+
+
+@pytest.mark.parametrize("step_ms", [3_600_000, -3_600_000])
+def test_a_wall_clock_that_is_set_changes_an_event_and_what_is_told_of_it_and_nothing_else(
+    tmp_path: Path, step_ms: int
+) -> None:
+    def run(folder: Path, step_ms: int) -> tuple[Rig, FakeWallClock]:
+        folder.mkdir()
+        wall = FakeWallClock(quality=TimeQuality.RTC)
+        rig = Rig(folder, Radio(), wall=wall)
+        rig.work(600)
+        wall.set_by(step_ms)
+        wall.quality = TimeQuality.NTP if step_ms else wall.quality
+        rig.work(600)
+        assert rig.telemetry.flush(rig.clock.now_s(), 3600)
+        rig.telemetry.close()
+        return rig, wall
+
+    undisturbed, _ = run(tmp_path / "a", 0)
+    disturbed, wall = run(tmp_path / "b", step_ms)
+    (event,) = disturbed.kept(EventRecord)
+    assert isinstance(event, EventRecord)
+    assert (event.event, event.value, event.detail) == (Event.CLOCK, step_ms, "ntp")
+    assert 600_000 <= event.t_ms <= 611_000
+    assert disturbed.kept(Window) == undisturbed.kept(Window)
+    told = [stamp.offset_ms for stamp in disturbed.stamps if stamp.offset_ms is not None]
+    assert told == [wall.offset_ms - step_ms, wall.offset_ms]  # once each: acked, it is not repeated
+    assert {stamp.quality for stamp in disturbed.stamps} == {TimeQuality.RTC, TimeQuality.NTP}
+    for stamp, arrived_s in zip(disturbed.stamps, disturbed.arrivals_s, strict=True):
+        assert stamp.sent_ms == int(arrived_s * 1000)
+    birth = json.loads(next(payload for topic, payload in disturbed.announced if topic.endswith("/birth")))
+    assert (birth["time_quality"], birth["offset_ms"]) == ("rtc", wall.offset_ms - step_ms)
+
+
+def test_without_a_wall_clock_only_the_time_of_sending_is_told(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.work(5)
+    assert rig.telemetry.flush(rig.clock.now_s(), 60)
+    assert {(stamp.offset_ms, stamp.quality) for stamp in rig.stamps} == {(None, TimeQuality.NONE)}
+    assert all(stamp.sent_ms is not None for stamp in rig.stamps)
+    birth = json.loads(next(payload for topic, payload in rig.announced if topic.endswith("/birth")))
+    assert birth["time_quality"] == "none"
+    assert "offset_ms" not in birth
+    rig.telemetry.close()
+
+
+def test_records_get_no_older_than_they_may(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, spool_days=0.01)
+    rig.bus.up = False
+    rig.work(3600, hz=1.0)
+    rig.bus.up = True
+    assert rig.telemetry.flush(rig.clock.now_s(), 3600)
+    dropped = rig.telemetry.counters().dropped
+    assert set(dropped) == {LossReason.EXPIRED}
+    stones = [record for record in rig.kept(Tombstone) if isinstance(record, Tombstone)]
+    assert sum(stone.last_seq - stone.first_seq + 1 for stone in stones) == sum(dropped.values())
+    assert min(window.t_ms for window in windows_of(rig)) >= 3_600_000 - 864_000 - 61_000
+    rig.telemetry.close()
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=300))

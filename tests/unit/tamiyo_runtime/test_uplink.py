@@ -25,7 +25,7 @@ from tamiyo_runtime.contracts.records import (
     Sample,
     Tombstone,
 )
-from tamiyo_runtime.link import Transmission
+from tamiyo_runtime.link import Lasting, Transmission
 from tamiyo_runtime.meters import VirtualClock
 from tamiyo_runtime.spool import Spool
 from tamiyo_runtime.transport import Address, Channel
@@ -36,10 +36,11 @@ ADDRESS = Address("fleet", "device")
 _names = count()
 
 
-class NarrowLink:
+class NarrowLink(Lasting):
     """A frame of ``size`` bytes every ``gap_s``; every ``loses``-th gets lost. Checks that its rules are kept."""
 
     label = "narrow"
+    carries_raw = True
 
     def __init__(self, *, size: int = 100, gap_s: float = 30.0, loses: int = 0) -> None:
         self.size, self.gap_s, self.loses = size, gap_s, loses

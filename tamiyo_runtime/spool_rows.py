@@ -1,0 +1,140 @@
+"""The tables of a spool as operations: what is where, how many bytes each class takes, what became of a boot.
+
+Policy is `spool`'s: what to drop, when to commit. Nothing here opens or ends a transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from tamiyo_runtime.ages import BootTimes
+from tamiyo_runtime.contracts import wire
+from tamiyo_runtime.contracts.records import LossReason, Priority, Tombstone
+from tamiyo_runtime.contracts.rows import CODE_OF_KIND
+from tamiyo_runtime.contracts.stamp import TimeQuality
+from tamiyo_runtime.spooled import Accounts, Key, Spooled
+
+ROW_BYTES = 24
+"""What a row takes beside its body: key, header and its share of page overhead (measured 18..26 B)."""
+
+Row = tuple[Priority, int, int, bytes]
+"""Class, boot, number, encoded record."""
+
+_STONE = bytes([CODE_OF_KIND[Tombstone.KIND]])  # the second byte of a tombstone
+_LARGEST = (1 << 63) - 1
+
+
+class Rows:
+    """The records in a database. ``used``: bytes of each class, bodies plus `ROW_BYTES` a record."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.used = dict.fromkeys(Priority, 0)
+        sums = db.execute("SELECT priority, SUM(LENGTH(body) + ?) FROM records GROUP BY priority", (ROW_BYTES,))
+        for priority, size in sums:
+            self.used[Priority(priority)] = size
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        """Add records."""
+        self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
+        for priority, _, _, body in rows:
+            self.used[priority] += len(body) + ROW_BYTES
+
+    def delete(self, priority: Priority, boot: int, first: int, last: int) -> int:
+        """Forget a range of numbers of one class; returns how many there were."""
+        sizes = self._db.execute(
+            "DELETE FROM records WHERE priority = ? AND boot = ? AND seq BETWEEN ? AND ? RETURNING LENGTH(body)",
+            (priority, boot, first, last),
+        ).fetchall()
+        self.used[priority] -= sum(size for (size,) in sizes) + ROW_BYTES * len(sizes)
+        return len(sizes)
+
+    def page(self, priority: Priority, after: Key | None, limit: int, *, newest: bool) -> list[Spooled]:
+        """Records of one class in order of boot and number, or the other way round, beginning behind ``after``."""
+        ends = (_LARGEST, _LARGEST) if newest else (-1, -1)
+        where, order = ("<", "boot DESC, seq DESC") if newest else (">", "boot, seq")
+        query = (
+            f"SELECT boot, seq, body FROM records WHERE priority = ? AND (boot, seq) {where} (?, ?) ORDER BY {order}"  # noqa: S608 - literals
+        )
+        values = (priority, *((after.boot, after.seq) if after else ends), limit)
+        return [_spooled(priority, *row) for row in self._db.execute(f"{query} LIMIT ?", values)]
+
+    def oldest(self, priority: Priority, limit: int = -1) -> Iterator[tuple[Key, bytes]]:
+        """Encoded records of one class in order of boot and number, without tombstones.
+
+        Nothing may be changed before it is exhausted or let go of.
+        """
+        rows = self._db.execute(
+            "SELECT boot, seq, body FROM records WHERE priority = ? AND SUBSTR(body, 2, 1) != ?"
+            " ORDER BY boot, seq LIMIT ?",
+            (priority, _STONE, limit),
+        )
+        return ((Key(priority, boot, seq), body) for boot, seq, body in rows)
+
+    def tombstones(self) -> list[tuple[Key, Tombstone]]:
+        """Every tombstone, whatever its class."""
+        rows = self._db.execute(
+            "SELECT priority, boot, seq, body FROM records WHERE priority IN (?, ?) AND SUBSTR(body, 2, 1) = ?",
+            (Priority.ALARM, Priority.RAW, _STONE),
+        )
+        return [decoded(*keyed(row)) for row in rows]
+
+    def count_drops(self, boot: int, reason: LossReason, count: int) -> None:
+        """Note that so many records of a boot were lost."""
+        self._db.execute(
+            "INSERT INTO drops VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            (boot, reason, count),
+        )
+
+    def boots(self) -> list[BootTimes]:
+        """Times of all boots, in order."""
+        query = "SELECT boot, since_ms, until_ms, machine, offset_ms, quality FROM boots ORDER BY boot"
+        return [
+            BootTimes(
+                boot=boot,
+                since_ms=since_ms,
+                until_ms=until_ms,
+                machine=machine,
+                offset_ms=offset_ms,
+                quality=TimeQuality(quality),
+            )
+            for boot, since_ms, until_ms, machine, offset_ms, quality in self._db.execute(query)
+        ]
+
+    def accounts(self, boot: int | None) -> Accounts:
+        """The balance of one boot, or of all."""
+        where, values = ("WHERE boot = ?", (boot,)) if boot is not None else ("", ())
+        # `where` is one of the two literals above
+        drops = f"SELECT reason, SUM(count) FROM drops {where} GROUP BY reason"  # noqa: S608
+        return Accounts(
+            created=self.one(f"SELECT COALESCE(SUM(created), 0) FROM boots {where}", *values),  # noqa: S608
+            acked=self.one(f"SELECT COALESCE(SUM(acked), 0) FROM boots {where}", *values),  # noqa: S608
+            pending=self.one(f"SELECT COUNT(*) FROM records {where}", *values),  # noqa: S608
+            dropped={LossReason(reason): count for reason, count in self._db.execute(drops, values)},
+        )
+
+    def one(self, query: str, *values: int) -> int:
+        """The one number that a query gives."""
+        return int(self._db.execute(query, values).fetchone()[0])
+
+
+def is_tombstone(body: bytes) -> bool:
+    """Whether that is an encoded tombstone."""
+    return body[1:2] == _STONE
+
+
+def keyed(row: Row) -> tuple[Key, bytes]:
+    """A row as place and body."""
+    priority, boot, seq, body = row
+    return Key(Priority(priority), boot, seq), body
+
+
+def decoded(key: Key, body: bytes) -> tuple[Key, Tombstone]:
+    """A tombstone and its place."""
+    return key, cast(Tombstone, wire.decode_record(body, key.boot))
+
+
+def _spooled(priority: Priority, boot: int, seq: int, body: bytes) -> Spooled:
+    return Spooled(Key(priority, boot, seq), wire.decode_record(body, boot), len(body))

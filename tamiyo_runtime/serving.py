@@ -233,7 +233,7 @@ class Serving:
     def _skip(self, grant: Grant, now_s: float) -> None:
         self.on.tally.skips[grant.reason.value] += 1
         self._reporter.skipped(t_ms=int(now_s * 1e3), reason=grant.reason)
-        self._skipped_in_a_row += 1
+        self._skipped_in_a_row += grant.reason is not Reason.SKIP_LATE  # which cost no time, so the next is less late
         if self._skipped_in_a_row >= _FAULT_AFTER:
             self._tell.signal(now_s, Signal.STARVED)
         self._report(grant, now_s)

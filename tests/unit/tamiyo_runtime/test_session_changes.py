@@ -172,6 +172,7 @@ def test_under_overload_samples_that_waited_get_less_and_hopeless_ones_are_skipp
     assert flood.skips.keys() == {"skip_late"}
     assert flood.inferences > 0.45 * 500
     assert Reason.SKIP_LATE in recorder.skips
+    assert "fault" not in recorder.seen(Event.MODE)
 
 
 @settings(max_examples=40)

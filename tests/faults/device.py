@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tamiyo_runtime.contracts.cost import Source
@@ -104,6 +105,7 @@ def main() -> int:
     parser.add_argument("--window-s", type=float, default=0.05)
     parser.add_argument("--spool-bytes", type=int, default=64 << 20)
     parser.add_argument("--watch", type=Path)
+    parser.add_argument("--ack-timeout-s", type=float, default=PACE.ack_timeout_s)
     parser.add_argument("--patience-s", type=float, default=60.0)
     options = parser.parse_args()
     stop: list[int] = []
@@ -113,6 +115,7 @@ def main() -> int:
         options.url,
         options.folder,
         clock,
+        pace=replace(PACE, ack_timeout_s=options.ack_timeout_s),
         window_s=options.window_s,
         samples_per_s=options.rate,
         spool_bytes=options.spool_bytes,

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from collector.store import Store
@@ -28,7 +28,10 @@ def eventually(condition: Callable[[], bool], what: str, *, patience_s: float = 
 
 
 class Site:
-    """``device_options``: of `tests.faults.device`. ``relayed``: device and collector go through a relay each."""
+    """``device_options``: of `tests.faults.device`. ``relayed``: device and collector go through a relay each.
+
+    ``launcher``: what stands between the interpreter and the name of a module.
+    """
 
     def __init__(
         self,
@@ -37,14 +40,12 @@ class Site:
         *,
         device_options: Sequence[str] = (),
         relayed: bool = False,
-        environment: Mapping[str, str] | None = None,
-        prefix: Sequence[str] = (),
+        launcher: Sequence[str] = ("-m",),
     ) -> None:
         self.folder = folder
         self._kind = kind
         self._options = list(device_options)
-        self._environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
-        self._prefix = list(prefix)
+        self._launcher = list(launcher)
         self._boots = 0
         self.broker: BrokerHandle = start_broker(kind, folder / "broker")
         self.port = int(self.broker.url.rsplit(":", 1)[1])
@@ -108,11 +109,11 @@ class Site:
     def _start_device(self) -> None:
         self._boots += 1
         arguments = [self._url(0), str(self.folder), "--seed", str(self._boots), *self._options]
-        self.device = self._spawn("device", ["-m", "tests.faults.device", *arguments])
+        self.device = self._spawn("device", ["tests.faults.device", *arguments])
 
     def _start_collector(self) -> None:
         arguments = ["collect", "--broker", self._url(1), "--store", str(self.folder / STORE), "--fleet", FLEET]
-        self.collector = self._spawn("collector", ["-m", "tamiyo_runtime.cli.main", *arguments])
+        self.collector = self._spawn("collector", ["tamiyo_runtime.cli.main", *arguments])
 
     def _url(self, place: int) -> str:
         return f"mqtt://127.0.0.1:{self.relays[place].port if self.relays else self.port}"
@@ -120,9 +121,9 @@ class Site:
     def _spawn(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [*self._prefix, sys.executable, *arguments],
+                [sys.executable, *self._launcher, *arguments],
                 cwd=ROOT,
-                env=self._environment,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
                 stdout=log,
                 stderr=log,
             )

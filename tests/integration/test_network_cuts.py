@@ -26,7 +26,7 @@ from tests.faults.site import Site, eventually
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 CUT_S = 600.0
-STEP_S = 0.1
+STEP_S = 0.2
 PATIENCE_VIRTUAL_S = 3600.0  # a second of it takes about 20 ms
 
 
@@ -54,7 +54,7 @@ def test_a_network_that_is_away_for_ten_minutes_of_the_device_costs_nothing(tmp_
         work(30.0)
         assert telemetry.flush(clock.now_s(), PATIENCE_VIRTUAL_S)
         before = telemetry.counters()
-        assert before.stored_acked == before.records_created > 100
+        assert before.stored_acked == before.records_created > 50
         getattr(relay, how)()
         if how == "refuse":
             eventually(lambda: not telemetry._uplink.connected(), "the cut was not noticed")

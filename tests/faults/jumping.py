@@ -14,7 +14,16 @@ from pathlib import Path
 
 
 def offset_s(file: Path) -> float:
-    return float(file.read_text())
+    """Asked for by whoever wants to know the time, and written down: a clock that nobody reads proves nothing."""
+    text = file.read_text()
+    with seen_by(file).open("a") as seen:
+        seen.write(f"{text}\n")
+    return float(text)
+
+
+def seen_by(file: Path) -> Path:
+    """Where the offsets are that were read."""
+    return file.with_suffix(".seen")
 
 
 def jump(file: Path, seconds: float) -> None:

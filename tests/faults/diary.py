@@ -111,7 +111,8 @@ def judge(store: Store, recorded: Recorded, *, device: str = "board-1") -> Verdi
     Each boot's numbers 0..sent-1 are each stored or in an accounted range, none twice; at least what was durable was
     sent; each stored record is, bit for bit, the one that was recorded under its number.
     """
-    rows = [stored for kind in KINDS.values() for stored in store.records(kind, device=device)]
+    rows = [stored for kind in KINDS.values() for stored in store.records(kind)]
+    assert {stored.device for stored in rows} <= {device}, "a device that nobody is"
     places = [(stored.boot, stored.seq) for stored in rows]
     assert len(set(places)) == len(places)
     ledger = {entry.boot: entry for entry in store.ledger() if entry.device == device}

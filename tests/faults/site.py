@@ -12,7 +12,9 @@ from pathlib import Path
 
 from collector.store import Store
 from simulators.relay import Relay
+from tamiyo_runtime.transport import Address, Channel, announcement
 from tamiyo_runtime.transport.broker import BrokerHandle, start_broker
+from tamiyo_runtime.transport.connection import Connection
 from tests.faults.device import DIARY, FLEET, STORE
 from tests.faults.diary import Verdict, judge, read
 
@@ -66,6 +68,21 @@ class Site:
         assert process is not None
         process.send_signal(how)
         process.wait(PATIENCE_S)
+
+    def await_collector(self) -> None:
+        """Until it hears what is said: it is told of a device that never sends anything."""
+        address = Address(FLEET, "herald")
+        herald = Connection(self.broker.url, "herald", subscriptions=[], on_message=lambda message: None)
+        herald.start()
+        assert herald.wait_connected(PATIENCE_S), herald.last_error
+        herald.publish(address.topic(Channel.BIRTH), announcement.write({}, address.device), retain=True)
+
+        def heard() -> bool:
+            with Store(self.folder / STORE) as store:
+                return [device.device for device in store.devices()] == [address.device]
+
+        eventually(lambda: (self.folder / STORE).exists() and heard(), "the collector hears nothing")
+        herald.stop()
 
     def ended(self) -> list[str]:
         """Processes that have ended by themselves."""

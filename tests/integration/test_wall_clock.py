@@ -31,6 +31,7 @@ def jumps(folder: Path, rounds: int, *, pause_s: float) -> None:
     patient = ["--ack-timeout-s", "600"]
     with Site("auto", folder, device_options=patient, launcher=["-m", "tests.faults.jumping", str(offset)]) as site:
         site.start("collector")
+        site.await_collector()  # what is sent before is sent again after the time-out
         site.start("device")
 
         def stored() -> int:

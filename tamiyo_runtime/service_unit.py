@@ -50,15 +50,16 @@ LimitCORE=0
 class Unit:
     """What goes into a unit.
 
-    ``command``: program and arguments. ``reads``: files that it needs. ``user`` None: one that systemd makes up.
-    ``device``: a device node that it reads, as ``/dev/ttyUSB0``. ``memory_max``: bytes, or with K, M, G. The state
-    folder is ``/var/lib/NAME``.
+    ``command``: program and arguments. ``reads``: files that it needs. ``writes``: folders that it changes, beside
+    ``/var/lib/NAME``, its state folder. ``user`` None: one that systemd makes up. ``device``: a device node that it
+    reads, as ``/dev/ttyUSB0``. ``memory_max``: bytes, or with K, M, G.
     """
 
     name: str
     description: str
     command: tuple[str, ...]
     reads: tuple[Path, ...] = ()
+    writes: tuple[Path, ...] = ()
     user: str | None = None
     device: str | None = None
     memory_max: str = "512M"
@@ -77,7 +78,8 @@ class Unit:
 
     def text(self) -> str:
         """The unit file."""
-        needed = [Path(self.command[0]), *self.reads]
+        needed = [Path(self.command[0]), *self.reads, *self.writes]
+        foreign = [path for path in self.writes if path != self.state_dir]
         at_home = [path for path in needed if str(path).startswith(_HOMES)]
         lost = [path for path in needed if str(path).startswith(_TEMPORARY)]
         lines = [
@@ -86,6 +88,11 @@ class Unit:
             f"#   sudo systemctl daemon-reload && sudo systemctl enable --now {self.name}",
             *(f"# {path} has to move: the service has a temporary folder of its own." for path in lost),
             *(f"# {path} is in a home folder: see that the service's user may read it." for path in at_home),
+            *(
+                f"# {path} has to belong to the service's user: name one with --user."
+                for path in foreign
+                if not self.user
+            ),
             "[Unit]",
             f"Description={_plain(self.description)}",
             "Wants=network-online.target",
@@ -97,6 +104,7 @@ class Unit:
             "Type=notify",
             "NotifyAccess=main",
             f"ExecStart={' '.join(quoted(word) for word in self.command)}",
+            *(["ExecReload=/bin/kill -HUP $MAINPID"] if self.writes else []),
             "Restart=on-failure",
             "RestartSec=5",
             # A mistake in the command, a missing package, a wrong signature: trying again mends none of them.
@@ -114,6 +122,7 @@ class Unit:
             "OOMPolicy=continue",
             "TasksMax=64",
             f"ProtectHome={'read-only' if at_home else 'yes'}",
+            *(f"ReadWritePaths={quoted(str(path))}" for path in foreign),
             *self._devices(),
             *_ALWAYS.splitlines(),
             "",

@@ -138,11 +138,13 @@ def run(
     folder_says = {
         "--device-id": device_id != DEVICE_ID,
         "--fleet": fleet != FLEET,
+        "--state-dir": state_dir is not None,
         "--key": bool(key),
         "--no-policy": not policy,
         "--latency-ms": latency_ms is not None,
         "--power-mw": power_mw is not None,
         "--energy-burst-mj": energy_burst_mj is not None,
+        "--temperature-c": temperature_c is not None,
         "--budget-at": bool(budget_at),
     }
     deployed: Deployed | None = None
@@ -158,10 +160,11 @@ def run(
         energy_burst_mj=energy_burst_mj,
         temperature_c=temperature_c,
     )
+    budget = budget if deployed is None else deployed.budget(budget)
     plan = Plan(
         samples=samples,
         period_s=(_PERIOD_MS if period_ms is None else period_ms) * 1e-3,
-        budget=budget if deployed is None else deployed.budget(budget),
+        budget=budget,
         schedule=tuple(budget_schedule(budget_at or [], budget)),
         watchful=MonitorSettings(false_alarm=false_alarm) if false_alarm else None,
         trace=trace is not None,
@@ -178,7 +181,7 @@ def run(
         source=source,
         device_id=device_id,
         fleet=fleet,
-        state_dir=state_dir or default_state_dir(),
+        state_dir=state_dir or (bundle if deployed is not None else default_state_dir()),
         plan=plan,
         throttle=tuple(phases),
         variant=variant,

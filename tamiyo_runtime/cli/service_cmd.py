@@ -26,7 +26,9 @@ def _group() -> None:
     context_settings={**_HELP, "allow_interspersed_args": False},
 )
 def print_(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, as `tamiyo export` writes it.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="A bundle, as `tamiyo export` writes it, or a folder of `tamiyo update`.")
+    ],
     run_options: Annotated[
         list[str] | None, typer.Argument(help="options of `tamiyo run`", metavar="[RUN OPTIONS]")
     ] = None,
@@ -43,6 +45,7 @@ def print_(
 
     Example: tamiyo service print --memory-max 256M digits.tamiyo --source serial:///dev/ttyUSB0 --broker mqtt://hub:1883
     """
+    from tamiyo_runtime.cli.deployed import Deployed
     from tamiyo_runtime.cli.render import say
     from tamiyo_runtime.cli.trust import open_bundle
     from tamiyo_runtime.service_unit import Unit
@@ -50,22 +53,25 @@ def print_(
     from tamiyo_runtime.sources.address import Address
 
     given = _checked(bundle, run_options or [])
-    opened = open_bundle(bundle, given.get("key"))
-    keys = [path.resolve() for path in given.get("key") or _trusted()]
+    deployed = Deployed.of(bundle, window=1, count=False, decided={"--key": "key" in given})
+    opened = open_bundle(bundle, given.get("key")) if deployed is None else deployed.open()
+    keys = [path.resolve() for path in given.get("key") or _trusted()] if deployed is None else []
     address = Address.parse(given.get("source", "bundle"), sources.names())
-    reads = [bundle.resolve(), *keys]
+    reads = [*([bundle.resolve()] if deployed is None else []), *keys]
     if address.kind in {"folder", "csv"}:
         path = Path(address.body).resolve()
         reads.append(path)
         given["source"] = address.text.replace(address.body, str(path), 1)
     given["key"] = keys
-    name = name or f"tamiyo-{bundle.stem}"
-    command = [*_program(), "run", str(bundle.resolve()), "--state-dir", f"/var/lib/{name}", *_words(given)]
+    name = name or (f"tamiyo-{bundle.stem}" if deployed is None else bundle.resolve().name)
+    state = ["--state-dir", f"/var/lib/{name}"] if deployed is None else []
+    command = [*_program(), "run", str(bundle.resolve()), *state, *_words(given)]
     unit = Unit(
         name=name,
         description=f"tamiyo: {opened.manifest.name} for {opened.manifest.target}",
         command=tuple(command),
         reads=tuple(reads),
+        writes=() if deployed is None else (bundle.resolve(),),
         user=user,
         device=address.body if address.kind == "serial" else None,
         memory_max=memory_max,

@@ -198,3 +198,115 @@ def test_what_a_bundle_takes_over_a_link_is_counted(capsys: pytest.CaptureFixtur
     update("estimate", "tiny-1.tamiyo", "--link", "ethernet")
     assert "time             0 h" in capsys.readouterr().out
     update("estimate", "tiny-1.tamiyo", "--link", "lora-eu86", code=2)
+
+
+def run(*arguments: str, code: int = 0) -> None:
+    assert main(["run", STATE, "--samples", "12", "--period-ms", "0", *arguments]) == code
+
+
+def test_the_folder_is_run_with_what_was_ordered(capsys: pytest.CaptureFixture[str]) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    budget = sign("o.json", 1, {"budget": {"latency_ms": 9000}}, "--fleet", "pumps")
+    update("obey", STATE, budget)
+    capsys.readouterr()
+    run("--dry-run", "--json")
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["budget"]["latency_ms"] == 9000
+    assert plan["state_dir"] == STATE
+    run("--json")
+    assert json.loads(capsys.readouterr().out)["samples"] == 12
+
+
+def test_each_start_of_a_trial_is_counted_and_too_many_of_them_end_it(capsys: pytest.CaptureFixture[str]) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    update("apply", STATE, "tiny-2.tamiyo")
+    run("--dry-run")
+    assert status(capsys)["starts"] == 0
+    for starts in (1, 2, 3):
+        run()
+        assert status(capsys)["starts"] == starts
+    run()
+    data = status(capsys)
+    assert (data["running"], data["slots"]["b"]["state"]) == ("a", "rejected")
+
+
+def test_a_trial_that_runs_long_enough_is_confirmed_by_the_run_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    update("apply", STATE, "tiny-2.tamiyo")
+    assert main(["run", STATE, "--samples", "60", "--period-ms", "30", "--trial-window", "10"]) == 0
+    assert status(capsys)["slots"]["b"]["state"] == "confirmed"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--device-id", "pump-8"),
+        ("--fleet", "others"),
+        ("--latency-ms", "5"),
+        ("--no-policy",),
+        ("--key", "factory.pub"),
+        ("--state-dir", "elsewhere"),
+        ("--budget-at", "5:latency-ms=7"),
+    ],
+)
+def test_what_the_folder_says_is_not_said_again(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    run(*arguments, code=2)
+    assert f"error: {arguments[0]} cannot be given with a state folder" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_bundle_says_how_to_get_one(capsys: pytest.CaptureFixture[str]) -> None:
+    run(code=2)
+    assert "tamiyo update apply" in capsys.readouterr().err
+
+
+def test_a_bundle_whose_key_was_revoked_goes_on_running(capsys: pytest.CaptureFixture[str]) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    add = {"public": STRANGER.public.raw.hex(), "roles": ["bundle"]}
+    change = sign("o.json", 1, {"keys": {"add": [add], "revoke": [FACTORY.public.id]}}, "--fleet", "pumps")
+    update("obey", STATE, change)
+    run()
+    update("apply", STATE, "tiny-2.tamiyo", code=6)
+    run()
+
+
+def test_a_service_of_the_folder_may_write_to_it_and_is_told_to_look_again(capsys: pytest.CaptureFixture[str]) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    capsys.readouterr()
+    assert main(["service", "print", "--user", "pump", STATE, "--broker", "mqtt://hub:1883"]) == 0
+    unit = capsys.readouterr().out
+    folder = Path(STATE).resolve()
+    assert f" run {folder} --broker mqtt://hub:1883\n" in unit
+    assert f"ReadWritePaths={folder}\n" in unit
+    assert "ExecReload=/bin/kill -HUP $MAINPID\n" in unit
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ([], "nothing to order"),
+        (["--bundle", "tiny-2.tamiyo"], "an order has to be signed"),
+        (["--bundle", "tiny-2.tamiyo", "--key", "office.key", "--stages", "10,5"], "rising shares"),
+        (["--bundle", "tiny-2.tamiyo", "--key", "office.key", "--stages", "0,5"], "rising shares"),
+        (["--bundle", "tiny-2.tamiyo", "--key", "office.key", "--stages", "a"], "rising shares"),
+        (["--order", '{"policy": false}', "--key", "office.key", "--stages", "1,100"], "--stages are for a bundle"),
+        (["--order", '{"bundle": "tiny-1.tamiyo"}', "--bundle", "tiny-2.tamiyo", "--key", "office.key"], "two files"),
+        (["--order", "[]", "--key", "office.key"], "not a JSON object"),
+        (["--order", "{", "--key", "office.key"], "--order"),
+        (["o.json", "--order", "{}"], "sent as it is"),
+        (["missing.json"], "order not found"),
+        (["--bundle", "tiny-2.tamiyo", "--key", "missing.key"], "missing.key"),
+    ],
+)
+def test_a_push_that_cannot_be_meant_ends_before_a_broker_is_asked(
+    arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    update("push", "--broker", "mqtt://127.0.0.1:9", *arguments, code=2)
+    assert error in capsys.readouterr().err
+
+
+def test_an_order_that_is_signed_without_a_counter_gets_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, what in (("one.json", {"policy": False}), ("two.json", {"policy": True})):
+        update("sign", name, "--key", "office.key", "--fleet", "pumps", "--order", json.dumps(what))
+        update("obey", STATE, name)
+    assert status(capsys)["policy"]

@@ -8,10 +8,11 @@
     health      whether a bundle on trial stays: pure, figures in, verdict out
     messages    what a device says of all this over the air
     fetch       a file that is asked for piece by piece
+    effect, reports   what an order comes to, and the record as a message
     disk        the few operations on files that all of this needs, as a port
     transfer, store   the shells that read and write
     agent       what a device does with it all, step by step; `exchange` and `thread` put it beside the loop
-    shelf       the operator's side: the pieces of a bundle that devices ask for
+    orders, shelf, rollout, desk   the operator's side: what is sent, what is asked for, and where a fleet is with it
 
 Nothing here opens a socket: see `tamiyo_runtime.transport`, and docs/update.md.
 """

@@ -12,6 +12,7 @@ from tamiyo_runtime.cli.broker_options import BrokerCa, BrokerCert, BrokerKey, a
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tamiyo_runtime.cli.deployed import Deployed
     from tamiyo_runtime.cli.field import FieldRequest, FieldResult, FieldRun
     from tamiyo_runtime.contracts.budget import Budget
     from tamiyo_runtime.summary import SessionSummary, Trace, Turn
@@ -147,11 +148,7 @@ def run(
         "--temperature-c": temperature_c is not None,
         "--budget-at": bool(budget_at),
     }
-    deployed: Deployed | None = None
-    if bundle.is_dir():
-        from tamiyo_runtime.cli.deployed import Deployed
-
-        deployed = Deployed.of(bundle, window=trial_window, count=not dry_run, decided=folder_says)
+    deployed = _deployed(bundle, trial_window, count=not dry_run, decided=folder_says)
     opened = open_bundle(bundle, key) if deployed is None else deployed.open()
     budget = changed_budget(
         opened.manifest.budget,
@@ -220,6 +217,15 @@ def run(
             f"none of {result.summary.samples} samples could be run within the budget",
             hint="raise --latency-ms, --power-mw or --energy-burst-mj, or lengthen --period-ms",
         )
+
+
+def _deployed(path: Path, window: int, *, count: bool, decided: Mapping[str, bool]) -> Deployed | None:
+    """What `tamiyo update` has put into a folder; None for what is no folder, so that its parts are not loaded."""
+    if not path.is_dir():
+        return None
+    from tamiyo_runtime.cli.deployed import Deployed
+
+    return Deployed.of(path, window=window, count=count, decided=decided)
 
 
 def check_trace(path: Path | None, *, overwrite: bool) -> None:

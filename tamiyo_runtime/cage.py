@@ -40,8 +40,8 @@ class Limits:
 
     memory_bytes: int = 512 << 20
     address_bytes: int = 1 << 30
-    cpu_s: int = 30
-    wall_s: float = 60.0
+    cpu_s: int = 60
+    wall_s: float = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +162,11 @@ def _limited(kind: int, value: int, hard: int) -> bool:
 def _environment() -> dict[str, str]:
     """Little of ours: no secret that is kept in a variable, and one thread a library."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    ours = Path(__file__).resolve().parent.parent
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**kept, **threads, "PYTHONPATH": str(ours), "PYTHONUTF8": "1"}
+    ours = Path(__file__).resolve().parent.parent
+    installed = ours.name in {"site-packages", "dist-packages"}  # found by itself, and not before the standard library
+    place = {} if installed else {"PYTHONPATH": str(ours)}
+    return {**kept, **threads, **place, "PYTHONUTF8": "1"}
 
 
 def _read(process: subprocess.Popen[bytes], deadline_s: float) -> tuple[bytes, bytes, bool]:

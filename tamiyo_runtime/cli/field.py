@@ -157,7 +157,9 @@ class FieldRun:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
+        if exc is not None and self._auditor is not None:
+            self._auditor.tell(Happened.STOP, why=f"{type(exc).__name__}: {exc}")
         self._stack.close()
 
     def run(

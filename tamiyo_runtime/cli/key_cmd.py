@@ -30,7 +30,9 @@ def new(
 
     Example: tamiyo key new factory.key
     """
+    from tamiyo_runtime.audit import Happened
     from tamiyo_runtime.cli.render import say
+    from tamiyo_runtime.cli.trust import teller
     from tamiyo_runtime.signing import SigningKey, Trust, home
 
     default = path is None
@@ -40,6 +42,7 @@ def new(
     say(f"{made.public.short_id}  private {path}, public {public}")
     if default:
         say(f"trusted here as {Trust.add(made.public, 'dev', overwrite=True)}")
+        teller(home())(Happened.TRUST, name="dev", key=made.public.id)
     else:
         say(f"Next:  tamiyo export RUN --key {path}   and, where bundles run:  tamiyo key trust {public}")
 

@@ -44,7 +44,9 @@ def eventually(what: Callable[[], object], limit_s: float = 60.0) -> object:
 
 
 def kinds(state: Path) -> list[str]:
-    return [record.kind for record in read_log(state)] if (state / "audit").is_dir() else []
+    """What the audit log tells, but for modes: a busy machine misses deadlines."""
+    records = read_log(state) if (state / "audit" / "000000000000.jsonl").is_file() else ()
+    return [record.kind for record in records if record.kind != "mode"]
 
 
 def _started(state: Path, times: int) -> bool:
@@ -73,8 +75,8 @@ def test_a_run_that_segfaults_starts_again_and_its_log_tells_of_it(tmp_path: Pat
     assert process.returncode == 0
     assert "crashed by signal SIGSEGV" in err
     assert "stopped          by a signal, in good order" in out
-    assert [record.kind for record in read_log(state)] == ["start", "crash", "start", "stop"]
-    assert read_log(state)[1].data["how"] == "signal SIGSEGV"
+    assert kinds(state) == ["start", "crash", "start", "stop"]
+    assert [record.data["how"] for record in read_log(state) if record.kind == "crash"] == ["signal SIGSEGV"]
 
 
 @pytest.mark.long

@@ -170,6 +170,7 @@ def test_a_unit_is_hardened_and_watched() -> None:
         "NoNewPrivileges=yes",
         "StateDirectory=tamiyo-x",
         "MemoryMax=512M",
+        "OOMPolicy=continue",
         "Description=50 %% of it",
         'ExecStart=/usr/bin/true run "/opt/x y.tamiyo"',
     ):

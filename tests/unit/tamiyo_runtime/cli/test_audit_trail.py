@@ -18,6 +18,8 @@ from tamiyo_runtime.session import Plan
 from tamiyo_runtime.signing import SigningKey
 from tests import tiny
 
+FREE = ("--period-ms", 0, "--latency-ms", 0)  # however busy this machine is, no deadline is missed and no mode changes
+
 
 def told(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(record.kind, dict(record.data)) for record in read_log(folder)]
@@ -32,7 +34,7 @@ def release(folder: Path, version: int) -> Path:
 def test_a_run_tells_when_it_began_with_what_and_how_it_ended(tamiyo: Any, own_bundle: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     for _ in range(2):
-        assert tamiyo("run", own_bundle, "--samples", 3, "--period-ms", 0, "--state-dir", state).code == 0
+        assert tamiyo("run", own_bundle, "--samples", 3, *FREE, "--state-dir", state).code == 0
     bundle = Bundle.open(own_bundle)
     start = {
         "bundle": "tiny",
@@ -45,7 +47,7 @@ def test_a_run_tells_when_it_began_with_what_and_how_it_ended(tamiyo: Any, own_b
 
 
 def test_an_older_version_that_was_let_in_is_told(tamiyo: Any, tmp_path: Path) -> None:
-    state, options = tmp_path / "state", ("--samples", 1, "--period-ms", 0, "--state-dir", tmp_path / "state")
+    state, options = tmp_path / "state", ("--samples", 1, *FREE, "--state-dir", tmp_path / "state")
     old, new = release(tmp_path, 1), release(tmp_path, 2)
     assert tamiyo("run", new, "--allow-downgrade", *options).code == 0  # nothing to let in
     assert tamiyo("run", old, *options).code == 6
@@ -61,14 +63,14 @@ def test_a_simulated_board_is_no_device_and_a_folder_in_the_way_no_reason_not_to
     assert tamiyo("run", own_bundle, "--samples", 2, "--device", "simulated", "--state-dir", state).code == 0
     assert not state.exists()
     state.write_text("in the way")
-    outcome = tamiyo("run", own_bundle, "--samples", 2, "--period-ms", 0, "--state-dir", state)
+    outcome = tamiyo("run", own_bundle, "--samples", 2, *FREE, "--state-dir", state)
     assert outcome.code == 0
     assert outcome.err.count("warning: cannot write the audit log in") == 1
 
 
 def test_the_next_start_reports_how_far_the_log_went(tamiyo: Any, own_bundle: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    assert tamiyo("run", own_bundle, "--samples", 1, "--period-ms", 0, "--state-dir", state).code == 0
+    assert tamiyo("run", own_bundle, "--samples", 1, *FREE, "--state-dir", state).code == 0
     kept = read_log(state)[-1].checkpoint
     request = FieldRequest(state_dir=state, plan=Plan(samples=1))
     with FieldRun(Bundle.open(own_bundle), request) as field:
@@ -108,6 +110,20 @@ def test_grave_modes_orders_and_updates_are_told_and_everything_is_passed_on(
     auditor.close()
     assert passed == [record]
     assert [found for found, _ in told(tmp_path)[1:]] == ([] if kind is None else [kind])
+
+
+def test_a_run_that_ends_by_an_error_tells_which(own_bundle: Path, tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError),
+        FieldRun(Bundle.open(own_bundle), FieldRequest(state_dir=tmp_path, plan=Plan(samples=1))),
+    ):
+        raise RuntimeError("the roof is on fire")
+    assert told(tmp_path)[-1] == ("stop", {"why": "RuntimeError: the roof is on fire"})
+
+
+def test_a_key_of_ones_own_is_trusted_and_told(tamiyo: Any, tamiyo_home: Path) -> None:
+    assert tamiyo("key", "new").code == 0
+    assert [(kind, data["name"]) for kind, data in told(tamiyo_home)] == [("trust", "dev")]
 
 
 def test_trust_given_by_hand_is_told(tamiyo: Any, tmp_path: Path, tamiyo_home: Path) -> None:

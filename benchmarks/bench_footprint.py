@@ -3,10 +3,10 @@
 Two clean environments: the built wheel with the extra ``device``, and one with nothing but numpy and ai-edge-litert.
 Both run the same graphs of the same bundle once, as whole processes in turn. Then, for LiteRT and for ONNX Runtime,
 each as a device in the field: samples at a steady pace, a spool on disk, a broker with TLS and client certificates;
-beside it `steady_peer.py` with the same libraries. Needs the package index and mosquitto, and a bundle with variants
-in both formats, as for raspberry-pi-4.
+beside it `steady_peer.py` with the same libraries. Needs the package index and mosquitto. The bundle must have
+variants in both formats; without one a short run is trained and exported for raspberry-pi-4.
 
-    python benchmarks/bench_footprint.py BUNDLE [--runs N] [--settle-s S] [--over-s S]
+    python benchmarks/bench_footprint.py [BUNDLE] [--runs N] [--settle-s S] [--over-s S]
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +26,7 @@ if __package__ is None or __package__ == "":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.results import append, spread
 from benchmarks.steady import Steady, observe
+from tests.arm64.bundles import make
 from tests.far_end import Fleet, broker
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +37,17 @@ PERIODS_S = {"20 ms": 0.02, "1 s": 1.0}
 HOST = ("--device", "host", "--latency-ms", "0")
 """Without a deadline: what is measured here is memory, and a busy machine must not end a run."""
 FORBIDDEN = ("torch", "onnx", "tensorflow", "jax", "pandas")
+
+# Linux counts the parent's memory as a child's until it calls exec, and keeps the peak: the parent must be small.
+LAUNCHER = """
+import json, os, sys, time
+quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+started_s = time.perf_counter()
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
+_, status, usage = os.wait4(child, 0)
+elapsed_s = time.perf_counter() - started_s
+print(json.dumps([elapsed_s, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)]))
+"""
 
 BARE = """
 import sys
@@ -81,13 +92,12 @@ def installed_bytes(python: Path) -> int:
 
 def whole_process(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
     """Wall seconds and peak MiB of one process, by the operating system's own accounting."""
-    started_s = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-    _, status, usage = os.wait4(child.pid, 0)
-    elapsed_s = time.perf_counter() - started_s
-    if os.waitstatus_to_exitcode(status) != 0:
+    launch = [sys.executable, "-S", "-c", LAUNCHER, *command]
+    told = subprocess.run(launch, env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
+    elapsed_s, peak_mib, code = json.loads(told)
+    if code != 0:
         raise SystemExit(f"failed: {' '.join(command)}")
-    return elapsed_s, usage.ru_maxrss / 1024
+    return elapsed_s, peak_mib
 
 
 def graphs_of(bundle: Path, form: str, folder: Path) -> tuple[str, list[str]]:
@@ -100,9 +110,16 @@ def graphs_of(bundle: Path, form: str, folder: Path) -> tuple[str, list[str]]:
 
 
 def steadily(
-    pythons: dict[str, Path], bundle: Path, folder: Path, fleet: Fleet, *, settle_s: float, over_s: float
+    pythons: dict[str, Path],
+    bundle: Path,
+    trust: list[str],
+    folder: Path,
+    fleet: Fleet,
+    *,
+    settle_s: float,
+    over_s: float,
 ) -> dict[str, dict[str, Steady]]:
-    """Runtime and peer in the field, by engine and pace: one after the other, each with the machine to itself."""
+    """Runtime and peer in the field, by engine and pace: one after the other."""
     environment = {**os.environ, "PYTHONPATH": ""}
     pki, seen = fleet.authority.folder, {}
     fleet.authority.issue("device")
@@ -111,7 +128,7 @@ def steadily(
         for pace, period_s in PERIODS_S.items():
             state = folder / f"state-{engine}-{period_s}"
             state.mkdir()
-            run = ["-m", "tamiyo_runtime.cli.main", "run", bundle, "--variant", variant, *HOST]
+            run = ["-m", "tamiyo_runtime.cli.main", "run", bundle, "--variant", variant, *HOST, *trust]
             run += ["--source", "generator?seed=1", "--samples", 10**9, "--period-ms", 1000 * period_s]
             run += ["--device-id", "device", "--fleet", fleet.name, "--state-dir", state, *fleet.options(pki, "device")]
             peer = [PEER, engine, fleet.url.rpartition(":")[2], pki, state / "peer.db", period_s, *files]
@@ -126,7 +143,7 @@ def steadily(
 def main() -> None:
     """Build, install, run in turn, print, record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", nargs="?", type=Path)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--settle-s", type=float, default=10.0)
     parser.add_argument("--over-s", type=float, default=20.0)
@@ -143,10 +160,15 @@ def main() -> None:
             if probe.returncode == 0:
                 raise SystemExit(f"{module} is installed beside the runtime")
 
-        _, files = graphs_of(arguments.bundle, "tflite", folder)
+        bundle, trust = arguments.bundle, list[str]()
+        if bundle is None:
+            (folder / "made").mkdir()
+            bundle = make(folder / "made")["raspberry-pi-4"]
+            trust = ["--key", str(folder / "made" / "signer.pub")]
+        _, files = graphs_of(bundle, "tflite", folder)
         environment = {**os.environ, "PYTHONPATH": ""}
-        run = ["-m", "tamiyo_runtime.cli.main", "run", str(arguments.bundle), "--samples", "1", "--broker", "none"]
-        run += [*HOST, "--period-ms", "0", "--state-dir", str(folder / "state")]
+        run = ["-m", "tamiyo_runtime.cli.main", "run", str(bundle), "--samples", "1", "--broker", "none"]
+        run += [*HOST, *trust, "--period-ms", "0", "--state-dir", str(folder / "state")]
         commands = {
             "tamiyo": [str(ours), *run],
             "bare": [str(bare), "-c", BARE, *files],
@@ -165,7 +187,7 @@ def main() -> None:
             install(python, *added)
         with broker(folder / "broker") as fleet, fleet.collecting():
             settled = {"settle_s": arguments.settle_s, "over_s": arguments.over_s}
-            steady = steadily(pythons, arguments.bundle, folder, fleet, **settled)
+            steady = steadily(pythons, bundle, trust, folder, fleet, **settled)
 
     ratios = [a / b for a, b in zip(seconds["tamiyo"], seconds["bare"], strict=True)]
     print(f"{'':44}{'tamiyo':>10}{'bare loop':>12}{'ratio':>9}")

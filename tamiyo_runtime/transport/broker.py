@@ -54,6 +54,7 @@ persistence_location {folder}/
 autosave_interval 1
 max_queued_messages 0
 max_inflight_messages 2000
+persistent_client_expiration 7d
 log_type error
 log_type warning
 """

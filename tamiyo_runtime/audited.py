@@ -10,6 +10,8 @@ from tamiyo_runtime.contracts.records import Event, EventRecord, Mode
 from tamiyo_runtime.reporter import Reporter
 
 _GRAVE = (Mode.SAFE, Mode.ROLLBACK, Mode.FAULT)
+_MODE_GAP_MS = 60_000
+"""Of one mode, at most a record in this time: a board at the edge of its budget must not wear out its flash."""
 
 
 class Audited:
@@ -18,24 +20,35 @@ class Audited:
     def __init__(self, reporter: Reporter, auditor: Auditor) -> None:
         self._reporter = reporter
         self._auditor = auditor
+        self._modes: dict[str, tuple[int, int]] = {}  # when last told, on the board's clock; left out since
         self.inference = reporter.inference  # the hot path: no call more than without us
         self.skipped = reporter.skipped
         self.decision = reporter.decision
         self.state = reporter.state
-        self.running = reporter.running
         self.pump = reporter.pump
+        self.running = reporter.running
 
     def event(self, event: EventRecord) -> None:
         """Audit what is grave, pass on everything."""
-        kind = _kind_of(event)
-        if kind is not None:
+        if event.event is Event.MODE:
+            self._mode(event)
+        elif (kind := _kind_of(event)) is not None:
             self._auditor.tell(kind, value=event.value or None, detail=event.detail)
         self._reporter.event(event)
 
+    def _mode(self, event: EventRecord) -> None:
+        mode = event.detail.partition(" ")[0]
+        if mode not in _GRAVE:
+            return
+        told_ms, left_out = self._modes.get(mode, (event.t_ms - _MODE_GAP_MS, 0))
+        if event.t_ms - told_ms < _MODE_GAP_MS:
+            self._modes[mode] = told_ms, left_out + 1
+            return
+        self._modes[mode] = event.t_ms, 0
+        self._auditor.tell(Happened.MODE, detail=event.detail, left_out=left_out or None)
+
 
 def _kind_of(event: EventRecord) -> Happened | None:
-    if event.event is Event.MODE:
-        return Happened.MODE if event.detail.partition(" ")[0] in _GRAVE else None
     if event.event is Event.ORDER:
         if not event.value:
             return Happened.REFUSED

@@ -107,14 +107,14 @@ def admit(path: Path, *, trusted: Trust, digest: str | None = None, limits: Limi
     return verdict
 
 
-def admit_once(bundle: Bundle, path: Path, *, trusted: Trust, folder: Path | None = None) -> bool:
+def admit_once(bundle: Bundle, path: Path, *, trusted: Trust, folder: Path | None = None, again: bool = False) -> bool:
     """`admit` a bundle that this machine does not know yet, and remember it; whether it could be remembered.
 
-    What is remembered costs one small file that is read anyway; a changed bundle or engine is tried again. ``folder``
-    as in `tamiyo_runtime.installed`.
+    What is remembered costs one small file that is read anyway; a changed bundle or engine is tried again, and with
+    ``again`` every bundle. ``folder`` as in `tamiyo_runtime.installed`.
     """
     engines = engines_here(bundle)
-    if is_admitted(bundle.digest, engines, folder=folder):
+    if not again and is_admitted(bundle.digest, engines, folder=folder):
         return True
     admit(path, trusted=trusted, digest=bundle.digest)
     try:

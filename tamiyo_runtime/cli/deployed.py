@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tamiyo_runtime.audit import Happened
 from tamiyo_runtime.bundle import Bundle
-from tamiyo_runtime.canary import admit, admit_once
+from tamiyo_runtime.canary import admit_once
 from tamiyo_runtime.cli.render import note
 from tamiyo_runtime.cli.trust import teller
 from tamiyo_runtime.contracts.errors import UsageError
@@ -168,7 +168,7 @@ def _test(path: Path, disk: LocalDisk) -> Identity:
     """Open what has arrived, and let the canary run it; raises IntegrityError when it is not to be run here."""
     trusted = Store.open(disk).record.trust(Role.BUNDLE)
     bundle = Bundle.open(path, trusted=trusted)
-    admit(path, trusted=trusted, digest=bundle.digest)
+    admit_once(bundle, path, trusted=trusted, again=True)  # a restart need not
     return identity_of(bundle)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tamiyo_runtime.bundle import Bundle
-from tamiyo_runtime.canary import admit
+from tamiyo_runtime.canary import admit_once
 from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.signing import Trust
 from tamiyo_runtime.update.chunks import FAST_CHUNK_BYTES, MAX_BYTES, Chunks
@@ -27,7 +27,7 @@ def verifier(root: Path, trusted: Trust) -> Verify:
 
     def verify(name: str) -> Identity:
         bundle = Bundle.open(root / name, trusted=trusted)
-        admit(root / name, trusted=trusted, digest=bundle.digest)
+        admit_once(bundle, root / name, trusted=trusted, again=True)  # its first start need not
         return identity_of(bundle)
 
     return verify

@@ -173,6 +173,8 @@ def test_a_bundle_is_tried_once_a_machine_and_again_when_it_or_an_engine_changes
     monkeypatch.setattr(canary, "engines_here", lambda _: "another engine")
     assert admit_once(first, path, trusted=TRUSTED, folder=home)
     assert tried == [first.digest, second.digest, first.digest]
+    assert admit_once(first, path, trusted=TRUSTED, folder=home, again=True)
+    assert tried[3:] == [first.digest]
     assert (home / "installed.json").stat().st_mode & 0o777 == 0o600
 
 

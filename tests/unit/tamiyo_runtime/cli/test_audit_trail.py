@@ -112,6 +112,18 @@ def test_grave_modes_orders_and_updates_are_told_and_everything_is_passed_on(
     assert [found for found, _ in told(tmp_path)[1:]] == ([] if kind is None else [kind])
 
 
+def test_a_mode_that_comes_and_goes_is_told_once_a_minute_with_how_often(tmp_path: Path) -> None:
+    auditor = Auditor(AuditLog(tmp_path))
+    audited = Audited(Silent(), auditor)
+    for second in range(130):
+        for mode in ("safe", "normal", "fault"):
+            audited.event(EventRecord(t_ms=second * 1000, event=Event.MODE, detail=mode))
+    auditor.close()
+    safe = [data for _, data in told(tmp_path) if data["detail"] == "safe"]
+    assert safe == [{"detail": "safe"}, {"detail": "safe", "left_out": 59}, {"detail": "safe", "left_out": 59}]
+    assert len(read_log(tmp_path)) == 6
+
+
 def test_a_run_that_ends_by_an_error_tells_which(own_bundle: Path, tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError),

@@ -95,7 +95,9 @@ def as_data(result: Result) -> dict[str, Any]:
 
 
 def judge(result: Result) -> None:
-    """Raise BudgetError when a device went back or has not come to an end, IntegrityError when one refused."""
+    """Raise BudgetError when a device went back or has not come to an end, or when none was there; IntegrityError when
+    one refused.
+    """
     counts = Counter(row.phase for row in result.rows)
     if result.stopped:
         raise BudgetError(
@@ -110,6 +112,11 @@ def judge(result: Result) -> None:
         raise IntegrityError(
             f"{counts[Phase.REFUSED]} of {len(result.rows)} devices refused the order",
             hint="nothing was changed there; the remarks say why",
+        )
+    if result.rows and all(row.phase in (Phase.AWAY, Phase.DEAF) for row in result.rows):
+        raise BudgetError(
+            f"none of {len(result.rows)} devices was there",
+            hint="the broker keeps the order for those that take orders; push a bundle again when they are back",
         )
     waiting = sum(count for phase, count in counts.items() if phase not in ENDED)
     if waiting:

@@ -11,15 +11,13 @@ could forge the verdict. Both need the signature of a key that is trusted.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime import cage
+from tamiyo_runtime.cage import Limits
 from tamiyo_runtime.contracts.document import load
 from tamiyo_runtime.contracts.errors import (
     ExitCode,
@@ -30,13 +28,8 @@ from tamiyo_runtime.contracts.errors import (
     SchemaError,
     TamiyoError,
 )
-from tamiyo_runtime.installed import is_admitted, record_admitted
-from tamiyo_runtime.interpreters import available, interpreters
-from tamiyo_runtime.selftest import Check, forms_here
+from tamiyo_runtime.selftest import Check
 from tamiyo_runtime.signing import Trust
-
-if TYPE_CHECKING:
-    from tamiyo_runtime.cage import Limits
 
 _CHILD = "tamiyo_runtime.canary_child"
 _STARTING = "starting"
@@ -74,9 +67,7 @@ def examine(path: Path, *, trusted: Trust, digest: str | None = None, limits: Li
     the verdict. Raises IntegrityError when the bundle is refused or its process dies, runs out of its limits, or
     answers rubbish; InputError when it cannot be read, MissingDependencyError when an engine does not even start here.
     """
-    from tamiyo_runtime import cage  # not at every start: it is needed once a bundle
-
-    limits = limits or cage.Limits()
+    limits = limits or Limits()
     request = {"path": str(path.absolute()), "keys": [key.raw.hex() for key in trusted.keys], "digest": digest}
     end = cage.run(_CHILD, request, limits)
     said, problem = _documents(end.lines)
@@ -107,42 +98,8 @@ def admit(path: Path, *, trusted: Trust, digest: str | None = None, limits: Limi
     return verdict
 
 
-def admit_once(bundle: Bundle, path: Path, *, trusted: Trust, folder: Path | None = None, again: bool = False) -> bool:
-    """`admit` a bundle that this machine does not know yet, and remember it; whether it could be remembered.
-
-    What is remembered costs one small file that is read anyway; a changed bundle or engine is tried again, and with
-    ``again`` every bundle. ``folder`` as in `tamiyo_runtime.installed`.
-    """
-    engines = engines_here(bundle)
-    if not again and is_admitted(bundle.digest, engines, folder=folder):
-        return True
-    admit(path, trusted=trusted, digest=bundle.digest)
-    try:
-        record_admitted(bundle.digest, engines, folder=folder)
-    except InputError:  # a home that cannot be written: then at every start, which is slower and no less safe
-        return False
-    return True
-
-
-def engines_here(bundle: Bundle) -> str:
-    """Which installed engines would run a bundle, as a short text that changes when one is replaced.
-
-    By their packages' files, size and time of change: to ask for versions would cost a start ten milliseconds.
-    """
-    parts = [sys.version]
-    for form in forms_here(bundle):
-        for name in available(form):
-            spec = importlib.util.find_spec(interpreters.get(name).module.partition(".")[0])
-            if spec is not None and spec.origin is not None:
-                stat = Path(spec.origin).stat()
-                parts.append(f"{name} {spec.origin} {stat.st_size} {stat.st_mtime_ns}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
 def _documents(lines: tuple[str, ...]) -> tuple[list[dict[str, Any]], str | None]:
     """What the child said, and what was wrong with the first line that is no document."""
-    from tamiyo_runtime import cage
-
     said: list[dict[str, Any]] = []
     for line in lines:
         try:
@@ -156,8 +113,6 @@ def _documents(lines: tuple[str, ...]) -> tuple[list[dict[str, Any]], str | None
 
 
 def _error(name: str, told: dict[str, Any]) -> TamiyoError:
-    from tamiyo_runtime import cage
-
     kind = _ERRORS.get(told.get("exit_code", 0), IntegrityError)
     message = cage.printable(str(told.get("message", "no message")))
     if not message.startswith(name):

@@ -48,10 +48,11 @@ def main() -> int:
 
 
 def _try(request: Mapping[str, Any], doing: Doing) -> dict[str, Any]:
+    from tamiyo_runtime.admission import forms_here, graphs_here
     from tamiyo_runtime.bundle import Bundle
     from tamiyo_runtime.contracts.errors import IntegrityError
     from tamiyo_runtime.interpreters import choose, interpreters, open_graph
-    from tamiyo_runtime.selftest import forms_here, graphs_here, replay
+    from tamiyo_runtime.selftest import replay
     from tamiyo_runtime.signing import PublicKey, Trust
 
     doing("opening it")

@@ -18,7 +18,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from tamiyo_runtime.bundle import VECTORS, Bundle
 from tamiyo_runtime.contracts.errors import IntegrityError
 from tamiyo_runtime.contracts.observation import observation_size
-from tamiyo_runtime.contracts.plan import Format, Graph, Runnable, Variant
+from tamiyo_runtime.contracts.plan import Format, Runnable, Variant
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.interpreters.base import GraphError, available
 from tamiyo_runtime.policy import Policy
@@ -124,23 +123,6 @@ def replay(bundle: Bundle, *, every: bool = False, doing: Callable[[str], None] 
         if every or vectors.policy_inputs is not None:
             checks.append(_replay_policy(bundle, form, vectors, doing))
     return checks
-
-
-def forms_here(bundle: Bundle) -> tuple[Format, ...]:
-    """Formats of the bundle's graphs for which an interpreter is installed."""
-    return tuple(sorted({_form_of(graph) for graph in graphs_here(bundle)}))
-
-
-def graphs_here(bundle: Bundle) -> tuple[Graph, ...]:
-    """Every graph of the bundle for which an interpreter is installed, the policy's last."""
-    policy = bundle.manifest.policy
-    graphs = [graph for variant in bundle.manifest.variants for graph in variant.graphs.values()]
-    graphs += policy.graphs.values() if policy else []
-    return tuple(graph for graph in graphs if available(_form_of(graph)))
-
-
-def _form_of(graph: Graph) -> Format:
-    return Format(PurePosixPath(graph.file).suffix.removeprefix("."))
 
 
 def _replay_variant(bundle: Bundle, variant: Variant, vectors: Vectors, every: bool, doing: Doing) -> list[Check]:

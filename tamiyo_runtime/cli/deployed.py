@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tamiyo_runtime.admission import admit_once
 from tamiyo_runtime.audit import Happened
 from tamiyo_runtime.bundle import Bundle
-from tamiyo_runtime.canary import admit_once
 from tamiyo_runtime.cli.render import note
 from tamiyo_runtime.cli.trust import teller
 from tamiyo_runtime.contracts.errors import UsageError

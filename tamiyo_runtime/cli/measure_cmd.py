@@ -63,8 +63,8 @@ def _load(
     path: Path, trusted: object, variant: str | None, precision: str | None
 ) -> tuple[list[Subject], str, str, str, str, str]:
     """Subjects, the reference among them, the interpreter, what kind of file it was, its digest, whose estimates."""
+    from tamiyo_runtime.admission import admit_once
     from tamiyo_runtime.bundle import Bundle
-    from tamiyo_runtime.canary import admit_once
     from tamiyo_runtime.contracts.errors import UnknownNameError, UsageError
     from tamiyo_runtime.contracts.plan import Precision
     from tamiyo_runtime.measure import interpreter_of_kits, subjects_of_bundle, subjects_of_kit

@@ -30,7 +30,7 @@ def canary_gate(path: Path, keys: Sequence[Path] | None) -> Callable[[Bundle], N
     """Lets through what the canary came back from: tried in a process of its own, the first time on this machine."""
 
     def gate(bundle: Bundle) -> None:
-        from tamiyo_runtime.canary import admit_once
+        from tamiyo_runtime.admission import admit_once
 
         if not admit_once(bundle, path, trusted=trust_of(keys)):
             note(f"warning: {home()} cannot be written, so the bundle is tried in a process of its own at every start")

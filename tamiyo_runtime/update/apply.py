@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tamiyo_runtime.admission import admit_once
 from tamiyo_runtime.bundle import Bundle
-from tamiyo_runtime.canary import admit_once
 from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.signing import Trust
 from tamiyo_runtime.update.chunks import FAST_CHUNK_BYTES, MAX_BYTES, Chunks

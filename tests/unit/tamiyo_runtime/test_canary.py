@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tamiyo_runtime import cage, canary
+from tamiyo_runtime import admission, cage, canary
+from tamiyo_runtime.admission import admit_once, engines_here
 from tamiyo_runtime.bundle import VECTORS, Bundle
 from tamiyo_runtime.cage import End, Limits
-from tamiyo_runtime.canary import admit, admit_once, engines_here, examine
+from tamiyo_runtime.canary import admit, examine
 from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError, MissingDependencyError
 from tamiyo_runtime.selftest import Vectors
@@ -170,7 +171,7 @@ def test_a_bundle_is_tried_once_a_machine_and_again_when_it_or_an_engine_changes
     attacker.manifest["version"] = 2
     second = Bundle.open(written(tmp_path, attacker), trusted=TRUSTED)
     assert admit_once(second, path, trusted=TRUSTED, folder=home)
-    monkeypatch.setattr(canary, "engines_here", lambda _: "another engine")
+    monkeypatch.setattr(admission, "engines_here", lambda _: "another engine")
     assert admit_once(first, path, trusted=TRUSTED, folder=home)
     assert tried == [first.digest, second.digest, first.digest]
     assert admit_once(first, path, trusted=TRUSTED, folder=home, again=True)

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tamiyo_runtime.audit import AuditLog, read_log
+from tamiyo_runtime.cli import supervise
 from tamiyo_runtime.supervisor import Crash, Rules, Supervisor, after, how_it_ended
 
 QUICK = Rules(first_wait_s=0.01, most_wait_s=0.04, healthy_s=60.0, give_up=5)
@@ -162,6 +164,19 @@ def test_a_stop_while_it_waits_to_start_again_is_a_stop() -> None:
 
 def test_ends_have_names() -> None:
     assert [how_it_ended(code) for code in (1, -11, -63)] == ["exit code 1", "signal SIGSEGV", "signal 63"]
+
+
+def test_crashes_and_giving_up_are_audited_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = AuditLog(tmp_path)
+    supervise._told(log, Crash(how="signal SIGSEGV", ran_s=2.0, crashes=1, wait_s=1.0))
+    supervise._told(log, Crash(how="exit code 1", ran_s=0.5, crashes=10, wait_s=None))
+    assert [(record.kind, dict(record.data)) for record in read_log(tmp_path)] == [
+        ("crash", {"how": "signal SIGSEGV", "ran_s": 2.0, "in_a_row": 1}),
+        ("given_up", {"how": "exit code 1", "ran_s": 0.5, "in_a_row": 10}),
+    ]
+    err = capsys.readouterr().err
+    assert "crashed by signal SIGSEGV after 2.0 s; starts again in 1 s" in err
+    assert "given up: 10 crashes in a row, the last by exit code 1" in err
 
 
 def test_the_supervisor_imports_neither_numpy_nor_an_engine_nor_cryptography() -> None:

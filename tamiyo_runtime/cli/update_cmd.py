@@ -353,6 +353,8 @@ def run_options(record: Record) -> list[str]:
             options += ["--power-mw", "0"]
         else:
             options += ["--power-mw", f"{budget.power_mw:g}", "--energy-burst-mj", f"{budget.energy_burst_uj * 1e-3:g}"]
+        if budget.temperature_c is not None:
+            options += ["--temperature-c", f"{budget.temperature_c:g}"]
     if not record.policy:
         options += ["--no-policy"]
     return options

@@ -106,18 +106,19 @@ def test_events_are_told_on_the_loops_thread_in_order_short_and_not_without_end(
 @pytest.mark.parametrize(
     ("ordered", "holds"),
     [
-        (None, Budget(latency_ms=10.0, power_mw=5.0, energy_burst_uj=9.0, memory_bytes=77)),
-        (Budget(latency_ms=4.0), Budget(latency_ms=4.0, memory_bytes=77)),
+        (None, Budget(latency_ms=10.0, power_mw=5.0, energy_burst_uj=9.0, memory_bytes=77, temperature_c=70.0)),
+        (Budget(latency_ms=4.0), Budget(latency_ms=4.0, memory_bytes=77, temperature_c=70.0)),
         (
             Budget(power_mw=1.0, energy_burst_uj=2.0),
-            Budget(power_mw=1.0, energy_burst_uj=2.0, memory_bytes=77),
+            Budget(power_mw=1.0, energy_burst_uj=2.0, memory_bytes=77, temperature_c=70.0),
         ),
+        (Budget(temperature_c=60.0), Budget(memory_bytes=77, temperature_c=60.0)),
     ],
 )
-def test_a_limit_that_an_order_leaves_out_is_lifted_and_memory_stays_the_bundles(
+def test_a_limit_that_an_order_leaves_out_is_lifted_but_heat_and_memory_stay_the_bundles(
     ordered: Budget | None, holds: Budget
 ) -> None:
-    own = Budget(latency_ms=10.0, power_mw=5.0, energy_burst_uj=9.0, memory_bytes=77)
+    own = Budget(latency_ms=10.0, power_mw=5.0, energy_burst_uj=9.0, memory_bytes=77, temperature_c=70.0)
     assert budget_of(ordered, own) == holds
 
 

@@ -63,7 +63,7 @@ class Spool:
         limit_bytes: int = 64 << 20,
         keep_s: Mapping[Priority, float] | None = None,
         machine: str = "",
-        group_records: int = 20,
+        group_records: int = 100,
         group_s: float = 1.0,
         clock: Clock | None = None,
     ) -> None:

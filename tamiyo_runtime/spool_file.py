@@ -15,6 +15,8 @@ from tamiyo_runtime.contracts.errors import InputError, IntegrityError
 from tamiyo_runtime.files import private_file, private_folder
 
 APPLICATION = 0x746D7370  # "tmsp": tells our files from others of SQLite
+_PAGE_BYTES = 2048
+_LOG_BYTES = 2 << 20  # the longer the log, the fewer times a page is written twice
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS boots (
     boot INTEGER PRIMARY KEY, created INTEGER NOT NULL, acked INTEGER NOT NULL, written INTEGER NOT NULL DEFAULT 0,
@@ -100,10 +102,12 @@ def open_spool(path: Path) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         empty = _is_empty(db)  # before anything is changed
+        if empty:  # small pages: every commit writes whole ones, and records are of some 20 to 60 bytes
+            db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA wal_autocheckpoint = 256")
-        db.execute(f"PRAGMA journal_size_limit = {1 << 20}")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_BYTES // _PAGE_BYTES}")
+        db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
         if empty:
             db.executescript(f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION}; {_SCHEMA} COMMIT;")
         _add_columns(db)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
 KEEPALIVE_S = 30
+"""How long a connection may be silent before the other end is asked whether it is still there."""
 IN_FLIGHT = 20
 SESSION_EXPIRY_S = 7 * 24 * 3600
 _BACKOFF_BASE_S = 0.5
@@ -70,6 +71,7 @@ class Connection:
         backoff_cap_s: float = _BACKOFF_CAP_S,
         largest_packet_bytes: int | None = None,
         on_turn: Callable[[bool], float] | None = None,
+        keepalive_s: int = KEEPALIVE_S,
     ) -> None:
         address = BrokerAddress.parse(url)
         self.host, self.port = address.host, address.port
@@ -86,6 +88,7 @@ class Connection:
         self._manual_ack = manual_ack
         self._backoff_cap_s = backoff_cap_s
         self._on_turn = on_turn
+        self._keepalive_s = keepalive_s
         self._largest_packet_bytes = largest_packet_bytes
         self._rng = random.Random()  # noqa: S311 - spreads reconnects, guards nothing
         self._client: Client | None = None
@@ -197,7 +200,7 @@ class Connection:
         try:
             if self._tls is not None:
                 self._access.show_identity(self._tls)
-            client.connect(self.host, self.port, keepalive=KEEPALIVE_S, **options)
+            client.connect(self.host, self.port, keepalive=self._keepalive_s, **options)
         except InputError as exc:
             self.last_error = exc.message
             return False

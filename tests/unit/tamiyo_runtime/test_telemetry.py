@@ -286,6 +286,16 @@ def test_without_a_wall_clock_only_the_time_of_sending_is_told(tmp_path: Path) -
     rig.telemetry.close()
 
 
+def test_a_device_with_nothing_to_do_says_nothing(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, wall=FakeWallClock())
+    for _ in range(4 * 3600):
+        rig.clock.advance(0.25)
+        rig.telemetry.pump(rig.clock.now_s())
+    counters = rig.telemetry.counters()
+    assert (counters.records_created, counters.transmissions) == (0, 0)
+    rig.telemetry.close()
+
+
 def test_records_get_no_older_than_they_may(tmp_path: Path) -> None:
     rig = Rig(tmp_path, spool_days=0.01)
     rig.bus.up = False

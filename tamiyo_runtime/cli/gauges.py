@@ -60,7 +60,7 @@ def gauges(root: Path) -> Iterator[Gauge]:
 def _energy(meters: Meters) -> Gauge:
     if meters.power is None:
         found = "; ".join(meters.problems) or "no RAPL, no INA2xx found"
-        label = f"{Source.ANALYTIC}: the profile's active power x latency"
+        label = f"{Source.ANALYTIC}: the profile's active power x processor time"
         return Gauge(figure="energy", read_from=found, now="-", label=label)
     return Gauge(
         figure="energy",

@@ -23,23 +23,29 @@ _RATED = BoardStatus(slowdown=1.0, temperature_c=None, throttled=False)
 
 
 class HostBoard:
-    """Without a meter of power: energy is the profile's active power times the measured latency."""
+    """Without a meter of power: energy is the profile's active power times the processor time of the inference.
+
+    For the rest of its latency, as when something else had the processor, the board is taken to draw what it draws
+    while waiting.
+    """
 
     def __init__(self, profile: ProfileSnapshot, meters: Meters | None = None, *, clock: Clock | None = None) -> None:
         """``meters`` None stands for none at all: the board is then always at its rated speed."""
         self.label = f"{profile.id} (this machine, energy estimated from the profile)"
         self.clock: Clock = clock or MonotonicClock()
         self.status = status_by(meters or Meters(), self.clock.now_s if clock else time.monotonic)
-        self._active_mw = profile.active_mw
+        self._busy_mw, self._idle_mw = profile.active_mw - profile.idle_mw, profile.idle_mw
         self._started_ns = 0
 
     def run(self, work: Callable[[], T], cost: Cost) -> tuple[T, Usage]:
         """Do the work and time it."""
+        busy_ns = time.thread_time_ns()
         started_ns = self._started_ns = time.perf_counter_ns()
         result = work()
         latency_ms = (time.perf_counter_ns() - started_ns) * 1e-6
-        usage = Usage(latency_ms, latency_ms * self._active_mw, Source.MEASURED, Source.ANALYTIC)
-        return result, usage
+        busy_ms = (time.thread_time_ns() - busy_ns) * 1e-6  # the clocks' own calls are in it
+        energy_uj = min(busy_ms, latency_ms) * self._busy_mw + latency_ms * self._idle_mw
+        return result, Usage(latency_ms, energy_uj, Source.MEASURED, Source.ANALYTIC)
 
     def lap(self, expected_ms: float) -> float:
         """Time since the work began; what was expected does not matter here."""

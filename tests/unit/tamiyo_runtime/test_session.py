@@ -307,7 +307,15 @@ def test_on_a_real_board_latency_is_measured_and_energy_estimated(run: Run, tiny
     assert summary.latency_source is FigureSource.MEASURED
     assert summary.energy_source is FigureSource.ANALYTIC
     assert summary.latency_p50_ms is not None
-    assert summary.energy_uj == pytest.approx(float(np.nansum(summary.trace.latency_ms)) * profile.active_mw)  # type: ignore[union-attr]  # asked for
+    took_ms = float(np.nansum(summary.trace.latency_ms))  # type: ignore[union-attr]  # asked for
+    assert took_ms * profile.idle_mw < summary.energy_uj <= took_ms * profile.active_mw * (1 + 1e-9)
+
+
+def test_who_waits_for_the_processor_is_charged_for_waiting(tiny_bundle: Bundle) -> None:
+    profile, cost = tiny_bundle.manifest.profile, tiny_bundle.manifest.variants[0].runnables[0].cost
+    _, usage = HostBoard(profile).run(lambda: time.sleep(0.05), cost)
+    assert usage.latency_ms >= 50
+    assert usage.energy_uj < 0.5 * usage.latency_ms * profile.active_mw
 
 
 class SteadyMeter:

@@ -58,7 +58,7 @@ def deliver(db: sqlite3.Connection, device: str, boot: int, deliveries: Sequence
         fresh = [part for first, last in frame.spans for part in coverage.add(first, last)]
         new = size(fresh)
         total += new
-        if new == frame.count:
+        if new == frame.size:
             records += [(numbered, delivery.received_s) for numbered in frame.records]
             if frame.samples:
                 first, last = frame.sample_spans[0][0], frame.sample_spans[-1][1]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Delivered = tuple[MQTTMessage, Arrival]
 
-GROUP = 2000
+GROUP = 500
 GROUP_BYTES = 4 << 20
 GROUP_S = 0.2  # what has come in waits no longer than this for more
 _LINGER_S = 0.002  # a line is quiet when nothing comes for so long

@@ -68,7 +68,7 @@ class Store:
             for arrival in arrivals:  # after the deliveries: a farewell counts what is here
                 if isinstance(arrival, Announcement):
                     self._announce(arrival)
-            came = [arrival.frame.count for arrival in arrivals if isinstance(arrival, Delivery)]
+            came = [arrival.frame.size for arrival in arrivals if isinstance(arrival, Delivery)]
             self._count("frames", len(came))
             self._count("records", fresh)
             self._count("duplicates", sum(came) - fresh)

@@ -19,8 +19,9 @@ from typing import Any
 from paho.mqtt.client import Client
 
 CHUNK = 1 << 16
-PACKETS = 1000
-"""Read at most before a turn is given."""
+PACKETS = 500
+STRETCH_BYTES = 1 << 20
+"""Read no more than about either before a turn is given, so that memory is bounded by whoever takes the turns."""
 
 
 class BufferedSocket:
@@ -32,12 +33,14 @@ class BufferedSocket:
         self._at = 0
         self._unsent = bytearray()
         self._corked = False
+        self.received_bytes = 0
 
     def recv(self, size: int) -> bytes:
         """Up to ``size`` bytes; empty at the end of the stream; raises what the socket raises when there is nothing."""
         at = self._at
         if at == len(self._ahead):
             self._ahead, at = self._line.recv(CHUNK), 0
+            self.received_bytes += len(self._ahead)
         self._at = at + size
         piece = self._ahead[at : self._at]
         if len(piece) < size:
@@ -125,10 +128,11 @@ def serve(client: Client, turn: Callable[[bool], float]) -> None:
 
 def _read(client: Client, line: BufferedSocket | None) -> bool:
     """Read packets as long as some are at hand; False when the connection is over."""
+    enough_bytes = line.received_bytes + STRETCH_BYTES if line else 0
     for _ in range(PACKETS):
         if client.loop_read():
             return False
-        if line is None or not line.pending():
+        if line is None or not line.pending() or line.received_bytes >= enough_bytes:
             break
     return True
 

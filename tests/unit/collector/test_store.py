@@ -170,7 +170,7 @@ def test_the_quarantine_is_bounded(tmp_path: Path) -> None:
 def test_a_commit_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with Store(tmp_path / "c.db") as store:
         fine = delivery({0: event(0)})
-        broken = replace(fine, frame=replace(fine.frame, boot=1 << 70))  # no database holds that, nor does the codec
+        broken = replace(fine, frame=fine.frame._replace(boot=1 << 70))  # no database holds that, nor does the codec
         with pytest.raises((OverflowError, sqlite3.Error)):
             store.commit([delivery({1: event(1)}), broken])
         assert store.events() == []

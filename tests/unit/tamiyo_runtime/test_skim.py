@@ -64,7 +64,7 @@ def said(found: Skim, device: str) -> tuple[object, ...]:
     assert all(isinstance(numbered.record, Sample) for numbered in samples)
     assert not any(isinstance(numbered.record, Sample) for numbered in found.records)
     every = sorted([*samples, *found.records], key=lambda numbered: numbered.seq)
-    return found.boot, found.bundle, found.created, found.stamp, found.count, found.spans, tuple(every)
+    return found.boot, found.bundle, found.created, found.stamp, found.size, found.spans, tuple(every)
 
 
 def expected(whole: Batch) -> tuple[object, ...]:
@@ -121,4 +121,4 @@ def test_a_number_given_to_a_sample_and_to_a_decision_is_refused() -> None:
 def test_a_batch_is_skimmed_as_its_frame_is() -> None:
     whole = batch({0: sample(0), 1: decision(1), 2: sample(2)}, created=9)
     found = skimmed(whole, device="d")
-    assert (found.count, found.created, found.spans, found.sample_spans) == (3, 9, ((0, 2),), ((0, 0), (2, 2)))
+    assert (found.size, found.created, found.spans, found.sample_spans) == (3, 9, ((0, 2),), ((0, 0), (2, 2)))

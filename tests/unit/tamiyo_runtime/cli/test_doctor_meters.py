@@ -25,7 +25,7 @@ def _meters(tamiyo: Any, root: Path) -> dict[str, dict[str, str]]:
 
 def test_without_a_meter_energy_is_called_analytic_and_what_is_missing_is_named(tamiyo: Any, tmp_path: Path) -> None:
     found = _meters(tamiyo, tmp_path)
-    assert found["energy"]["label"] == "analytic: the profile's active power x latency"
+    assert found["energy"]["label"] == "analytic: the profile's active power x processor time"
     assert found["energy"]["read_from"] == "no RAPL, no INA2xx found"
     assert found["slowdown"]["label"] == "taken for 1: rated speed"
 

@@ -76,10 +76,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     (root / "password").write_text(PASSWORD)
     for name, published in (("state", here.said), ("slots", here.said)):
         with _listening(root / f"broker-{name}", published) as url:
-            source = root / "slots" if name == "slots" else bundle
-            state = ("--state-dir", root / name)
+            what = (root / "slots",) if name == "slots" else (bundle, "--state-dir", root / name)
             here.command(
-                *("run", source, *state, "--source", samples, "--samples", 40, "--period-ms", 0),
+                *("run", *what, "--source", samples, "--samples", 40, "--period-ms", 0),
                 *("--broker", url),
                 TAMIYO_BROKER_USER="device",
                 TAMIYO_BROKER_PASSWORD_FILE=str(root / "password"),

@@ -29,7 +29,6 @@ QUICK = {  # in every run of the suite; the rest is `long`
     "split in 0 pieces",
     "gather at index 2^30",
     "answers infinity",
-    "while without end",
     "14 GB at run",
     "expand to 2^40",
 }

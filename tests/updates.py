@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tamiyo_runtime.bundle import Bundle, write_bundle
+from tamiyo_runtime.contracts.budget import Budget
+from tamiyo_runtime.contracts.cost import Estimate, Source
 from tamiyo_runtime.contracts.document import canonical_json
 from tamiyo_runtime.signing import SigningKey, Trust
 from tamiyo_runtime.update import commands
@@ -52,6 +54,22 @@ def release(folder: Path, version: int, *, key: SigningKey = FACTORY) -> Path:
     """A signed bundle of that version."""
     made, path = tiny.make(variants=("float",), policy=False), folder / f"tiny-{version}.tamiyo"
     write_bundle(path, replace(made.manifest, version=version), made.files, key, overwrite=True)
+    return path
+
+
+def patient_release(folder: Path, version: int, *, latency_ms: float = 500.0) -> Path:
+    """A release that says of every configuration that it takes so long, with twice as much time for an answer.
+
+    Half a second is enough on the busiest machine; a microsecond is on none.
+    """
+    estimate = Estimate(value=latency_ms, low=latency_ms, high=latency_ms, source=Source.ANALYTIC)
+    made = tiny.make(variants=("float",), policy=False, budget=Budget(latency_ms=2 * latency_ms))
+    variants = tuple(
+        replace(v, runnables=tuple(replace(r, cost=replace(r.cost, latency_ms=estimate)) for r in v.runnables))
+        for v in made.manifest.variants
+    )
+    path = folder / f"patient-{version}.tamiyo"
+    write_bundle(path, replace(made.manifest, version=version, variants=variants), made.files, FACTORY, overwrite=True)
     return path
 
 

@@ -31,6 +31,7 @@ from tamiyo_runtime.update.disk import LocalDisk
 from tamiyo_runtime.update.effect import budget_of
 from tamiyo_runtime.update.exchange import Applied, Exchange, Running
 from tamiyo_runtime.update.health import HealthLimits
+from tamiyo_runtime.update.messages import cut_text
 from tamiyo_runtime.update.moves import Identity
 from tamiyo_runtime.update.record import Record, Role
 from tamiyo_runtime.update.store import BUNDLE, RECORD, Store
@@ -80,6 +81,18 @@ class Deployed:
             note(f"went back to the other slot: {started.went_back}")
             teller(path)(Happened.ROLLBACK, why=started.went_back, running=store.record.running)
         return cls(path, store.record, window)
+
+    def give_up(self, why: str) -> bool:
+        """Go back to the other slot if what cannot start is on trial; whether there is something else to start."""
+        disk = LocalDisk(self.folder)
+        with disk.locked(patience_s=_PATIENCE_S):
+            store = Store.open(disk)
+            if not store.record.on_trial:
+                return False
+            store.fail(cut_text(why))
+        note(f"went back to the other slot: {why}")
+        teller(self.folder)(Happened.ROLLBACK, why=why, running=store.record.running)
+        return True
 
     @property
     def path(self) -> Path:

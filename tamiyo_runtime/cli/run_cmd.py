@@ -118,14 +118,15 @@ def run(
 
       tamiyo run digits.tamiyo --device simulated:coral-usb --link lora-eu868 --broker embedded --period-ms 1000
     """
+    arguments = dict(locals())
     import time
 
     from tamiyo_runtime.cli.field import FieldRequest, FieldRun
     from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, throttle_phases
-    from tamiyo_runtime.cli.render import emit_json, progress
+    from tamiyo_runtime.cli.render import progress
     from tamiyo_runtime.cli.status_line import status_line
     from tamiyo_runtime.cli.trust import canary_gate, open_bundle
-    from tamiyo_runtime.contracts.errors import BudgetError
+    from tamiyo_runtime.contracts.errors import BudgetError, IncompatibleError, IntegrityError
     from tamiyo_runtime.contracts.units import microjoules
     from tamiyo_runtime.files import default_state_dir
     from tamiyo_runtime.monitors import MonitorSettings
@@ -189,7 +190,13 @@ def run(
     )
     gate = canary_gate(bundle, key) if deployed is None else deployed.gate
     request = request if deployed is None else deployed.request(request)
-    field = FieldRun(opened, request, gate=gate, deployed=deployed)
+    try:
+        field = FieldRun(opened, request, gate=gate, deployed=deployed)
+    except (BudgetError, IncompatibleError, IntegrityError) as exc:  # a bundle on trial that cannot even start
+        if dry_run or deployed is None or not deployed.give_up(exc.message):
+            raise
+        run(**arguments)
+        return
     if dry_run:
         _show_plan(field, request, budget, as_json=as_json)
         return
@@ -206,6 +213,14 @@ def run(
             bar.show(f"{result.summary.mode}, {microjoules(result.summary.energy_uj)}", done=result.summary.samples)
         else:  # a virtual clock takes its turns as fast as it can
             result = field.run(lambda tally, mode: bar.advance(remark=f"{mode}, {microjoules(tally.energy_uj)}"))
+    _end(result, trace, overwrite=overwrite, as_json=as_json)
+
+
+def _end(result: FieldResult, trace: Path | None, *, overwrite: bool, as_json: bool) -> None:
+    """Write and print what came of it; raises BudgetError when nothing could be run."""
+    from tamiyo_runtime.cli.render import emit_json
+    from tamiyo_runtime.contracts.errors import BudgetError
+
     if trace is not None and result.summary.trace is not None:
         write_trace(result.summary.trace, trace, overwrite=overwrite)
     if as_json:

@@ -12,27 +12,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from collector.service import Collector
-from tamiyo_runtime.bundle import write_bundle
 from tamiyo_runtime.contracts.budget import Budget
-from tamiyo_runtime.contracts.cost import Estimate, Source
-from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.records import Event
 from tamiyo_runtime.signing import SigningKey
 from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.update.disk import LocalDisk
 from tamiyo_runtime.update.states import SlotState
-from tests import tiny
 from tests.fleet import runnable
 from tests.integration.test_secure_broker import MOSQUITTO, Fleet, eventually, run_broker
 from tests.pki import Authority
-from tests.updates import FACTORY, OFFICE, STRANGER
+from tests.updates import FACTORY, OFFICE, STRANGER, patient_release
 
 ROOT = Path(__file__).parents[2]
 PERIOD_S = 0.02
@@ -50,26 +46,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     yield from run_broker(folder, Authority(folder / "pki"))
 
 
-def claiming(manifest: Manifest, latency_ms: float) -> Manifest:
-    """The manifest of a bundle that says of every configuration that it takes so long."""
-    estimate = Estimate(value=latency_ms, low=latency_ms, high=latency_ms, source=Source.ANALYTIC)
-    variants = tuple(
-        replace(v, runnables=tuple(replace(r, cost=replace(r.cost, latency_ms=estimate)) for r in v.runnables))
-        for v in manifest.variants
-    )
-    return replace(manifest, variants=variants)
-
-
-def release(folder: Path, version: int, *, latency_ms: float = 500.0) -> Path:
-    """A bundle with a deadline of twice what it says it takes; by default that holds on the busiest machine."""
-    made = tiny.make(variants=("float",), policy=False, budget=Budget(latency_ms=2 * latency_ms))
-    path = folder / f"tiny-{version}.tamiyo"
-    write_bundle(
-        path, claiming(replace(made.manifest, version=version), latency_ms), made.files, FACTORY, overwrite=True
-    )
-    return path
-
-
 @dataclass
 class Site:
     """A device's state folder, its process, and an operator beside it."""
@@ -84,7 +60,7 @@ class Site:
         self.device, self.operator = self.fleet.authority.issue("pump-7"), self.fleet.authority.issue("operator")
         keys = ("--key", self.folder / "office.pub", "--bundle-key", self.folder / "factory.pub")
         assert self.tamiyo("update", "init", self.state, "--device", "pump-7", "--fleet", "test", *keys).returncode == 0
-        assert self.tamiyo("update", "apply", self.state, release(self.folder, 1)).returncode == 0
+        assert self.tamiyo("update", "apply", self.state, patient_release(self.folder, 1)).returncode == 0
 
     def tamiyo(self, *arguments: object, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -150,14 +126,14 @@ def test_a_running_device_takes_one_bundle_leaves_another_and_refuses_a_forger_w
     with fleet.collector(tmp_path) as collector:
         process = site.run()
         try:
-            assert site.push("--bundle", release(tmp_path, 2)) == (
+            assert site.push("--bundle", patient_release(tmp_path, 2)) == (
                 0,
                 {"phase": "confirmed", "version": 2, "received": 0, "chunks": 0, "remark": ""},
             )
             code, forged = site.push("--order", '{"policy": false}', key=STRANGER)
             assert (code, forged["phase"]) == (6, "refused")
             assert "not trusted" in forged["remark"]
-            code, back = site.push("--bundle", release(tmp_path, 3, latency_ms=1e-4))
+            code, back = site.push("--bundle", patient_release(tmp_path, 3, latency_ms=1e-4))
             assert (code, back["phase"], back["version"]) == (3, "went back", 2)
             code, obeyed = site.push("--order", '{"budget": {"latency_ms": 4000}}')
             assert (code, obeyed["phase"]) == (0, "obeyed")
@@ -195,7 +171,7 @@ def test_what_is_applied_by_hand_takes_over_in_the_running_process(fleet: Fleet,
     try:
         code, _ = site.push("--order", '{"policy": false}')  # when this is obeyed, the device is at work
         assert code == 0
-        assert site.tamiyo("update", "apply", site.state, release(tmp_path, 2)).returncode == 0
+        assert site.tamiyo("update", "apply", site.state, patient_release(tmp_path, 2)).returncode == 0
         process.send_signal(signal.SIGHUP)
         eventually(lambda: confirmed(site) == 2, "it was not confirmed")
     finally:
@@ -219,8 +195,8 @@ def test_a_process_that_is_killed_while_it_is_updated_always_starts_again(
     """Real processes, a real disk and a real broker. Where a trial was started too often, the device went back."""
     site, draw = Site(tmp_path, fleet), random.Random(seed)
     answers: list[int] = []
-    release(tmp_path, 2)
-    office = threading.Thread(target=lambda: answers.append(site.push("--bundle", tmp_path / "tiny-2.tamiyo")[0]))
+    patient_release(tmp_path, 2)
+    office = threading.Thread(target=lambda: answers.append(site.push("--bundle", tmp_path / "patient-2.tamiyo")[0]))
     office.start()
     kills = 0
     process = site.run()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tamiyo_runtime.bundle import write_bundle
 from tamiyo_runtime.cli.main import main
-from tests.updates import FACTORY, OFFICE, STRANGER, release
+from tamiyo_runtime.contracts.budget import Budget
+from tests import tiny
+from tests.updates import FACTORY, OFFICE, STRANGER, patient_release, release
 
 STATE = "state"
 
@@ -230,9 +234,32 @@ def test_each_start_of_a_trial_is_counted_and_too_many_of_them_end_it(capsys: py
     assert (data["running"], data["slots"]["b"]["state"]) == ("a", "rejected")
 
 
-def test_a_trial_that_runs_long_enough_is_confirmed_by_the_run_itself(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bundle_on_trial_that_cannot_even_start_makes_way_for_the_one_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = tiny.make(variants=("float",), policy=False, budget=Budget(latency_ms=0.001))
+    write_bundle(Path("hasty.tamiyo"), replace(made.manifest, version=2), made.files, FACTORY, overwrite=True)
+    update("apply", STATE, "tiny-1.tamiyo")
+    update("apply", STATE, "hasty.tamiyo")
+    run("--dry-run", code=3)
+    assert status(capsys)["running"] == "b"
+    run("--json")
+    result = json.loads(capsys.readouterr().out)
+    assert result["samples"] == 12
+    data = status(capsys)
+    assert (data["running"], data["slots"]["b"]["state"]) == ("a", "rejected")
+
+
+def test_a_mistake_in_the_command_is_no_fault_of_the_bundle_on_trial(capsys: pytest.CaptureFixture[str]) -> None:
     update("apply", STATE, "tiny-1.tamiyo")
     update("apply", STATE, "tiny-2.tamiyo")
+    run("--source", "missing.csv", code=2)
+    assert status(capsys)["slots"]["b"]["state"] == "trial"
+
+
+def test_a_trial_that_runs_long_enough_is_confirmed_by_the_run_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    update("apply", STATE, str(patient_release(Path(), 2)))
     assert main(["run", STATE, "--samples", "60", "--period-ms", "30", "--trial-window", "10"]) == 0
     assert status(capsys)["slots"]["b"]["state"] == "confirmed"
 

@@ -77,6 +77,8 @@ def test_a_trace_has_one_row_a_sample_and_is_not_overwritten(tamiyo: Any, own_bu
         (["--device", "simulated:coral-usb"], 4, "was compiled for 'test-board'"),
         (["--device", "host", "--throttle", "1:2"], 2, "real board"),
         (["--link", "lora-eu869"], 2, "lora-eu868"),
+        (["--link", "lora-eu868+contact?period_s=5&length_s=9"], 2, "a contact of 9 s every 5 s cannot be"),
+        (["--link", "lora-eu868+contact?perod_s=5"], 2, "did you mean period_s"),
         (["--broker", "embeded"], 2, "did you mean embedded"),
         (["--variant", "int9"], 2, "did you mean int8"),
         (["--source", "/nowhere"], 2, "no such file or folder"),
@@ -131,6 +133,25 @@ def test_over_lora_to_an_embedded_broker_every_record_arrives_within_the_duty_cy
     (entry,) = data["ledger"]
     assert entry["balanced"]
     assert entry["sent"] == entry["stored"] == telemetry["records_created"]
+
+
+@pytest.mark.broker
+def test_single_samples_that_lora_cannot_carry_arrive_in_a_contact(
+    tamiyo: Any, own_bundle: Path, tmp_path: Path
+) -> None:
+    outcome = tamiyo(
+        *("run", own_bundle, "--device", "simulated", "--broker", "embedded", "--state-dir", tmp_path, "--json"),
+        *("--link", "lora-eu868+contact?period_s=200&length_s=20", "--samples", 300, "--period-ms", 1000),
+    )
+    assert outcome.code == 0
+    data = json.loads(outcome.out)
+    assert "simulated" in data["link"]
+    telemetry = data["telemetry"]
+    assert telemetry["delivered"]
+    assert telemetry["records_created"] == telemetry["stored_acked"] > 300  # the samples, and the rest
+    assert 0 < telemetry["airtime_worst_hour_s"] <= 36.0
+    (entry,) = data["ledger"]
+    assert entry["balanced"]
 
 
 def test_a_signal_ends_the_run_in_good_order(own_bundle: Path, tmp_path: Path) -> None:

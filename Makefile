@@ -26,7 +26,7 @@ demo: $(INSTALLED) ## the whole path: train, export, run two simulated boards, c
 test: $(INSTALLED) ## all tests, with branch coverage
 	$(BIN)/python -m pytest --numprocesses 2 -m "not long" --cov --cov-report=term
 
-test-slow: $(INSTALLED) ## what takes minutes more: every preset through every format, every target, 320 faults
+test-slow: $(INSTALLED) ## what takes minutes more: every preset through every format, every target, 320 faults, 380 kills and power cuts
 	$(BIN)/python -m pytest --numprocesses 2 -m long
 	$(BIN)/tamiyo train faults
 

@@ -1,0 +1,210 @@
+"""5G, LTE, LTE-M and NB-IoT as the runtime's telemetry sees them: one simulated device, one payload after the other.
+
+A payload waits for coverage, wakes the radio if it sleeps, asks for a grant, and is sent at the rate of the moment; it
+goes on at the rate of the next step where it lasts longer than one, and stands still in an outage. It is lost when a
+block failed at every HARQ try: RLC would send it again, here the runtime's spool does. Energy is the radio's:
+promotion, connected time and the tail the transfer causes, less what it takes over of the tail before
+(`simulators.cellular.rrc`); idle and power saving are charged to nobody.
+
+Licensed spectrum has no duty cycle: the level is always 1. Time on air is what the radio sends. One seed is one channel
+and one set of draws: runs are identical. Place, speed and network are the preset's or the caller's.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from statistics import NormalDist
+from typing import ClassVar
+
+import numpy as np
+
+from simulators.cellular.channel import Cursor, Draw, Fleet, after, fleet, start, walk
+from simulators.cellular.latency import Plan, plan
+from simulators.cellular.preset import Preset
+from simulators.cellular.presets import preset
+from simulators.cellular.rrc import Account, Transfer
+from simulators.cellular.streams import normals, uniforms, words
+from tamiyo_runtime.link import Transmission, links
+
+_CHUNK = 1024
+_REACH_SIGMAS = 4.0  # a device on the move is that lucky once in 30,000 steps
+
+
+class Coverage:
+    """The steps of one device: rung of the ladder, 0 in an outage. Computed as far as somebody looks."""
+
+    def __init__(self, device: Fleet) -> None:
+        self._device = device
+        self._cursor: Cursor = start(device)
+        self._chunks: list[list[int]] = []
+
+    def rung(self, step: int) -> int:
+        """The rung at a step from 0 on."""
+        while step >= len(self._chunks) * _CHUNK:
+            first = len(self._chunks) * _CHUNK
+            done = walk(self._device, self._cursor, first, _CHUNK)
+            following = after(self._cursor, done, first, first + _CHUNK)
+            assert following is not None
+            self._cursor = following
+            self._chunks.append(np.where(done.bad, 0, done.rung)[0].tolist())
+        return self._chunks[step // _CHUNK][step % _CHUNK]
+
+
+class CellularLink:
+    """Uplink of one preset; implements `tamiyo_runtime.link.Link`."""
+
+    network: ClassVar[str] = "5g-sa-mid-band"
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        distance_m: float | None = None,
+        speed_m_s: float | None = None,
+        network: Preset | None = None,
+    ) -> None:
+        """Raises ValueError for a place outside the path-loss model, and for one without coverage."""
+        self.preset = network or preset(self.network)
+        site = self.preset.site
+        self.distance_m = site.distance_m if distance_m is None else distance_m
+        self._device = fleet(self.preset, [0], seed=seed, distance_m=self.distance_m, speed_m_s=speed_m_s)
+        self._coverage = Coverage(self._device)
+        self._account = Account(self.preset.radio)
+        self._free_s = -math.inf
+        self._sent = 0
+        sight = "in sight of" if bool(self._device.los[0]) else "behind buildings,"
+        self.label = f"{self.preset.name} (simulated, {sight} an antenna {self.distance_m:g} m away)"
+        self._check_reach()
+
+    def max_payload_bytes(self) -> int:
+        """Of the preset."""
+        return self.preset.payload_bytes
+
+    def ready_at_s(self, size_bytes: int, now_s: float) -> float:
+        """When the payload before has left and there is coverage."""
+        self._check(size_bytes)
+        return self._covered_s(max(now_s, self._free_s))
+
+    def transmit(self, size_bytes: int, now_s: float) -> Transmission:
+        """Send a payload; its latency ends at the server."""
+        ready_at_s = self.ready_at_s(size_bytes, now_s)
+        if now_s < ready_at_s:
+            raise ValueError(f"{size_bytes} bytes may not be sent at {now_s} s, not before {ready_at_s} s")
+        transfer = plan(self.preset.access, self.preset.ladder, size_bytes + self.preset.overhead_bytes)
+        drawn = words(self._device.streams[Draw.TRANSFER], 4 * self._sent, 4)
+        self._sent += 1
+        wait, harq = uniforms(drawn[:, :1].copy())
+        core, gap = normals(drawn[:, 1:2].copy())
+        hit, left = uniforms(drawn[:, 2:3].copy())
+        promotion_s = self._account.promotion_s(now_s)
+        connected_s = now_s + promotion_s
+        end_s, air_s, rung = self._carry(transfer, connected_s + 1e-3 * float(wait[0, 0]) * transfer.wait_ms)
+        rungs = np.array([[rung]], dtype=np.uint8)
+        again = float(transfer.retries(rungs, harq)[0, 0])
+        air_s += again * self.preset.ladder.air_s[rung]
+        end_s += again * self.preset.ladder.harq_s[rung]
+        handover = self.preset.handover
+        if float(hit[0, 0]) < handover.share(self._device.speed_m_s):
+            end_s += 1e-3 * float(handover.left_ms(gap, left)[0, 0])
+        energy_uj = self._account.charge_uj(
+            Transfer(
+                start_s=now_s,
+                duration_s=end_s - connected_s,
+                air_s=min(air_s, end_s - connected_s),
+                megabits=8e-6 * (size_bytes + self.preset.overhead_bytes),
+            )
+        )
+        self._free_s = end_s
+        return Transmission(
+            delivered=not bool(transfer.lost(rungs, harq)[0, 0]),
+            airtime_s=air_s,
+            latency_s=end_s - now_s + 1e-3 * float(self.preset.core.delay_ms(core)[0, 0]),
+            energy_uj=energy_uj,
+        )
+
+    def sustainable_bytes_per_s(self) -> float:
+        """Payload rate of full frames one after the other, on average over shadowing and outages."""
+        size_bytes, access = self.max_payload_bytes(), self.preset.access
+        transfer = plan(access, self.preset.ladder, size_bytes + self.preset.overhead_bytes)
+        rate = 0.0
+        for rung, share in enumerate(self._shares()):
+            took_ms = float(transfer.floor_ms[rung]) + access.request_period_ms / 2
+            took_ms += transfer.mean_retries(rung) * float(transfer.harq_ms[rung])
+            rate += share * size_bytes / (took_ms * 1e-3)
+        return rate * (1 - self.preset.outages.share)
+
+    def level(self, now_s: float) -> float:
+        """There is no credit to use up."""
+        return 1.0
+
+    def _carry(self, transfer: Plan, asked_s: float) -> tuple[float, float, int]:
+        """When data that asks for its grant at ``asked_s`` has been decoded, time on air, and the last rung."""
+        step_s, access = self.preset.step_s, self.preset.access
+        now_s = self._covered_s(asked_s) + access.grant_ms * 1e-3
+        left, air_s = 1.0, 0.0
+        while True:
+            step = math.floor(now_s / step_s)
+            rung = self._coverage.rung(step)
+            step_end_s = (step + 1) * step_s
+            if rung:
+                whole_s = transfer.data_ms[rung] * 1e-3
+                done = min(left, (step_end_s - now_s) / whole_s)
+                air_s += done * transfer.air_s[rung]
+                if done == left:
+                    return now_s + left * whole_s + access.station_ms * 1e-3, air_s, rung
+                left -= done
+            now_s = step_end_s
+
+    def _covered_s(self, now_s: float) -> float:
+        step = math.floor(now_s / self.preset.step_s)
+        if self._coverage.rung(step):
+            return now_s
+        while not self._coverage.rung(step):
+            step += 1
+        return step * self.preset.step_s
+
+    def _shares(self) -> list[float]:
+        """Share of the time on each rung."""
+        edges = (-math.inf, *self.preset.ladder.edges_db, math.inf)
+        device = self._device
+        if device.speed_m_s == 0:
+            shadow = start(device).shadow_db + device.mean_db
+            here = int(self.preset.ladder.rung(shadow)[0])
+            return [float(rung == here) for rung in range(len(edges) - 1)]
+        signal = NormalDist(float(device.mean_db[0]), float(device.sigma_db[0]))
+        below = [signal.cdf(edge) if math.isfinite(edge) else float(edge > 0) for edge in edges]
+        return [above - under for under, above in pairwise(below)]
+
+    def _check(self, size_bytes: int) -> None:
+        if not 0 <= size_bytes <= self.max_payload_bytes():
+            raise ValueError(f"{size_bytes} bytes do not fit a payload of {self.max_payload_bytes()} bytes")
+
+    def _check_reach(self) -> None:
+        device, needed_db = self._device, self.preset.ladder.edges_db[0]
+        luck_db = device.sigma_db * _REACH_SIGMAS if device.speed_m_s else start(device).shadow_db
+        best_db = float((device.mean_db + luck_db)[0])
+        if best_db < needed_db:
+            raise ValueError(
+                f"no coverage {self.distance_m:g} m away: the signal is at most {best_db:.1f} dB and {needed_db:g} dB"
+                f" are needed; the preset's distance is {self.preset.site.distance_m:g} m"
+            )
+
+
+def _named(name: str) -> type[CellularLink]:
+    title = "".join(part.capitalize() for part in name.split("-"))
+    return type(f"Cellular{title}", (CellularLink,), {"network": name, "__doc__": f"Uplink of the preset {name}."})
+
+
+NETWORKS = {
+    "5g": "5g-sa-mid-band",
+    "5g-nsa": "5g-nsa-low-band",
+    "5g-mmwave": "5g-nsa-mmwave",
+    "lte": "lte-cat4",
+    "lte-cat1": "lte-cat1",
+    "lte-m": "lte-m",
+    "nb-iot": "nb-iot",
+}
+"""A preset by the name of its link."""
+for _name, _network in NETWORKS.items():
+    links.register(_name)(_named(_network))

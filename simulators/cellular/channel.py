@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.cellular.fading import BLOCK, correlation, gauss_markov
-from simulators.cellular.pathloss import los_probability
+from simulators.cellular.pathloss import check, los_probability
 from simulators.cellular.preset import Preset
 from simulators.cellular.streams import Floats, Words, keys, normals, uniforms, words
 
@@ -100,7 +100,7 @@ def fleet(
     site = preset.site
     speed = preset.speed_m_s if speed_m_s is None else speed_m_s
     asked = site.distance_m if distance_m is None else distance_m
-    distances = np.broadcast_to(np.asarray(asked, dtype=np.float64), numbers.shape)
+    distances = np.broadcast_to(check(site.scenario, asked, site.frequency_ghz), numbers.shape)
     streams = {draw: keys(seed, draw, numbers) for draw in Draw}
     sight = uniforms(words(streams[Draw.PLACE], 0, 1))[0][:, 0]
     los = np.asarray(sight < los_probability(site.scenario, distances))

@@ -36,13 +36,10 @@ def gauss_markov(innovations: Floats, rho: Floats, before: Floats) -> tuple[Floa
     """
     devices, steps = innovations.shape
     scanned = innovations.reshape(devices, steps // BLOCK, BLOCK)
-    power = rho[:, None, None]
+    # rho, rho^2, ... by products: the rounding of a power may depend on the batch
+    decay: Floats = np.multiply.accumulate(np.repeat(rho[:, None], BLOCK, axis=1), axis=1)
     for shift in (1, 2, 4, 8, 16, 32):
-        scanned[..., shift:] += power * scanned[..., :-shift]
-        power = power * power
-    decay = np.multiply.accumulate(
-        np.repeat(rho[:, None], BLOCK, axis=1), axis=1
-    )  # not a power: that may round by batch
+        scanned[..., shift:] += decay[:, shift - 1, None, None] * scanned[..., :-shift]
     carried = np.empty(scanned.shape[:2], dtype=np.float32)
     last, over = before, decay[:, -1]
     for block in range(steps // BLOCK):

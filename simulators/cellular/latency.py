@@ -76,7 +76,8 @@ class Core:
     def __post_init__(self) -> None:
         if not (self.floor_ms >= 0 and self.median_ms > 0 and self.sigma >= 0):
             raise ValueError(
-                f"no delay has floor {self.floor_ms} ms, median {self.median_ms} ms and sigma {self.sigma}"
+                f"a delay of floor {self.floor_ms} ms, median {self.median_ms} ms and sigma {self.sigma} cannot be:"
+                " legal are floor >= 0, median > 0, sigma >= 0"
             )
 
     def delay_ms(self, normal: Floats) -> Floats:

@@ -1,8 +1,8 @@
 """Networks as data, part by part with its source: phones on 5G and LTE, modules on LTE-M and NB-IoT.
 
 The *artifacts* are the public traces of Narayanan et al., "A Variegated Look at 5G in the Wild", SIGCOMM 2021, and of
-Hassan et al., "Vivisecting Mobility Management in 5G Cellular Networks", SIGCOMM 2022, reduced to parameters; the traces
-are no part of this project. Places, gains, walls, shares and core delays are choices: change them with
+Hassan et al., "Vivisecting Mobility Management in 5G Cellular Networks", SIGCOMM 2022, reduced to parameters; the
+traces are no part of this project. Places, gains, walls, shares and core delays are choices: change them with
 `dataclasses.replace`.
 """
 

@@ -13,6 +13,7 @@ and one set of draws: runs are identical. Place, speed and network are the prese
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import pairwise
 from statistics import NormalDist
 from typing import ClassVar
@@ -25,9 +26,10 @@ from simulators.cellular.preset import Preset
 from simulators.cellular.presets import preset
 from simulators.cellular.rrc import Account, Transfer
 from simulators.cellular.streams import normals, uniforms, words
-from tamiyo_runtime.link import Transmission, links
+from tamiyo_runtime.link import Lasting, Transmission, links
 
 _CHUNK = 1024
+_PLANS = 64  # sizes to remember
 _REACH_SIGMAS = 4.0  # a device on the move is that lucky once in 30,000 steps
 
 
@@ -51,9 +53,11 @@ class Coverage:
         return self._chunks[step // _CHUNK][step % _CHUNK]
 
 
-class CellularLink:
+class CellularLink(Lasting):
     """Uplink of one preset; implements `tamiyo_runtime.link.Link`."""
 
+    options = ("distance_m", "speed_m_s", "seed")
+    example = "distance_m=300&speed_m_s=1.4&seed=1"
     network: ClassVar[str] = "5g-sa-mid-band"
 
     def __init__(
@@ -64,11 +68,14 @@ class CellularLink:
         speed_m_s: float | None = None,
         network: Preset | None = None,
     ) -> None:
-        """Raises ValueError for a place outside the path-loss model, and for one without coverage."""
+        """Raises ValueError for a place outside the path-loss model or without coverage, and a broken seed."""
+        if seed != int(seed):
+            raise ValueError(f"seed {seed} is not a whole number")
         self.preset = network or preset(self.network)
+        self._plan = lru_cache(_PLANS)(self._planned)
         site = self.preset.site
         self.distance_m = site.distance_m if distance_m is None else distance_m
-        self._device = fleet(self.preset, [0], seed=seed, distance_m=self.distance_m, speed_m_s=speed_m_s)
+        self._device = fleet(self.preset, [0], seed=int(seed), distance_m=self.distance_m, speed_m_s=speed_m_s)
         self._coverage = Coverage(self._device)
         self._account = Account(self.preset.radio)
         self._free_s = -math.inf
@@ -91,7 +98,7 @@ class CellularLink:
         ready_at_s = self.ready_at_s(size_bytes, now_s)
         if now_s < ready_at_s:
             raise ValueError(f"{size_bytes} bytes may not be sent at {now_s} s, not before {ready_at_s} s")
-        transfer = plan(self.preset.access, self.preset.ladder, size_bytes + self.preset.overhead_bytes)
+        transfer = self._plan(size_bytes)
         drawn = words(self._device.streams[Draw.TRANSFER], 4 * self._sent, 4)
         self._sent += 1
         wait, harq = uniforms(drawn[:, :1].copy())
@@ -126,7 +133,7 @@ class CellularLink:
     def sustainable_bytes_per_s(self) -> float:
         """Payload rate of full frames one after the other, on average over shadowing and outages."""
         size_bytes, access = self.max_payload_bytes(), self.preset.access
-        transfer = plan(access, self.preset.ladder, size_bytes + self.preset.overhead_bytes)
+        transfer = self._plan(size_bytes)
         rate = 0.0
         for rung, share in enumerate(self._shares()):
             took_ms = float(transfer.floor_ms[rung]) + access.request_period_ms / 2
@@ -176,6 +183,9 @@ class CellularLink:
         below = [signal.cdf(edge) if math.isfinite(edge) else float(edge > 0) for edge in edges]
         return [above - under for under, above in pairwise(below)]
 
+    def _planned(self, size_bytes: int) -> Plan:
+        return plan(self.preset.access, self.preset.ladder, size_bytes + self.preset.overhead_bytes)
+
     def _check(self, size_bytes: int) -> None:
         if not 0 <= size_bytes <= self.max_payload_bytes():
             raise ValueError(f"{size_bytes} bytes do not fit a payload of {self.max_payload_bytes()} bytes")
@@ -193,9 +203,11 @@ class CellularLink:
 
 def _named(name: str) -> type[CellularLink]:
     title = "".join(part.capitalize() for part in name.split("-"))
-    return type(f"Cellular{title}", (CellularLink,), {"network": name, "__doc__": f"Uplink of the preset {name}."})
+    members = {"network": name, "carries_raw": name not in _NARROW, "__doc__": f"Uplink of the preset {name}."}
+    return type(f"Cellular{title}", (CellularLink,), members)
 
 
+_NARROW = ("lte-m", "nb-iot")
 NETWORKS = {
     "5g": "5g-sa-mid-band",
     "5g-nsa": "5g-nsa-low-band",

@@ -61,6 +61,8 @@ class LoRaWithContact:
     """LoRa all the time; from ``period_s`` on, every ``period_s``, a contact of ``length_s`` beside it."""
 
     carries_raw = False
+    options = ("period_s", "length_s")
+    example = "period_s=3600&length_s=60, the length shorter than the period"
     lora: ClassVar[type[LoRaLink]] = LoRaLink
 
     def __init__(

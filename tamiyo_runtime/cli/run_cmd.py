@@ -32,7 +32,8 @@ def run(
         str,
         typer.Option(
             help="ethernet, lora-eu868, lora-eu868-sf7 ... -sf12; with +contact?period_s=3600&length_s=60 behind it, a "
-            "fast link passes by now and then (both simulated)"
+            "fast link passes by now and then; 5g, 5g-nsa, 5g-mmwave, lte, lte-cat1, lte-m, nb-iot, each with "
+            "?distance_m=300&speed_m_s=1.4&seed=1 (all but ethernet simulated)"
         ),
     ] = "ethernet",
     broker: Annotated[

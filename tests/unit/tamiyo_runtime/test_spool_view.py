@@ -136,7 +136,7 @@ def test_a_checkpoint_during_the_copy_makes_it_be_taken_again(
 ) -> None:
     """Log and database of before and after one are not of one moment: records would come twice or not at all."""
     copied: list[Path] = []
-    with Spool(tmp_path / "d.spool", clock=VirtualClock()) as spool:
+    with Spool(tmp_path / "d.spool", clock=VirtualClock(), group_records=5) as spool:
         for number in range(1000):
             spool.append(decision(number))
         spool.commit()
@@ -164,7 +164,7 @@ def test_flash_is_counted_by_the_kernel_and_shown_per_day(tmp_path: Path) -> Non
     (tmp_path / "probe").write_bytes(bytes(1 << 20))
     if meter.read() - before < 1 << 20:
         pytest.skip("the kernel counts no writes here, as on a file system in memory")
-    with Spool(tmp_path / "d.spool", clock=clock) as spool:
+    with Spool(tmp_path / "d.spool", clock=clock, group_records=20) as spool:
         start = spool.flash_bytes
         for number in range(400):
             spool.append(decision(number))

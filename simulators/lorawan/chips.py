@@ -100,6 +100,7 @@ class GatewayRadio(Radio):
 
     paths: int
     channels: int
+    max_power_dbm: float = 27.0  # conducted, of common concentrator cards: an estimate
 
 
 device_radios: Registry[DeviceRadio] = Registry("lora-radios", noun="LoRa radio")

@@ -1,10 +1,12 @@
 """EU863-870, from LoRaMac-node ``src/mac/region/RegionEU868.h`` and the tables of LoRaWAN regional parameters RP002.
 
 Payloads via a repeater are what The Things Network lets through. ``ttn`` is its plan of eight channels, which is also
-the usual one of eight-channel gateways. TTN's RX2 at DR3 differs from the standard's DR0; the standard's is kept.
+the usual one of eight-channel gateways. Region ``eu868-ttn`` has its second window at DR3, not the standard's DR0.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from simulators.lorawan.region import Channel, DataRate, Region, SubBand, regions
 
@@ -48,3 +50,4 @@ EU868 = Region(
     join_accept_bytes=33,  # with the list of five more channels
 )
 regions.register("eu868")(EU868)
+regions.register("eu868-ttn")(replace(EU868, name="EU868 of The Things Network", rx2_data_rate=3))

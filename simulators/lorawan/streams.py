@@ -7,12 +7,14 @@ tests hold the known answers of its authors' library.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
 _ROUNDS = 10
@@ -78,26 +80,28 @@ def normals(seed: int, purpose: Purpose, device: ArrayLike, index: ArrayLike, *,
     return normal
 
 
-class DrawTable:
-    """The same draws one at a time for a fleet of ``devices``, fetched for all of them in blocks of indices."""
+class Blocks:
+    """Figures of a fleet's transmissions one at a time, computed for all devices in blocks of indices.
 
-    _BLOCK = 16
+    ``compute`` takes device numbers (devices, 1) and indices (indices,) and gives (figures, devices, indices).
+    """
 
-    def __init__(self, seed: int, purpose: Purpose, devices: int) -> None:
-        self._seed = seed
-        self._purpose = purpose
+    _SIZE = 16
+
+    def __init__(self, devices: int, compute: Callable[[Ints, Ints], Floats]) -> None:
         self._devices = np.arange(devices)[:, None]
-        self._blocks: dict[int, tuple[list[list[float]], list[list[float]]]] = {}
+        self._compute = compute
+        self._blocks: dict[int, Floats] = {}
 
-    def at(self, device: int, index: int) -> tuple[float, float]:
-        """Both draws of that address, bit for bit those of `uniforms`."""
-        number, offset = divmod(index, self._BLOCK)
+    def at(self, device: int, index: int, figure: int = 0) -> float:
+        """One figure of one transmission, bit for bit as ``compute`` gives it."""
+        number, offset = divmod(index, self._SIZE)
         block = self._blocks.get(number)
         if block is None:
-            indices = np.arange(number * self._BLOCK, (number + 1) * self._BLOCK)
-            one, two = uniforms(self._seed, self._purpose, self._devices, indices)
-            block = self._blocks[number] = (one.tolist(), two.tolist())
-        return block[0][device][offset], block[1][device][offset]
+            indices = np.arange(number * self._SIZE, (number + 1) * self._SIZE)
+            block = self._blocks[number] = self._compute(self._devices, indices)
+        value: float = block.item(figure, device, offset)
+        return value
 
 
 def _fraction(high: Words, low: Words) -> Floats:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulators.lorawan.streams import DrawTable, Purpose, normals, philox, uniforms
+from simulators.lorawan.streams import Blocks, Purpose, normals, philox, uniforms
 
 seeds = st.integers(0, 2**64 - 1)
 
@@ -42,10 +42,11 @@ def test_a_draw_depends_on_its_address_and_not_on_the_batch(seed: int, purpose: 
 
 
 @given(seeds, st.integers(1, 9), st.integers(0, 200))
-def test_the_table_gives_the_same_draws_one_at_a_time(seed: int, devices: int, index: int) -> None:
-    table = DrawTable(seed, Purpose.CHANNEL, devices)
+def test_blocks_give_the_same_draws_one_at_a_time(seed: int, devices: int, index: int) -> None:
+    blocks = Blocks(devices, lambda device, at: np.stack(uniforms(seed, Purpose.CHANNEL, device, at)))
     one, two = uniforms(seed, Purpose.CHANNEL, devices - 1, index)
-    assert table.at(devices - 1, index) == (float(one), float(two))
+    assert blocks.at(devices - 1, index) == float(one)
+    assert blocks.at(devices - 1, index, 1) == float(two)
 
 
 def test_draws_are_uniform_normal_and_independent_enough() -> None:

@@ -1,0 +1,120 @@
+"""A scenario worked out: where devices are, what each link loses, what a data rate takes. Both engines start here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from simulators.lorawan.capture import Early, captures, modulation, noise_dbm, sensitivities_dbm
+from simulators.lorawan.chips import DeviceRadio, GatewayRadio, device_radios, gateway_radios
+from simulators.lorawan.propagation import loss_db, path_losses
+from simulators.lorawan.region import MAC_OVERHEAD_BYTES, Channel, Region, regions
+from simulators.lorawan.scenario import Fading, Scenario
+from simulators.lorawan.streams import Floats, Ints, Purpose, uniforms
+
+
+@dataclass(frozen=True)
+class Network:
+    """``loss_db`` (gateways, devices) with antennas and shadowing; ``data_rate`` (devices,) to begin with."""
+
+    scenario: Scenario
+    region: Region
+    channels: tuple[Channel, ...]
+    device_radio: DeviceRadio
+    gateway_radio: GatewayRadio
+    loss_db: Floats
+    data_rate: Ints
+
+    @cached_property
+    def sensitivity_dbm(self) -> Floats:
+        """(18,) of the gateways, by modulation."""
+        return sensitivities_dbm(self.gateway_radio)
+
+    @cached_property
+    def noise_dbm(self) -> Floats:
+        """(18,) by modulation."""
+        return noise_dbm()
+
+    @cached_property
+    def sir_db(self) -> Floats:
+        """(18, 18) thresholds, rows the wanted modulation."""
+        return captures.get(self.scenario.capture).table_db()
+
+    @property
+    def early(self) -> Early:
+        """Who is safe when packets overlap early."""
+        return captures.get(self.scenario.capture).early
+
+    @cached_property
+    def lead_s(self) -> Floats:
+        """(18,) from the start of a packet until interference matters."""
+        return captures.get(self.scenario.capture).lead_s()
+
+    @cached_property
+    def modulation(self) -> dict[int, int]:
+        """Uplink data rate to modulation, LoRa only."""
+        lora = {dr: rate for dr, rate in self.region.uplink.items() if rate.spreading_factor is not None}
+        return {dr: modulation(rate) for dr, rate in lora.items()}
+
+    def power_dbm(self, power_index: int) -> float:
+        """Radiated power at a TXPower index: what the region allows and the radio can."""
+        antenna = self.scenario.device_antenna_dbi
+        return min(self.region.eirp_dbm(power_index), self.device_radio.max_power_dbm + antenna)
+
+    def current_ma(self, power_index: int) -> float:
+        """The radio's current while sending at a TXPower index."""
+        return self.device_radio.tx_current_ma(self.power_dbm(power_index) - self.scenario.device_antenna_dbi)
+
+    def channels_of(self, data_rate: int) -> tuple[int, ...]:
+        """Numbers of the channels that take a data rate."""
+        return tuple(number for number, channel in enumerate(self.channels) if data_rate in channel.data_rates)
+
+    def airtime_s(self, data_rate: int) -> float:
+        """Time on air of a message at a data rate."""
+        payload = self.scenario.traffic.payload_bytes
+        return self.region.uplink_rate(data_rate).airtime_s(payload + MAC_OVERHEAD_BYTES)
+
+    def fading_db(self, device: Ints, index: Ints) -> Floats:
+        """(gateways, ...) gain of each packet on each link; devices and indices are broadcast."""
+        gateways = len(self.scenario.gateways_m)
+        if self.scenario.fading is Fading.NONE:
+            return np.zeros((gateways, *np.broadcast_shapes(device.shape, index.shape)))
+        draws = [
+            uniforms(self.scenario.seed, Purpose.FADING, device, index, salt=gateway)[0] for gateway in range(gateways)
+        ]
+        return 10.0 * np.log10(np.maximum(-np.log1p(-np.stack(draws)), 1e-12))
+
+
+def resolve(scenario: Scenario) -> Network:
+    """Works a scenario out; raises as its models do."""
+    region = regions.get(scenario.region)
+    one, two = uniforms(scenario.seed, Purpose.PLACE, np.arange(scenario.devices), 0)
+    radius, angle = scenario.radius_m * np.sqrt(one), 2.0 * np.pi * two
+    x, y = radius * np.cos(angle), radius * np.sin(angle)
+    distance_m = np.stack([np.hypot(x - gx, y - gy) for gx, gy in scenario.gateways_m])
+    loss = loss_db(path_losses.get(scenario.path_loss), distance_m, scenario.site)
+    loss = loss + scenario.shadowing.draw_db(
+        seed=scenario.seed, devices=scenario.devices, gateways=len(scenario.gateways_m)
+    )
+    network = Network(
+        scenario=scenario,
+        region=region,
+        channels=region.plan(scenario.plan),
+        device_radio=device_radios.get(scenario.device_radio),
+        gateway_radio=gateway_radios.get(scenario.gateway_radio),
+        loss_db=loss - scenario.gateway_antenna_dbi,
+        data_rate=np.full(scenario.devices, scenario.data_rate or 0, dtype=np.int64),
+    )
+    if scenario.data_rate is None:
+        network.data_rate[:] = _fastest(network)
+    return network
+
+
+def _fastest(network: Network) -> Ints:
+    strongest = network.power_dbm(network.scenario.power_index) - network.loss_db.min(axis=0)
+    chosen = np.full(strongest.size, min(network.scenario.data_rates()), dtype=np.int64)
+    for data_rate in sorted(network.scenario.data_rates()):
+        chosen[strongest >= network.sensitivity_dbm[network.modulation[data_rate]]] = data_rate
+    return chosen

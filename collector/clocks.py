@@ -23,6 +23,7 @@ TOLERANCE_MS = 2000
 """How far a device's and the collector's clock may differ while both are right."""
 NTP_ERROR_MS = 100
 """What a clock held by a network's time is taken to be off by."""
+_BOOT_TIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _SLEW_S = 1.0  # smaller changes of the wall clock are followed; larger ones are jumps
 _SETTLE_S = 600.0  # a jump that lasts so long is where the wall clock belongs
 
@@ -87,7 +88,7 @@ class Sightings:
 
 def since_boot_s() -> float:
     """Seconds on a clock that nobody sets and that goes on while the machine sleeps, where there is one."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    return time.monotonic() if _BOOT_TIME is None else time.clock_gettime(_BOOT_TIME)
 
 
 class SteadyClock:

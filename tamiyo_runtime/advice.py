@@ -32,13 +32,13 @@ class Adviser:
         self._answers: SimpleQueue[tuple[int, PolicyAnswer]] = SimpleQueue()
         self._asked = self._heard = 0
         self._thread = threading.Thread(target=self._work, name="policy", daemon=True) if in_real_time else None
-        if self._thread is not None:
-            self._thread.start()
 
     def ask(self, state: RunningState, wait_ms: float) -> PolicyAnswer:
         """Proposed gates, or what went wrong; returns after ``wait_ms`` at the latest."""
         if self._thread is None:
             return self._policy.propose(state)
+        if not self._asked:
+            self._thread.start()
         while self._heard < self._asked:  # it was late before: has it come back since?
             try:
                 self._heard, _ = self._answers.get_nowait()

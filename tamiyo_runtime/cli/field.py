@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ from tamiyo_runtime.audited import Audited
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.cli.render import hushed, note
 from tamiyo_runtime.contracts.errors import DowngradeError, InputError, IntegrityError, UnknownNameError, UsageError
-from tamiyo_runtime.contracts.records import Mode
+from tamiyo_runtime.contracts.records import Event, EventRecord, Mode
+from tamiyo_runtime.control import Change, Loaded
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.files import private_folder
 from tamiyo_runtime.installed import check_version, record_version
@@ -38,6 +40,7 @@ from tamiyo_runtime.summary import SessionSummary, Tally, Turn
 if TYPE_CHECKING:
     from collector.ledger import DeviceLedger
     from tamiyo_runtime.cli.deployed import Deployed
+    from tamiyo_runtime.contracts.budget import Budget
     from tamiyo_runtime.control import Control
     from tamiyo_runtime.home_assistant import HomeAssistant
     from tamiyo_runtime.telemetry import Counters, Telemetry
@@ -112,13 +115,16 @@ class FieldRun:
         *,
         gate: Callable[[Bundle], None] | None = None,
         deployed: Deployed | None = None,
+        again: Callable[[], tuple[Bundle, Budget]] | None = None,
     ) -> None:
         """Open what needs no network; raises TamiyoErrors for anything that cannot work.
 
         ``gate``: what a bundle has to pass, on this machine as the board, before any of its graphs is loaded.
-        ``deployed``: the state folder that the bundle is from, by which the run may be changed.
+        ``deployed``: the state folder that the bundle is from, by which the run may be changed. ``again``: opens the
+        bundle anew when the device gets SIGHUP, with the budget to run it under.
         """
         self.bundle, self.request, self._deployed = bundle, request, deployed
+        self._gate, self._again = gate, again
         check_broker(request.broker)
         self.board: Board = _board(bundle, request)
         self._downgrade = self._check_version()  # before anything of an old bundle is loaded
@@ -298,9 +304,31 @@ class FieldRun:
 
     def _steered(self, reporter: Reporter) -> contextlib.AbstractContextManager[Control | None]:
         """Whoever may change the run while it goes on."""
-        if self._deployed is None:
+        if self._deployed is not None:
+            return self._deployed.attached(self, reporter, self._telemetry)
+        if self._again is None or not self.on_device:
             return contextlib.nullcontext()
-        return self._deployed.attached(self, reporter, self._telemetry)
+        from tamiyo_runtime.cli.reload import Reload
+
+        return Reload(partial(self._reopened, self._again), partial(self._not_reloaded, reporter)).listening()
+
+    def _reopened(self, again: Callable[[], tuple[Bundle, Budget]]) -> Change:
+        """The bundle as it lies there now, checked like the first one, loaded and warm."""
+        bundle, budget = again()
+        if not self.request.allow_downgrade:
+            check_version(bundle)
+        if self._gate is not None:
+            self._gate(bundle)
+        executor = Executor(bundle, self.request.variant)
+        policy = Policy.of(bundle, executor.variant.format) if self.request.use_policy else None
+        record_version(bundle)
+        return Change(loaded=Loaded(bundle=bundle, executor=executor, policy=policy), budget=budget)
+
+    def _not_reloaded(self, reporter: Reporter, problem: str) -> None:
+        note(f"warning: not reloaded: {problem}")
+        detail = problem.encode()[:64].decode(errors="ignore")
+        t_ms = int(self.board.clock.now_s() * 1e3)
+        reporter.event(EventRecord(t_ms=t_ms, event=Event.RELOAD, value=0, detail=detail))
 
     def _about(self) -> dict[str, str]:
         """What the device says of itself when it appears; the audit log's head, so that its end cannot be cut off."""

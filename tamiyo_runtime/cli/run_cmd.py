@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,10 +12,12 @@ from tamiyo_runtime.cli.broker_options import BrokerCa, BrokerCert, BrokerKey, a
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tamiyo_runtime.bundle import Bundle
     from tamiyo_runtime.cli.deployed import Deployed
-    from tamiyo_runtime.cli.field import FieldRequest, FieldResult, FieldRun
+    from tamiyo_runtime.cli.field import FieldResult, FieldRun
+    from tamiyo_runtime.cli.render import Progress
     from tamiyo_runtime.contracts.budget import Budget
-    from tamiyo_runtime.summary import SessionSummary, Trace, Turn
+    from tamiyo_runtime.summary import Turn
 
 
 _PERIOD_MS = 100.0
@@ -117,21 +119,22 @@ def run(
 
       tamiyo run digits.tamiyo
 
+      kill -HUP PID      (the bundle's file is opened again, and takes over between two samples)
+
       tamiyo run digits.tamiyo --device simulated:coral-usb --link lora-eu868 --broker embedded --period-ms 1000
     """
     arguments = dict(locals())
-    import time
+    from functools import partial
 
     from tamiyo_runtime.cli.field import FieldRequest, FieldRun
     from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, throttle_phases
     from tamiyo_runtime.cli.render import progress
-    from tamiyo_runtime.cli.status_line import status_line
+    from tamiyo_runtime.cli.run_trace import check_trace
+    from tamiyo_runtime.cli.run_view import show_plan
     from tamiyo_runtime.cli.trust import canary_gate, open_bundle
     from tamiyo_runtime.contracts.errors import BudgetError, IncompatibleError, IntegrityError
-    from tamiyo_runtime.contracts.units import microjoules
     from tamiyo_runtime.files import default_state_dir
     from tamiyo_runtime.monitors import MonitorSettings
-    from tamiyo_runtime.service import Notifier
     from tamiyo_runtime.session import Plan
     from tamiyo_runtime.sources import length_of
 
@@ -152,14 +155,20 @@ def run(
     }
     deployed = _deployed(bundle, trial_window, count=not dry_run, decided=folder_says)
     opened = open_bundle(bundle, key) if deployed is None else deployed.open()
-    budget = changed_budget(
-        opened.manifest.budget,
+    changed = partial(
+        changed_budget,
         latency_ms=latency_ms,
         power_mw=power_mw,
         energy_burst_mj=energy_burst_mj,
         temperature_c=temperature_c,
     )
+    budget = changed(opened.manifest.budget)
     budget = budget if deployed is None else deployed.budget(budget)
+
+    def again() -> tuple[Bundle, Budget]:
+        there = open_bundle(bundle, key)
+        return there, changed(there.manifest.budget)
+
     plan = Plan(
         samples=samples,
         period_s=(_PERIOD_MS if period_ms is None else period_ms) * 1e-3,
@@ -192,34 +201,25 @@ def run(
     gate = canary_gate(bundle, key) if deployed is None else deployed.gate
     request = request if deployed is None else deployed.request(request)
     try:
-        field = FieldRun(opened, request, gate=gate, deployed=deployed)
+        field = FieldRun(opened, request, gate=gate, deployed=deployed, again=again)
     except (BudgetError, IncompatibleError, IntegrityError) as exc:  # a bundle on trial that cannot even start
         if dry_run or deployed is None or not deployed.give_up(exc.message):
             raise
         run(**arguments)
         return
     if dry_run:
-        _show_plan(field, request, budget, as_json=as_json)
+        show_plan(field, request, budget, as_json=as_json)
         return
     with field, progress(f"run {opened.manifest.name}", samples or length_of(field.source)) as bar:
-        if field.on_device:
-            notifier = Notifier.of_environment()
-
-            def on_turn(turn: Turn) -> None:
-                bar.show(status_line(turn), done=turn.earlier + turn.tally.samples)
-                if notifier is not None:
-                    notifier.turn(time.monotonic(), lambda: status_line(turn))
-
-            result = field.run(on_turn=on_turn, on_end=notifier.stopping if notifier else None)
-            bar.show(f"{result.summary.mode}, {microjoules(result.summary.energy_uj)}", done=result.summary.samples)
-        else:  # a virtual clock takes its turns as fast as it can
-            result = field.run(lambda tally, mode: bar.advance(remark=f"{mode}, {microjoules(tally.energy_uj)}"))
+        result = _watched(field, bar)
     _end(result, trace, overwrite=overwrite, as_json=as_json)
 
 
 def _end(result: FieldResult, trace: Path | None, *, overwrite: bool, as_json: bool) -> None:
     """Write and print what came of it; raises BudgetError when nothing could be run."""
     from tamiyo_runtime.cli.render import emit_json
+    from tamiyo_runtime.cli.run_trace import write_trace
+    from tamiyo_runtime.cli.run_view import as_data, show
     from tamiyo_runtime.contracts.errors import BudgetError
 
     if trace is not None and result.summary.trace is not None:
@@ -227,12 +227,34 @@ def _end(result: FieldResult, trace: Path | None, *, overwrite: bool, as_json: b
     if as_json:
         emit_json(as_data(result))
     else:
-        _show(result, trace)
+        show(result, trace)
     if result.summary.samples and not result.summary.inferences:
         raise BudgetError(
             f"none of {result.summary.samples} samples could be run within the budget",
             hint="raise --latency-ms, --power-mw or --energy-burst-mj, or lengthen --period-ms",
         )
+
+
+def _watched(field: FieldRun, bar: Progress) -> FieldResult:
+    """Run it, the progress line and the service manager being told how it goes."""
+    import time
+
+    from tamiyo_runtime.cli.status_line import status_line
+    from tamiyo_runtime.contracts.units import microjoules
+    from tamiyo_runtime.service import Notifier
+
+    if not field.on_device:  # a virtual clock takes its turns as fast as it can
+        return field.run(lambda tally, mode: bar.advance(remark=f"{mode}, {microjoules(tally.energy_uj)}"))
+    notifier = Notifier.of_environment()
+
+    def on_turn(turn: Turn) -> None:
+        bar.show(status_line(turn), done=turn.earlier + turn.tally.samples)
+        if notifier is not None:
+            notifier.turn(time.monotonic(), lambda: status_line(turn))
+
+    result = field.run(on_turn=on_turn, on_end=notifier.stopping if notifier else None)
+    bar.show(f"{result.summary.mode}, {microjoules(result.summary.energy_uj)}", done=result.summary.samples)
+    return result
 
 
 def _deployed(path: Path, window: int, *, count: bool, decided: Mapping[str, bool]) -> Deployed | None:
@@ -242,199 +264,3 @@ def _deployed(path: Path, window: int, *, count: bool, decided: Mapping[str, boo
     from tamiyo_runtime.cli.deployed import Deployed
 
     return Deployed.of(path, window=window, count=count, decided=decided)
-
-
-def check_trace(path: Path | None, *, overwrite: bool) -> None:
-    """Refuse a trace file that could not be written at the end; raises UsageError or InputError."""
-    from tamiyo_runtime.contracts.errors import InputError, UsageError
-
-    if path is None:
-        return
-    if path.suffix not in {".csv", ".npz"}:
-        raise UsageError(f"a trace is a .csv or a .npz file, not {path.name}", hint="as in --trace run.csv")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already", hint="pass --overwrite to replace it")
-
-
-def write_trace(trace: Trace, path: Path, *, overwrite: bool) -> None:
-    """One row a sample: a CSV with a header, or an archive of arrays."""
-    import io
-
-    import numpy as np
-
-    from tamiyo_runtime.files import write_atomic
-
-    names = ("t_s", "latency_ms", "energy_uj", "option", "deadline_ms", "bucket", "slowdown", "correct")
-    columns = {name: getattr(trace, name) for name in names}
-    stream = io.BytesIO()
-    if path.suffix == ".npz":
-        np.savez(stream, configurations=np.array(trace.configurations), **columns)
-    else:
-        ids = [trace.configurations[option] if option >= 0 else "skipped" for option in trace.option]
-        rows = zip(*({**columns, "option": ids}).values(), strict=True)
-        lines = [",".join(names), *(",".join(f"{v:.9g}" if not isinstance(v, str) else v for v in row) for row in rows)]
-        stream.write(("\n".join(lines) + "\n").encode())
-    write_atomic(path, stream.getvalue(), overwrite=overwrite)
-
-
-def as_data(result: FieldResult) -> dict[str, Any]:
-    """A result as plain data, for ``--json`` and reports."""
-    from dataclasses import fields
-
-    summary = result.summary
-    data: dict[str, Any] = {item.name: getattr(summary, item.name) for item in fields(summary) if item.name != "trace"}
-    data |= {"accuracy": summary.accuracy, "skipped": summary.skipped, "mean_power_mw": summary.mean_power_mw}
-    data |= {"link": result.link, "broker": result.broker}
-    if result.board_total is not None:
-        data |= {"board_energy_uj": result.board_total.energy_uj, "board_energy_s": result.board_total.seconds}
-    if result.counters is not None:
-        telemetry = {item.name: getattr(result.counters, item.name) for item in fields(result.counters)}
-        telemetry["dropped"] = {str(reason): count for reason, count in result.counters.dropped.items()}
-        data["telemetry"] = {
-            **telemetry,
-            "delivered": result.delivered,
-            "trouble": result.trouble,
-            "spool": str(result.spool),
-        }
-        data["telemetry"]["airtime_worst_hour_s"] = result.airtime_worst_hour_s
-    if result.ledger is not None:
-        from tamiyo_runtime.spool import boot_name
-
-        data["ledger"] = [
-            {
-                "device": entry.device,
-                "boot": boot_name(entry.boot),
-                "sent": entry.sent,
-                "stored": entry.stored,
-                "lost": dict(entry.lost),
-                "balanced": entry.balanced,
-            }
-            for entry in result.ledger
-        ]
-        data["store"] = str(result.store)
-    return data
-
-
-def _show_plan(field: FieldRun, request: FieldRequest, budget: Budget, *, as_json: bool) -> None:
-    from tamiyo_runtime.cli.render import emit_json, say
-    from tamiyo_runtime.contracts.document import dump
-    from tamiyo_runtime.sources import length_of
-
-    plan = {
-        "bundle": field.bundle.manifest.name,
-        "variant": field.executor.variant.id,
-        "interpreter": field.executor.interpreter,
-        "policy": field.policy.interpreter if field.policy else None,
-        "board": field.board.label,
-        "link": field.link.label,
-        "broker": request.broker,
-        "source": field.source.label,
-        "samples": field.plan.samples or length_of(field.source),
-        "period_ms": field.plan.period_s * 1e3,
-        "budget": dump(budget),
-        "budget_schedule": [[when_s, dump(later)] for when_s, later in request.plan.schedule],
-        "throttle": [list(phase) for phase in request.throttle],
-        "state_dir": str(request.state_dir),
-    }
-    if as_json:
-        emit_json(plan)
-        return
-    for name, value in plan.items():
-        say(f"{name:<16} {value}")
-    say("dry run: everything is in order, nothing was run")
-
-
-def _show(result: FieldResult, trace: Path | None) -> None:
-    from tamiyo_runtime.cli.render import say, table
-    from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent
-
-    s = result.summary
-    policy = f"policy by {s.policy}" if s.policy else "no policy"
-    say(f"{s.bundle} on {s.board}: {s.variant} by {s.interpreter}, {policy}, samples from {s.source}")
-    say()
-    total = max(1, s.samples)
-    rows = [[name, count, percent(count / total)] for name, count in s.counts.items()]
-    rows += [[f"skipped ({reason})", count, percent(count / total)] for reason, count in s.skips.items()]
-    table(["ran", "samples", "share"], rows)
-    say()
-    if s.accuracy is not None:
-        say(f"accuracy         {percent(s.accuracy)} of {s.labelled} labelled samples")
-    if s.latency_p50_ms is not None and s.latency_p99_ms is not None and s.latency_max_ms is not None:
-        p50, p99, worst = (milliseconds(value) for value in (s.latency_p50_ms, s.latency_p99_ms, s.latency_max_ms))
-        say(f"latency          p50 {p50}, p99 {p99}, max {worst} ({s.latency_source})")
-        say(f"deadlines        {s.deadline_misses} missed")
-        power = f", {s.mean_power_mw:.3g} mW on average" if s.mean_power_mw is not None else ""
-        say(f"energy           {microjoules(s.energy_uj)}{power} ({_shares(s.energy_by_source, s.energy_source)})")
-    if (seen := result.board_total) is not None:
-        mean_mw = seen.energy_uj / seen.seconds * 1e-3
-        took = f"{microjoules(seen.energy_uj)} in {seen.seconds:.1f} s, {mean_mw:.4g} mW"
-        say(f"meter            {took}, pauses included (measured)")
-    say(f"duration         {s.duration_s:.1f} s on the board's clock; mode at the end: {s.mode}")
-    if s.policy_failures:
-        say(f"policy           failed {s.policy_failures} times; the governor chose instead")
-    say(f"monitors         {_monitors(s)}")
-    if s.lost:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in s.lost.items())
-        say(f"lost on arrival  {sum(s.lost.values())}: {reasons}")
-    if s.stopped_early:
-        say("stopped          by a signal, in good order")
-    say(f"decisions        {s.decisions} records of what ran and why")
-    _show_telemetry(result)
-    if trace is not None:
-        say(f"trace            {trace}")
-
-
-def _monitors(summary: SessionSummary) -> str:
-    if not summary.watched:
-        return "none: switched off, or the bundle holds no reference"
-    alarms = ", ".join(f"{watch} {count}" for watch, count in summary.alarms.items() if count)
-    return f"{', '.join(summary.watched)}: {f'alarms: {alarms}' if alarms else 'no alarm'}"
-
-
-def _shares(by_source: Mapping[str, float], only: str | None) -> str:
-    """Where a sum comes from: one word, or the share of each."""
-    total = sum(by_source.values())
-    if len(by_source) < 2 or not total:
-        return str(only)
-    return ", ".join(f"{energy_uj / total:.0%} {source}" for source, energy_uj in by_source.items())
-
-
-def _show_telemetry(result: FieldResult) -> None:
-    from tamiyo_runtime.cli.render import say, table
-
-    counters = result.counters
-    if counters is None:
-        say("telemetry        none (--broker none)")
-        return
-    say(f"broker           {result.broker}")
-    lost = sum(counters.dropped.values())
-    say(
-        f"telemetry        {counters.records_created} records, {counters.stored_acked} stored by the collector, "
-        f"{counters.pending} waiting, {lost} lost"
-    )
-    air = f", {counters.airtime_s:.2f} s on air" if counters.airtime_s else ""
-    worst = result.airtime_worst_hour_s
-    hour = f" ({worst:.2f} s in the worst hour)" if worst is not None else ""
-    say(f"link             {result.link}: {counters.transmissions} frames, {counters.bytes_sent} bytes{air}{hour}")
-    if not result.delivered:
-        why = f" ({result.trouble})" if result.trouble else ""
-        say(
-            f"waiting          {counters.pending} records stay in {result.spool} and are sent after the next start{why}"
-        )
-    if result.ledger:
-        from tamiyo_runtime.spool import boot_name
-
-        say()
-        rows = [
-            [
-                entry.device,
-                boot_name(entry.boot),
-                entry.sent,
-                entry.stored,
-                sum(entry.lost.values()),
-                "yes" if entry.balanced else "no",
-            ]
-            for entry in result.ledger
-        ]
-        table(["device", "boot", "sent", "stored", "lost", "balanced"], rows)
-        say(f"store            {result.store}")

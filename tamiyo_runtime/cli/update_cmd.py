@@ -325,7 +325,7 @@ def _install(store: Store, state_dir: Path, bundle: Path, *, again: bool) -> Non
     slot = record.slots[str(record.running)]
     kind = "on trial" if record.on_trial else "confirmed: the first bundle has nothing to go back to"
     say(f"slot {record.running}           {slot.name} version {slot.version}, {kind}")
-    say(f"Next:  tamiyo run $(tamiyo update start {state_dir}) {' '.join(run_options(record))} --json > run.json")
+    say(f"Next:  tamiyo run {state_dir} --broker mqtts://HOST:8883 | tamiyo update status {state_dir}")
     if record.on_trial:
         say(f"       tamiyo update confirm {state_dir} --figures run.json")
 

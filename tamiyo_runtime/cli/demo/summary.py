@@ -9,7 +9,7 @@ from typing import Any
 
 from tamiyo_runtime.cli.demo.pages import Story
 from tamiyo_runtime.cli.render import say, table
-from tamiyo_runtime.cli.run_cmd import as_data
+from tamiyo_runtime.cli.run_view import as_data
 from tamiyo_runtime.contracts.errors import BudgetError, IntegrityError
 from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent
 from tamiyo_runtime.spool import boot_name

@@ -156,7 +156,8 @@ def status(state_dir: _StateDir, *, as_json: _AsJson = False) -> None:
     say(f"keys             {keys}; {len(record.revoked)} revoked")
     if record.running is not None:
         path = state_dir / record.running / BUNDLE
-        say(f"run it           tamiyo run {path} {' '.join(run_options(record))}")
+        say(f"run it           tamiyo run {state_dir}")
+        say(f"or the file      tamiyo run {path} {' '.join(run_options(record))}")
 
 
 @app.command()
@@ -221,7 +222,7 @@ def confirm(
     if judgement.verdict is Verdict.ROLLBACK:
         raise BudgetError(
             f"the trial failed ({judgement.reason}); slot {store.record.running} runs again",
-            hint="restart the runtime: it starts with what ran before",
+            hint="a device that runs from this folder has switched back by itself; restart one that runs the file",
         )
 
 
@@ -243,7 +244,7 @@ def rollback(
     with _opened(state_dir) as store:
         store.fail(reason, allow_downgrade=allow_downgrade)
         _tell(state_dir, store, Happened.ROLLBACK, why=reason)
-        say(f"slot {store.record.running} runs again; restart the runtime")
+        say(f"slot {store.record.running} runs again; a device that runs from this folder switches by itself")
 
 
 @app.command()
@@ -325,9 +326,7 @@ def _install(store: Store, state_dir: Path, bundle: Path, *, again: bool) -> Non
     slot = record.slots[str(record.running)]
     kind = "on trial" if record.on_trial else "confirmed: the first bundle has nothing to go back to"
     say(f"slot {record.running}           {slot.name} version {slot.version}, {kind}")
-    say(f"Next:  tamiyo run {state_dir} --broker mqtts://HOST:8883 | tamiyo update status {state_dir}")
-    if record.on_trial:
-        say(f"       tamiyo update confirm {state_dir} --figures run.json")
+    say(f"Next:  tamiyo run {state_dir}, unless it runs already: then it takes the bundle over by itself")
 
 
 def _tell(state_dir: Path, store: Store, kind: Happened, **data: Scalar) -> None:

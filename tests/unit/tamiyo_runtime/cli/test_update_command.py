@@ -69,7 +69,8 @@ def test_from_the_first_bundle_over_a_trial_to_a_confirmed_one(capsys: pytest.Ca
     update("status", STATE)
     shown = capsys.readouterr().out
     assert "pump-7 in pumps" in shown
-    assert "run it           tamiyo run state/b/bundle.tamiyo --allow-downgrade" in shown
+    assert "run it           tamiyo run state\n" in shown
+    assert "or the file      tamiyo run state/b/bundle.tamiyo --allow-downgrade" in shown
 
 
 def test_the_figures_of_a_real_run_decide_about_a_trial(capsys: pytest.CaptureFixture[str]) -> None:

@@ -211,6 +211,7 @@ class Account:
 
     def __init__(self, radio: Radio) -> None:
         self._radio = radio
+        self._whole_uj = float(radio.tail_uj(radio.connected_s))
         self._free_s: float | None = None
 
     def promotion_s(self, now_s: float) -> float:
@@ -226,10 +227,11 @@ class Account:
                 f"the transfer at {transfer.start_s} s begins before the radio is free at {self._free_s} s"
             )
         promotion = radio.promotion_after(gap_s)
-        whole_uj = float(radio.tail_uj(radio.connected_s))
-        unused_uj = whole_uj - float(radio.tail_uj(min(gap_s, radio.connected_s)))
-        self._free_s = transfer.start_s + (promotion.duration_s.value if promotion else 0.0) + transfer.duration_s
-        return (promotion.energy_uj if promotion else 0.0) + radio.transfer_uj(transfer) + whole_uj - unused_uj
+        if promotion is None:
+            self._free_s = transfer.start_s + transfer.duration_s
+            return radio.transfer_uj(transfer) + float(radio.tail_uj(gap_s))  # its tail, less what is left of the other
+        self._free_s = transfer.start_s + promotion.duration_s.value + transfer.duration_s
+        return promotion.energy_uj + radio.transfer_uj(transfer) + self._whole_uj
 
     def _gap_s(self, now_s: float) -> float:
         return math.inf if self._free_s is None else now_s - self._free_s

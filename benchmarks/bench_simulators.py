@@ -1,0 +1,147 @@
+"""How fast the simulators are on one core each: a case does its work once and says how much that was.
+
+Targets are what the simulators are meant to reach on a quiet x86-64 core; below 0.7 of one the run ends with status 1.
+
+    python benchmarks/bench_simulators.py [--only WORD] [--runs 7]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+if __package__ is None or __package__ == "":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.results import append, spread
+
+PACKAGES = ("numpy",)
+TOLERATED = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """``prepare`` returns the work; the work returns how many ``unit`` it did."""
+
+    name: str
+    unit: str
+    target: float
+    prepare: Callable[[], Callable[[], int]]
+
+
+CASES: list[Case] = []
+
+
+def case(
+    name: str, unit: str, target: float
+) -> Callable[[Callable[[], Callable[[], int]]], Callable[[], Callable[[], int]]]:
+    """File a case."""
+
+    def add(prepare: Callable[[], Callable[[], int]]) -> Callable[[], Callable[[], int]]:
+        CASES.append(Case(name, unit, target, prepare))
+        return prepare
+
+    return add
+
+
+@case("5g fleet", "samples", 5e6)
+def _5g_fleet() -> Callable[[], int]:
+    """A thousand devices: rate, outage and latency every second."""
+    return _trace("5g-sa-mid-band", devices=1000, steps=2000)
+
+
+@case("5g device", "samples", 5e6)
+def _5g_device() -> Callable[[], int]:
+    """One device for three weeks: nothing to vectorise over but time."""
+    return _trace("5g-sa-mid-band", devices=1, steps=2_000_000)
+
+
+@case("nb-iot fleet", "samples", 5e6)
+def _nb_iot_fleet() -> Callable[[], int]:
+    """A hundred thousand devices for twenty seconds."""
+    return _trace("nb-iot", devices=100_000, steps=20)
+
+
+@case("rrc account", "transfers", 1e5)
+def _rrc_account() -> Callable[[], int]:
+    """Radio states and their energy, transfer by transfer: tails, DRX, idle and power saving in turn."""
+    from simulators.cellular.presets import preset
+    from simulators.cellular.rrc import Account, Transfer
+
+    transfers = [Transfer(20.0 * n + (n % 7) * 2.5, 0.05, 0.01, 0.001) for n in range(50_000)]
+
+    def work() -> int:
+        account = Account(preset("lte-m").radio)
+        for transfer in transfers:
+            account.charge_uj(transfer)
+        return len(transfers)
+
+    return work
+
+
+@case("5g link", "transfers", 1e4)
+def _5g_link() -> Callable[[], int]:
+    """The link as the runtime calls it."""
+    from simulators.links import open_link
+
+    def work() -> int:
+        link, now_s = open_link("5g"), 0.0
+        for _ in range(5000):
+            now_s = link.ready_at_s(500, now_s + 1.0)
+            link.transmit(500, now_s)
+        return 5000
+
+    return work
+
+
+def _trace(name: str, *, devices: int, steps: int) -> Callable[[], int]:
+    from simulators.cellular.channel import fleet, start
+    from simulators.cellular.latency import plan
+    from simulators.cellular.presets import preset
+    from simulators.cellular.trace import advance
+
+    network = preset(name)
+    simulated, transfer = fleet(network, range(devices)), plan(network.access, network.ladder, 300)
+    cursor = start(simulated)
+
+    def work() -> int:
+        return advance(simulated, cursor, steps, transfer)[0].outage.size
+
+    return work
+
+
+def main() -> int:
+    """Run the cases, print and record them; 1 if one stays below what is tolerated."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="WORD", help="cases whose name contains it")
+    parser.add_argument("--runs", type=int, default=7)
+    asked = parser.parse_args()
+    chosen = [one for one in CASES if asked.only in one.name]
+    if not chosen:
+        parser.error(f"no case contains '{asked.only}'; there are {', '.join(one.name for one in CASES)}")
+    figures, slow = {}, []
+    for one in chosen:
+        work = one.prepare()
+        work()
+        rates = []
+        for _ in range(max(2, asked.runs)):
+            begun = time.perf_counter()
+            done = work()
+            rates.append(done / (time.perf_counter() - begun))
+        figures[one.name] = {"unit": f"{one.unit}/s", "target": one.target, **spread(rates)}
+        median = figures[one.name]["median"]
+        verdict = "ok" if median >= one.target else f"below the target of {one.target:.3g}"
+        if median < TOLERATED * one.target:
+            slow.append(one.name)
+        print(f"{one.name:<16} {median:12.4g} {one.unit}/s  {verdict}")
+    print(f"recorded in {append('simulators', {'cases': figures}, PACKAGES)}")
+    if slow:
+        print(f"below {TOLERATED:g} of the target: {', '.join(slow)}")
+    return 1 if slow else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

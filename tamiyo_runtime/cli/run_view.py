@@ -137,6 +137,7 @@ def _shares(by_source: Mapping[str, float], only: str | None) -> str:
 
 def _show_telemetry(result: FieldResult) -> None:
     from tamiyo_runtime.cli.render import say, table
+    from tamiyo_runtime.contracts.units import microjoules
 
     counters = result.counters
     if counters is None:
@@ -152,6 +153,8 @@ def _show_telemetry(result: FieldResult) -> None:
     worst = result.airtime_worst_hour_s
     hour = f" ({worst:.2f} s in the worst hour)" if worst is not None else ""
     say(f"link             {result.link}: {counters.transmissions} frames, {counters.bytes_sent} bytes{air}{hour}")
+    if counters.radio_energy_uj:
+        say(f"radio            {microjoules(counters.radio_energy_uj)} (simulated, not in the board's energy)")
     if not result.delivered:
         why = f" ({result.trouble})" if result.trouble else ""
         say(

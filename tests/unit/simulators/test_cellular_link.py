@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from simulators.links.cellular import NETWORKS, CellularLink
 from tamiyo_runtime.contracts.errors import UnknownNameError, UsageError
 from tamiyo_runtime.link import Link, Transmission, links
 
+DOCS = Path(__file__).parents[3] / "docs" / "cellular.md"
 names = st.sampled_from(sorted(NETWORKS))
 
 
@@ -144,3 +147,12 @@ def test_what_cannot_be_sent_or_reached_is_refused_with_what_can() -> None:
     with pytest.raises(UnknownNameError, match="unknown link '6g'"):
         open_link("6g")
     assert "200 m" in open_link("lte?distance_m=200&speed_m_s=0&seed=4").label
+
+
+def test_the_documents_list_every_network_and_what_it_carries() -> None:
+    rows = [line.split("|") for line in DOCS.read_text().splitlines() if line.startswith("| `")]
+    said = {row[1].strip(" `"): row[4].split(";")[0].split() for row in rows if len(row) == 7}
+    assert set(said) == set(NETWORKS)
+    for name, (figure, unit) in said.items():
+        expected = make(name).sustainable_bytes_per_s()
+        assert float(figure) * {"kB/s": 1e3, "MB/s": 1e6}[unit] == pytest.approx(expected, rel=0.05), name

@@ -79,6 +79,8 @@ def test_a_trace_has_one_row_a_sample_and_is_not_overwritten(tamiyo: Any, own_bu
         (["--link", "lora-eu869"], 2, "lora-eu868"),
         (["--link", "lora-eu868+contact?period_s=5&length_s=9"], 2, "a contact of 9 s every 5 s cannot be"),
         (["--link", "lora-eu868+contact?perod_s=5"], 2, "did you mean period_s"),
+        (["--link", "nb-iot?distance_m=-1"], 2, "distance -1 m is not in 10..5000 m"),
+        (["--link", "5g-mmwave?distance_m=4000"], 2, "no coverage 4000 m away"),
         (["--broker", "embeded"], 2, "did you mean embedded"),
         (["--variant", "int9"], 2, "did you mean int8"),
         (["--source", "/nowhere"], 2, "no such file or folder"),
@@ -150,6 +152,27 @@ def test_single_samples_that_lora_cannot_carry_arrive_in_a_contact(
     assert telemetry["delivered"]
     assert telemetry["records_created"] == telemetry["stored_acked"] > 300  # the samples, and the rest
     assert 0 < telemetry["airtime_worst_hour_s"] <= 36.0
+    (entry,) = data["ledger"]
+    assert entry["balanced"]
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("link", ["5g", "nb-iot?distance_m=2500&seed=3"])
+def test_over_a_cellular_link_every_record_arrives_and_the_radio_is_charged(
+    tamiyo: Any, own_bundle: Path, tmp_path: Path, link: str
+) -> None:
+    outcome = tamiyo(
+        *("run", own_bundle, "--device", "simulated", "--broker", "embedded", "--state-dir", tmp_path, "--json"),
+        *("--link", link, "--samples", 200, "--period-ms", 1000),
+    )
+    assert outcome.code == 0
+    data = json.loads(outcome.out)
+    assert "simulated" in data["link"]
+    telemetry = data["telemetry"]
+    assert telemetry["delivered"]
+    assert telemetry["records_created"] == telemetry["stored_acked"]
+    assert (telemetry["records_created"] > 200) == (link == "5g")  # single samples go where there is room for them
+    assert telemetry["radio_energy_uj"] > 0
     (entry,) = data["ledger"]
     assert entry["balanced"]
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 if __package__ is None or __package__ == "":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.results import append, spread
 
-PACKAGES = ("numpy",)
+PACKAGES = ("numpy", "simpy")
 TOLERATED = 0.7
 
 
@@ -95,6 +97,96 @@ def _5g_link() -> Callable[[], int]:
         return 5000
 
     return work
+
+
+@case("lora open", "packets", 1e6)
+def _lora_open() -> Callable[[], int]:
+    """Verdicts alone, of a schedule: 100,000 devices, eight channels, a message an hour each for a day."""
+    from simulators.lorawan.open_loop import ears, plan
+    from simulators.lorawan.reception import receive
+
+    network = _lora(devices=100_000)
+    packets = plan(network).packets
+    return lambda: receive(packets, ears(network)).shape[1]
+
+
+@case("lora schedule", "packets", 5e5)
+def _lora_schedule() -> Callable[[], int]:
+    """The same, with the drawing of the schedule."""
+    from simulators.lorawan.open_loop import run
+
+    network = _lora(devices=100_000)
+    return lambda: run(network).verdict.size
+
+
+@case("lora closed", "packets", 2.5e4)
+def _lora_closed() -> Callable[[], int]:
+    """10,000 devices, unconfirmed, with duty cycle and windows."""
+    from simulators.lorawan.closed_loop import run
+
+    network = _lora(devices=10_000)
+    return lambda: run(network).log.device.size
+
+
+@case("lora answers", "packets", 2.5e4)
+def _lora_answers() -> Callable[[], int]:
+    """The same devices join, confirm, retransmit and adapt; two gateways answer."""
+    from simulators.lorawan.closed_loop import run
+
+    network = _lora(devices=10_000, answers=True)
+    return lambda: run(network).log.device.size
+
+
+def _simpy_events() -> Callable[[], int]:
+    """SimPy's bare kernel on the times of ``lora closed``: a process a device wakes where a packet begins and ends,
+    without radio, MAC or gateway. A bound on what a simulator on it could reach, not the speed of one."""
+    import simpy
+
+    from simulators.lorawan.closed_loop import run
+
+    log = run(_lora(devices=10_000)).log
+    starts: list[list[float]] = [[] for _ in range(10_000)]
+    for device, start_s in zip(log.device.tolist(), log.start_s.tolist(), strict=True):
+        starts[device].append(start_s)
+    airtime_s = float(log.airtime_s.mean())
+
+    def work() -> int:
+        environment = simpy.Environment()
+
+        def device(times: list[float]) -> Iterator[Any]:
+            for start_s in times:
+                yield environment.timeout(max(0.0, start_s - environment.now))
+                yield environment.timeout(airtime_s)
+
+        for times in starts:
+            environment.process(device(times))
+        environment.run()
+        return log.device.size
+
+    return work
+
+
+if find_spec("simpy") is not None:  # extra `bench`
+    case("simpy, bare", "packets", 0.0)(_simpy_events)
+
+
+def _lora(*, devices: int, answers: bool = False) -> Any:
+    from simulators.lorawan.network import resolve
+    from simulators.lorawan.scenario import Activation, Mac, Scenario, Traffic
+
+    activation = Activation.JOIN if answers else Activation.PERSONALISED
+    return resolve(
+        Scenario(
+            devices=devices,
+            duration_s=86_400.0,
+            radius_m=6000.0,
+            plan="ttn",
+            data_rate=0 if answers else None,
+            traffic=Traffic(period_s=3600.0, payload_bytes=20, confirmed=answers),
+            gateways_m=((0.0, 0.0), (3000.0, 0.0)) if answers else ((0.0, 0.0),),
+            mac=Mac(adr=answers, activation=activation),
+        )
+    )
 
 
 def _trace(name: str, *, devices: int, steps: int) -> Callable[[], int]:

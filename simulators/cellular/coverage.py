@@ -41,8 +41,7 @@ _REPETITIONS = tuple(1 << power for power in range(8))
 _SINGLE_TONE_SYMBOLS = 96
 """Data symbols of a resource unit of one tone: TS 36.101, table A.2.4-1."""
 PUSCH_BITS = (152, 208, 256, 328, 408, 504, 600, 712, 808, 936)
-"""Transport block of six resource blocks by I_TBS 0..9, within Cat M1's 1000 bits: TS 36.213, table 7.1.7.2.1-1
-(quoted from memory)."""
+"""Transport block of six resource blocks by I_TBS 0..9, within Cat M1's 1000 bits: TS 36.213, table 7.1.7.2.1-1."""
 _PUSCH_SYMBOLS = 6 * 12 * 12
 """Data symbols of six resource blocks in a subframe: two of 14 symbols carry pilots."""
 CRC_BITS = 24

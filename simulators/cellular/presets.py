@@ -8,6 +8,8 @@ traces are no part of this project. Places, gains, walls, shares and core delays
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from simulators.cellular import powers
 from simulators.cellular.coverage import LTE_M, NB_IOT, coverage_ladder
 from simulators.cellular.fading import Outages
@@ -151,20 +153,10 @@ _LTE_CAT4 = Preset(
     correlation_m=12.0,
     sources=_SOURCES,
 )
-_LTE_CAT1 = Preset(
+_LTE_CAT1 = replace(
+    _LTE_CAT4,
     name="lte-cat1",
-    site=_LTE_SITE,
     ladder=cqi_ladder(numerology=0, blocks=50, peak_bits_per_s=5.16e6, harq_s=_LTE.turn_ms * 1e-3),
-    access=_LTE,
-    core=Core(floor_ms=1.0, median_ms=5.0, sigma=0.5),
-    outages=_OUTAGES_LTE,
-    handover=Handover(median_ms=19.5, p95_ms=44.0, spacing_m=800.0, source=f"{_ARTIFACTS}: LTE"),
-    radio=powers.LTE,
-    payload_bytes=_PAYLOAD_BYTES,
-    overhead_bytes=80,
-    speed_m_s=_WALK_M_S,
-    correlation_m=12.0,
-    sources=_SOURCES,
 )
 _LTE_M_PRESET = Preset(
     name="lte-m",

@@ -22,11 +22,6 @@ CQI_64QAM = (
     *(2.4063, 2.7305, 3.3223, 3.9023, 4.5234, 5.1152, 5.5547),
 )
 """Bits a resource element of CQI 1..15: TS 38.214 table 5.2.2.1-2, and TS 36.213 table 7.2.3-1 for LTE."""
-CQI_256QAM = (
-    *(0.1523, 0.3770, 0.8770, 1.4766, 1.9141, 2.4063, 2.7305, 3.3223),
-    *(3.9023, 4.5234, 5.1152, 5.5547, 6.2266, 6.9141, 7.4063),
-)
-"""TS 38.214 table 5.2.2.1-3 (quoted from memory)."""
 SINR_DB = (-1.89, -0.82, 0.95, 2.95, 4.90, 7.39, 8.89, 11.02, 13.32, 14.68, 16.62, 18.91, 21.58, 24.88, 29.32)
 """SINR at which 90 % of blocks of CQI 1..15 of the 64-QAM table arrive: ``SINR90pc`` of the AIMM simulator."""
 UPLINK_OVERHEAD = 0.08
@@ -108,7 +103,6 @@ def cqi_ladder(
     overhead: float = UPLINK_OVERHEAD,
     peak_bits_per_s: float = math.inf,
     harq_s: float,
-    efficiencies: tuple[float, ...] = CQI_64QAM,
 ) -> Ladder:
     """The ladder of a CQI table; a category's ``peak_bits_per_s`` cuts it off.
 
@@ -120,7 +114,7 @@ def cqi_ladder(
         raise ValueError(f"uplink_share {uplink_share} must be in (0, 1] and overhead {overhead} in [0, 1)")
     slot = slot_s(numerology)
     elements = 12 * blocks * 14 * (1 - overhead)  # of a slot
-    rates = [min(bits * elements / slot * uplink_share, peak_bits_per_s) for bits in efficiencies]
+    rates = [min(bits * elements / slot * uplink_share, peak_bits_per_s) for bits in CQI_64QAM]
     return Ladder(
         edges_db=SINR_DB,
         bits_per_s=(0.0, *rates),

@@ -31,4 +31,4 @@ def open_link(text: str) -> Link:
 
 
 def _number(text: str) -> float:
-    return int(text) if text.isdecimal() else float(text)
+    return int(text) if text.isdecimal() and len(text) < 19 else float(text)

@@ -34,22 +34,30 @@ _REACH_SIGMAS = 4.0  # a device on the move is that lucky once in 30,000 steps
 
 
 class Coverage:
-    """The steps of one device: rung of the ladder, 0 in an outage. Computed as far as somebody looks."""
+    """The steps of one device: rung of the ladder, 0 in an outage. Computed as far as somebody looks.
+
+    The first step that is asked for is the channel's first: a real clock may begin at the machine's uptime.
+    """
 
     def __init__(self, device: Fleet) -> None:
         self._device = device
         self._cursor: Cursor = start(device)
-        self._chunks: list[list[int]] = []
+        self._chunks: list[bytes] = []
+        self._origin: int | None = None
 
     def rung(self, step: int) -> int:
-        """The rung at a step from 0 on."""
+        """The rung at a step; raises ValueError before the first that was asked for."""
+        self._origin = step if self._origin is None else self._origin
+        if step < self._origin:
+            raise ValueError(f"step {step} is before the first, {self._origin}")
+        step -= self._origin
         while step >= len(self._chunks) * _CHUNK:
             first = len(self._chunks) * _CHUNK
             done = walk(self._device, self._cursor, first, _CHUNK)
             following = after(self._cursor, done, first, first + _CHUNK)
             assert following is not None
             self._cursor = following
-            self._chunks.append(np.where(done.bad, 0, done.rung)[0].tolist())
+            self._chunks.append(np.where(done.bad, 0, done.rung)[0].astype(np.uint8).tobytes())
         return self._chunks[step // _CHUNK][step % _CHUNK]
 
 
@@ -69,7 +77,7 @@ class CellularLink(Lasting):
         network: Preset | None = None,
     ) -> None:
         """Raises ValueError for a place outside the path-loss model or without coverage, and a broken seed."""
-        if seed != int(seed):
+        if seed % 1 != 0:  # an option is read as a float where it is no integer
             raise ValueError(f"seed {seed} is not a whole number")
         self.preset = network or preset(self.network)
         self._plan = lru_cache(_PLANS)(self._planned)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulators.cellular.channel import fleet
 from simulators.cellular.presets import PRESETS
 from simulators.cellular.rrc import CHARGED
 from simulators.links import open_link
-from simulators.links.cellular import NETWORKS, CellularLink
+from simulators.links.cellular import NETWORKS, CellularLink, Coverage
 from tamiyo_runtime.contracts.errors import UnknownNameError, UsageError
 from tamiyo_runtime.link import Link, Transmission, links
 
@@ -156,3 +157,25 @@ def test_the_documents_list_every_network_and_what_it_carries() -> None:
     for name, (figure, unit) in said.items():
         expected = make(name).sustainable_bytes_per_s()
         assert float(figure) * {"kB/s": 1e3, "MB/s": 1e6}[unit] == pytest.approx(expected, rel=0.05), name
+
+
+def test_a_clock_that_has_run_for_ten_years_changes_nothing() -> None:
+    link, fresh = make("nb-iot"), make("nb-iot").transmit(100, 0.0)
+    late = link.transmit(100, link.ready_at_s(100, 3e8))
+    assert late.energy_uj == pytest.approx(fresh.energy_uj, rel=1e-6)
+    assert late.latency_s == pytest.approx(fresh.latency_s, rel=1e-6)
+
+
+def test_coverage_begins_with_the_first_look() -> None:
+    coverage = Coverage(fleet(PRESETS["lte-cat4"], [0]))
+    later = [coverage.rung(1000 + step) for step in range(2000)]
+    again = Coverage(fleet(PRESETS["lte-cat4"], [0]))
+    assert later == [again.rung(step) for step in range(2000)]
+    with pytest.raises(ValueError, match="step 999 is before the first, 1000"):
+        coverage.rung(999)
+
+
+@pytest.mark.parametrize("option", ["seed=inf", "seed=nan", "speed_m_s=inf", f"speed_m_s={'9' * 400}", "seed"])
+def test_numbers_that_are_none_are_refused(option: str) -> None:
+    with pytest.raises(UsageError, match="--link 5g"):
+        open_link(f"5g?{option}")

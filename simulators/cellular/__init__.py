@@ -11,6 +11,7 @@
     rrc        radio states with promotions, tails and their energy
     reach      round trip of a probe that has to wake the device
     presets    networks, as data
+    luck       what chance has in store for single transfers
     trace      many devices, step by step, in numpy
 
 Not a physical-layer simulator: no waveform, no fast fading, no scheduler with other users, no MIMO above rank 1.

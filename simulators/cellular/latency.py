@@ -121,6 +121,10 @@ class Plan:
             again += harq >= _at(threshold, rung)
         return again
 
+    def failures(self, rung: int, harq: float) -> int:
+        """How many tries of the slowest block fail; when all do, it is lost."""
+        return sum(harq >= threshold for threshold in self.above[:, rung].tolist())
+
     def mean_retries(self, rung: int) -> float:
         """Expectation of `retries`."""
         return float(sum(1 - threshold[rung] for threshold in self.above[:-1]))

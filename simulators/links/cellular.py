@@ -20,15 +20,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from simulators.cellular.channel import Cursor, Draw, Fleet, after, fleet, start, walk
+from simulators.cellular.channel import Cursor, Fleet, after, fleet, start, walk
 from simulators.cellular.latency import Plan, plan
+from simulators.cellular.luck import Luck, luck
 from simulators.cellular.preset import Preset
 from simulators.cellular.presets import preset
 from simulators.cellular.rrc import Account, Transfer
-from simulators.cellular.streams import normals, uniforms, words
 from tamiyo_runtime.link import Lasting, Transmission, links
 
-_CHUNK = 1024
+_CHUNK = 256  # steps, and transfers, to compute at a time
 _PLANS = 64  # sizes to remember
 _REACH_SIGMAS = 4.0  # a device on the move is that lucky once in 30,000 steps
 
@@ -88,6 +88,7 @@ class CellularLink(Lasting):
         self._account = Account(self.preset.radio)
         self._free_s = -math.inf
         self._sent = 0
+        self._lucks: list[Luck] = []
         sight = "in sight of" if bool(self._device.los[0]) else "behind buildings,"
         self.label = f"{self.preset.name} (simulated, {sight} an antenna {self.distance_m:g} m away)"
         self._check_reach()
@@ -107,21 +108,14 @@ class CellularLink(Lasting):
         if now_s < ready_at_s:
             raise ValueError(f"{size_bytes} bytes may not be sent at {now_s} s, not before {ready_at_s} s")
         transfer = self._plan(size_bytes)
-        drawn = words(self._device.streams[Draw.TRANSFER], 4 * self._sent, 4)
-        self._sent += 1
-        wait, harq = uniforms(drawn[:, :1].copy())
-        core, gap = normals(drawn[:, 1:2].copy())
-        hit, left = uniforms(drawn[:, 2:3].copy())
+        chance = self._luck()
         promotion_s = self._account.promotion_s(now_s)
         connected_s = now_s + promotion_s
-        end_s, air_s, rung = self._carry(transfer, connected_s + 1e-3 * float(wait[0, 0]) * transfer.wait_ms)
-        rungs = np.array([[rung]], dtype=np.uint8)
-        again = float(transfer.retries(rungs, harq)[0, 0])
+        end_s, air_s, rung = self._carry(transfer, connected_s + 1e-3 * chance.wait * transfer.wait_ms)
+        failed = transfer.failures(rung, chance.harq)
+        again = min(failed, self.preset.access.tries - 1)
         air_s += again * self.preset.ladder.air_s[rung]
-        end_s += again * self.preset.ladder.harq_s[rung]
-        handover = self.preset.handover
-        if float(hit[0, 0]) < handover.share(self._device.speed_m_s):
-            end_s += 1e-3 * float(handover.left_ms(gap, left)[0, 0])
+        end_s += again * self.preset.ladder.harq_s[rung] + 1e-3 * chance.gap_ms
         energy_uj = self._account.charge_uj(
             Transfer(
                 start_s=now_s,
@@ -132,9 +126,9 @@ class CellularLink(Lasting):
         )
         self._free_s = end_s
         return Transmission(
-            delivered=not bool(transfer.lost(rungs, harq)[0, 0]),
+            delivered=failed < self.preset.access.tries,
             airtime_s=air_s,
-            latency_s=end_s - now_s + 1e-3 * float(self.preset.core.delay_ms(core)[0, 0]),
+            latency_s=end_s - now_s + 1e-3 * chance.core_ms,
             energy_uj=energy_uj,
         )
 
@@ -152,6 +146,13 @@ class CellularLink(Lasting):
     def level(self, now_s: float) -> float:
         """There is no credit to use up."""
         return 1.0
+
+    def _luck(self) -> Luck:
+        place = self._sent % _CHUNK
+        if not place:
+            self._lucks = luck(self._device, self._sent, _CHUNK)
+        self._sent += 1
+        return self._lucks[place]
 
     def _carry(self, transfer: Plan, asked_s: float) -> tuple[float, float, int]:
         """When data that asks for its grant at ``asked_s`` has been decoded, time on air, and the last rung."""

@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulators.cellular.channel import fleet, start
 from simulators.cellular.handover import Handover
 from simulators.cellular.latency import Access, Core, plan
+from simulators.cellular.luck import luck
 from simulators.cellular.presets import PRESETS
 from simulators.cellular.rates import cqi_ladder
 from simulators.cellular.streams import keys, normals, uniforms, words
+from simulators.cellular.trace import advance
 
 LTE = Access(tti_ms=1.0, uplink_every_ms=1.0, request_period_ms=10.0, device_ms=3.0, station_ms=3.0)
 LADDER = cqi_ladder(numerology=0, blocks=50, harq_s=8e-3)
@@ -139,3 +142,33 @@ def test_bad_numbers_are_refused_with_the_legal_ones() -> None:
         Core(floor_ms=1.0, median_ms=0.0, sigma=0.1)
     with pytest.raises(ValueError, match="above 0"):
         Handover(median_ms=5.0, p95_ms=9.0, spacing_m=0.0, source="test")
+
+
+@given(names, st.integers(1, 20_000), st.integers(1, 15), st.floats(0, 1, exclude_max=True, width=32))
+def test_one_transfer_fails_as_often_as_the_same_in_an_array(name: str, size: int, rung: int, harq: float) -> None:
+    preset = PRESETS[name]
+    transfer = plan(preset.access, preset.ladder, size)
+    rung = min(rung, len(preset.ladder.bits_per_s) - 1)
+    failed = transfer.failures(rung, harq)
+    rungs, drawn = np.array([rung], np.uint8), np.array([harq], np.float32)
+    assert min(failed, preset.access.tries - 1) == transfer.retries(rungs, drawn)[0]
+    assert (failed == preset.access.tries) == transfer.lost(rungs, drawn)[0]
+
+
+def test_luck_does_not_depend_on_how_much_of_it_is_drawn() -> None:
+    device = fleet(PRESETS["5g-nsa-mmwave"], [3], speed_m_s=40.0)
+    whole = luck(device, 0, 3000)
+    assert whole == [one for first in range(0, 3000, 7) for one in luck(device, first, 7)][:3000]
+    hit = [one.gap_ms for one in whole if one.gap_ms]
+    assert len(hit) / 3000 == pytest.approx(device.preset.handover.share(40.0), abs=0.006)
+    assert all(0 <= one.wait < 1 and 0 <= one.harq < 1 and one.core_ms > device.preset.core.floor_ms for one in whole)
+
+
+# Rohde & Schwarz, one-way uplink in a 5G NSA network, Munich 2022: about 18 ms. The core's delay is our estimate; this
+# is the figure that holds it.
+def test_an_uplink_over_5g_nsa_takes_what_was_measured() -> None:
+    device = fleet(PRESETS["5g-nsa-low-band"], range(200), seed=1)
+    latency_ms = advance(device, start(device), 100, plan(device.preset.access, device.preset.ladder, 300))[
+        0
+    ].latency_ms
+    assert np.median(latency_ms) == pytest.approx(18.0, rel=0.10)

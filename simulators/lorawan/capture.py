@@ -1,20 +1,20 @@
 """When one packet survives another: signal-to-interference thresholds and the symbols that must be clear.
 
-A packet survives an interferer of the same channel when it is stronger by the threshold of (its own modulation, the
-interferer's), or when they do not overlap from the first preamble symbol that a receiver needs until the end. Each
-interferer is weighed alone; powers are not summed, as in LoRaSim. So a verdict does not depend on the order in which
-overlaps are met.
+By default a packet survives an interferer of the same channel when it is stronger by the threshold of (its own
+modulation, the interferer's), or when they do not overlap from the first preamble symbol that a receiver needs until
+the end. Each interferer is weighed alone, as in LoRaSim; where channels are so full that several overlap at once that
+is optimistic, and the models whose names begin with ``energy`` add them up as ns-3 lorawan does.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from simulators.lora import symbol_s
 from simulators.lorawan.chips import FACTORS, Radio
+from simulators.lorawan.interference import Rule
 from simulators.lorawan.region import DataRate
 from simulators.lorawan.streams import Floats
 from tamiyo_runtime.contracts.errors import InputError, SchemaError
@@ -27,13 +27,6 @@ PREAMBLE_SYMBOLS = 8
 NOISE_FIGURE_DB = 6.0
 
 
-class Early(StrEnum):
-    """Who is safe when a packet ends before the newcomer's preamble symbols that count."""
-
-    NEWCOMER = "newcomer"
-    BOTH = "both"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
     """Thresholds in dB, rows the wanted packet's factor 7 to 12, columns the interferer's, and how many of the last
@@ -42,7 +35,7 @@ class Capture:
 
     sir_db: tuple[tuple[float, ...], ...]
     preamble_needed: int = 5
-    early: Early = Early.NEWCOMER
+    rule: Rule = Rule.STRONGEST
 
     def __post_init__(self) -> None:
         if [len(row) for row in self.sir_db] != [len(FACTORS)] * len(FACTORS):
@@ -96,9 +89,11 @@ CROCE = Capture(
 )
 captures.register("goursaud")(GOURSAUD)
 captures.register("croce")(CROCE)
+captures.register("energy-goursaud")(replace(GOURSAUD, rule=Rule.ENERGY))
+captures.register("energy-croce")(replace(CROCE, rule=Rule.ENERGY))
 captures.register("same-factor")(Capture(sir_db=_diagonal(6.0)))
 # LoRaSim 0.2.1, loraDir.py: unlike factors do not meet, and the last symbols of the earlier packet do not count
-captures.register("lorasim")(Capture(sir_db=_diagonal(6.0), early=Early.BOTH))
+captures.register("lorasim")(Capture(sir_db=_diagonal(6.0), rule=Rule.LORASIM))
 captures.register("aloha")(Capture(sir_db=_diagonal(_INF), preamble_needed=PREAMBLE_SYMBOLS))
 
 

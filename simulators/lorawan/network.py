@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from simulators.lorawan.capture import Early, captures, modulation, noise_dbm, sensitivities_dbm
+from simulators.lorawan.capture import captures, modulation, noise_dbm, sensitivities_dbm
 from simulators.lorawan.chips import DeviceRadio, GatewayRadio, device_radios, gateway_radios
+from simulators.lorawan.interference import Rule
 from simulators.lorawan.propagation import loss_db, path_losses
 from simulators.lorawan.region import MAC_OVERHEAD_BYTES, Channel, Region, regions
 from simulators.lorawan.scenario import Fading, Scenario
@@ -43,9 +44,9 @@ class Network:
         return captures.get(self.scenario.capture).table_db()
 
     @property
-    def early(self) -> Early:
-        """Who is safe when packets overlap early."""
-        return captures.get(self.scenario.capture).early
+    def rule(self) -> Rule:
+        """How interferers are weighed."""
+        return captures.get(self.scenario.capture).rule
 
     @cached_property
     def lead_s(self) -> Floats:

@@ -44,7 +44,7 @@ def ears(network: Network) -> Ears:
     return Ears(
         sensitivity_dbm=network.sensitivity_dbm,
         sir_db=network.sir_db,
-        early=network.early,
+        rule=network.rule,
         paths=network.gateway_radio.paths,
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simulators.lorawan.capture import Early
+from simulators.lorawan.interference import BEARABLE, TOO_MUCH, Rule, share
 from simulators.lorawan.reception import Downlinks, Ears, Verdict
 
 
@@ -25,7 +25,7 @@ class OnAir:
     channel: int
     modulation: int
     rssi_dbm: list[float]
-    lost: list[bool] = field(default_factory=list)
+    harm: list[int] = field(default_factory=list)
     refused: list[Verdict | None] = field(default_factory=list)
 
 
@@ -36,7 +36,7 @@ class Receiver:
     def __init__(self, ears: Ears, *, channels: int, gateways: int) -> None:
         self._needed_dbm: list[float] = ears.sensitivity_dbm.tolist()
         self._sir_db: list[list[float]] = ears.sir_db.tolist()
-        self._spares_both = ears.early is Early.BOTH
+        self._rule = ears.rule
         self._paths = ears.paths
         self._gateways = range(gateways)
         self._active: list[list[OnAir]] = [[] for _ in range(channels)]
@@ -45,12 +45,17 @@ class Receiver:
 
     def begin(self, packet: OnAir) -> None:
         """A packet begins."""
-        packet.lost = [False] * len(self._gateways)
+        packet.harm = [0] * len(self._gateways)
         packet.refused = [self._refusal(gateway, packet) for gateway in self._gateways]
         active = self._active[packet.channel]
         for earlier in active:
+            if self._rule is Rule.ENERGY:
+                both_s = min(earlier.end_s, packet.end_s) - packet.start_s
+                self._add(earlier, packet, both_s)
+                self._add(packet, earlier, both_s)
+                continue
             counts = earlier.end_s > packet.vulnerable_s
-            if packet.end_s > earlier.vulnerable_s and (counts or not self._spares_both):
+            if packet.end_s > earlier.vulnerable_s and (counts or self._rule is not Rule.LORASIM):
                 self._weigh(earlier, packet)
             if counts:
                 self._weigh(packet, earlier)
@@ -80,7 +85,14 @@ class Receiver:
         needed_db = self._sir_db[wanted.modulation][other.modulation]
         for gateway in self._gateways:
             if wanted.rssi_dbm[gateway] - other.rssi_dbm[gateway] < needed_db:
-                wanted.lost[gateway] = True
+                wanted.harm[gateway] = TOO_MUCH
+
+    def _add(self, wanted: OnAir, other: OnAir, both_s: float) -> None:
+        needed_db = self._sir_db[wanted.modulation][other.modulation]
+        overlap = both_s / (wanted.end_s - wanted.start_s)
+        for gateway in self._gateways:
+            excess_db = needed_db - (wanted.rssi_dbm[gateway] - other.rssi_dbm[gateway])
+            wanted.harm[gateway] += share(excess_db, overlap)
 
     def _refusal(self, gateway: int, packet: OnAir) -> Verdict | None:
         """Why the gateway does not even begin to receive; a packet that it takes up holds a path to its end."""
@@ -107,7 +119,7 @@ class Receiver:
             return Verdict.GATEWAY_SENDING
         if refused is not None:
             return refused
-        return Verdict.COLLIDED if packet.lost[gateway] else Verdict.RECEIVED
+        return Verdict.COLLIDED if packet.harm[gateway] > BEARABLE else Verdict.RECEIVED
 
 
 def _start(interval: tuple[float, float]) -> float:

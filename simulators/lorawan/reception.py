@@ -15,7 +15,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.lorawan.capture import Early
+from simulators.lorawan.interference import BEARABLE, TOO_MUCH, Rule, shares
 from simulators.lorawan.streams import Floats, Ints
 
 Codes = NDArray[np.uint8]
@@ -61,7 +61,7 @@ class Ears:
 
     sensitivity_dbm: Floats
     sir_db: Floats
-    early: Early
+    rule: Rule
     paths: int
 
 
@@ -93,7 +93,7 @@ def _collisions(packets: Packets, ears: Ears, by_start: Ints) -> Bools:
     start_s, end_s, vulnerable_s = packets.start_s[order], packets.end_s[order], packets.vulnerable_s[order]
     channel, modulation = packets.channel[order], packets.modulation[order]
     rssi_dbm = packets.rssi_dbm[:, order]
-    lost = np.zeros(rssi_dbm.shape, np.bool_)
+    harm = np.zeros(rssi_dbm.shape, np.int64)
     first = np.arange(max(order.size - 1, 0))
     for step in range(1, order.size):
         first = first[: np.searchsorted(first, order.size - step)]
@@ -102,8 +102,16 @@ def _collisions(packets: Packets, ears: Ears, by_start: Ints) -> Bools:
         first, second = first[overlap], second[overlap]
         if not first.size:
             break
+        if ears.rule is Rule.ENERGY:
+            both_s = np.minimum(end_s[first], end_s[second]) - start_s[second]
+            for wanted, other in ((first, second), (second, first)):
+                share = both_s / (end_s[wanted] - start_s[wanted])
+                needed_db = ears.sir_db[modulation[wanted], modulation[other]]
+                for gateway, dbm in enumerate(rssi_dbm):  # no packet is twice in ``wanted``
+                    harm[gateway, wanted] += shares(needed_db - (dbm[wanted] - dbm[other]), share)
+            continue
         counts = end_s[first] > vulnerable_s[second]
-        spared = counts if ears.early is Early.BOTH else True
+        spared = counts if ears.rule is Rule.LORASIM else True
         for wanted, other, harms in (
             (first, second, (end_s[second] > vulnerable_s[first]) & spared),
             (second, first, counts),
@@ -111,9 +119,9 @@ def _collisions(packets: Packets, ears: Ears, by_start: Ints) -> Bools:
             harmed, by = wanted[harms], other[harms]
             needed_db = ears.sir_db[modulation[harmed], modulation[by]]
             for gateway, dbm in enumerate(rssi_dbm):
-                lost[gateway, harmed[dbm[harmed] - dbm[by] < needed_db]] = True
-    result = np.empty_like(lost)
-    result[:, order] = lost
+                harm[gateway, harmed[dbm[harmed] - dbm[by] < needed_db]] = TOO_MUCH
+    result = np.empty(harm.shape, np.bool_)
+    result[:, order] = harm > BEARABLE
     return result
 
 

@@ -51,7 +51,7 @@ def scenarios(draw: st.DrawFn, *, answers: bool) -> Scenario:
         data_rate=draw(st.sampled_from([0, 3, None])),
         gateway_radio=draw(st.sampled_from(["sx1301", "sx1302"])),
         path_loss=draw(st.sampled_from(["okumura-hata-urban", "oulu"])),
-        capture=draw(st.sampled_from(["goursaud", "croce", "lorasim", "aloha"])),
+        capture=draw(st.sampled_from(["goursaud", "croce", "lorasim", "aloha", "energy-goursaud"])),
         shadowing=Shadowing(sigma_db=draw(st.sampled_from([0.0, 7.8])), correlation=0.5),
         fading=draw(st.sampled_from(Fading)),
         mac=mac if answers else Mac(),

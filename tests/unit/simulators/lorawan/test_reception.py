@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulators.lora import symbol_s
-from simulators.lorawan.capture import CROCE, GOURSAUD, MODULATIONS, Capture, Early, captures, modulation
+from simulators.lorawan.capture import CROCE, GOURSAUD, MODULATIONS, Capture, captures, modulation
 from simulators.lorawan.eu868 import EU868
+from simulators.lorawan.interference import BEARABLE, Rule, share, shares
 from simulators.lorawan.receiver import OnAir, Receiver
 from simulators.lorawan.reception import Downlinks, Ears, Packets, Verdict, receive
 from simulators.lorawan.streams import Floats
@@ -22,7 +23,7 @@ SYMBOL_S = symbol_s(7, 125_000)
 
 def ears(capture: Capture = GOURSAUD, *, paths: int = 8) -> Ears:
     return Ears(
-        sensitivity_dbm=np.full(len(MODULATIONS), -120.0), sir_db=capture.table_db(), early=capture.early, paths=paths
+        sensitivity_dbm=np.full(len(MODULATIONS), -120.0), sir_db=capture.table_db(), rule=capture.rule, paths=paths
     )
 
 
@@ -166,17 +167,22 @@ def spelt_out(given_packets: Packets, rule: Ears, downlinks: list[Downlinks]) ->
         verdict, holding = [int(R)] * count, []
         for place, i in enumerate(order):
             start, end = given_packets.start_s[i], given_packets.end_s[i]
-            spoilt = False
+            spoilt, energy = False, 0.0
             for other_place, j in enumerate(order):
                 if i == j or given_packets.channel[i] != given_packets.channel[j]:
+                    continue
+                needed = rule.sir_db[given_packets.modulation[i], given_packets.modulation[j]]
+                if rule.rule is Rule.ENERGY:
+                    both = min(end, given_packets.end_s[j]) - max(start, given_packets.start_s[j])
+                    energy += max(0.0, both) / (end - start) * 10 ** ((needed - dbm[i] + dbm[j]) / 10)
                     continue
                 if given_packets.start_s[j] >= end or given_packets.end_s[j] <= given_packets.vulnerable_s[i]:
                     continue
                 first, second = (i, j) if place < other_place else (j, i)
-                if rule.early is Early.BOTH and given_packets.end_s[first] <= given_packets.vulnerable_s[second]:
+                if rule.rule is Rule.LORASIM and given_packets.end_s[first] <= given_packets.vulnerable_s[second]:
                     continue
-                needed = rule.sir_db[given_packets.modulation[i], given_packets.modulation[j]]
                 spoilt |= bool(dbm[i] - dbm[j] < needed)
+            spoilt |= energy > 1.0001
             weak = dbm[i] < rule.sensitivity_dbm[given_packets.modulation[i]]
             intervals = list(zip(sends.start_s, sends.end_s, strict=True))
             deaf = any(a < end and b > start for a, b in intervals)
@@ -269,3 +275,23 @@ def test_a_mistake_names_what_is_legal() -> None:
     assert "goursaud" in str(name.value.hint)
     with pytest.raises(InputError, match="FSK"):
         modulation(EU868.uplink[7])
+
+
+def test_energies_add_up_where_the_rule_says_so() -> None:
+    energy = captures.get("energy-goursaud")
+    ten_db_down = [(0.0, 1.0, 0, SF7, -90.0)] * 2
+    assert verdicts((0, 1, 0, SF7, -80), *ten_db_down, capture=energy)[0] == R
+    assert verdicts((0, 1, 0, SF7, -80), *ten_db_down, ten_db_down[0], capture=energy)[0] == C
+    assert verdicts((0, 1, 0, SF7, -80), *ten_db_down, ten_db_down[0])[0] == R  # weighed alone, each is 10 dB down
+    assert verdicts((0, 1, 0, SF7, -80), (0.76, 1, 0, SF7, -80), capture=energy) == [R, R]  # 6.2 dB over the whole
+    assert verdicts((0, 1, 0, SF7, -80), (0.74, 1, 0, SF7, -80), capture=energy) == [C, C]
+
+
+@given(st.floats(-200, 200), st.floats(0, 1))
+def test_one_share_is_that_of_many(excess_db: float, overlap: float) -> None:
+    one = share(excess_db, overlap)
+    assert shares(np.array([excess_db, 3.0]), np.array([overlap, 0.5]))[0] == one
+    if -30 < excess_db < 40 and overlap > 0.01:
+        assert one / BEARABLE == pytest.approx(overlap * 10 ** (excess_db / 10), rel=0.01)
+    if excess_db < -60:
+        assert one == 0

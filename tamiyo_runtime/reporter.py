@@ -129,6 +129,13 @@ class Narrator:
         if after.mode is not before.mode:
             self.event(now_s, Event.MODE, detail=f"{after.mode} {detail}".strip())
 
+    def afresh(self, now_s: float) -> None:
+        """Another bundle runs: how the one before was doing says nothing of it."""
+        before, self._mode, self._signal = self._mode.mode, ModeState(), None
+        self._told, self._missing, self._policy_down = None, False, False
+        if before is not self.mode:
+            self.event(now_s, Event.MODE, detail=f"{self.mode} another bundle")
+
     def losses(self, now_s: float, intake: Intake, *, at_once: bool) -> None:
         """Samples lost on their way in: a record with the sum, at most one in ten seconds unless ``at_once``."""
         losses = sum(intake.lost.values())

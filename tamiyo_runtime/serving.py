@@ -59,7 +59,6 @@ class Serving:
         self._state: State = self._governor.start(self.started_s * 1e3)
         self._slowdown = 0.0  # none seen yet: the first one is news
         self._policy_on = True
-        self._skipped_in_a_row = 0
         self._watch_at_s = self.started_s
         self._begin()
 
@@ -88,6 +87,7 @@ class Serving:
         self.on.close()
         self.on = deployment
         self._governor, self._state = self._governor.over(deployment.options, limits, self._state, now_s * 1e3)
+        self._tell.afresh(now_s)
         self._begin()
 
     def use_policy(self, on: bool) -> None:
@@ -140,6 +140,7 @@ class Serving:
     def _begin(self) -> None:
         """Nothing is known yet of what runs now."""
         self._alarmed, self._ask_at = False, 0
+        self._skipped_in_a_row = 0
         self._propose_alone(Reason.NO_POLICY)
         self._asked = (SKIP, self._state.bucket_uj)
         self._ran = SKIP
@@ -211,6 +212,7 @@ class Serving:
         """A configuration failed: never run it again, and try the bare host on the same sample."""
         self._tell.signal(now_s, Signal.BROKEN, detail=f"{self.on.names[option]}: {exc}")
         self._governor = replace(self._governor, broken=self._governor.broken | {option})
+        self.on.tally.failures += 1
         if option == 0:
             self._tell.signal(now_s, Signal.LOST)
             self._tell.event(now_s, Event.STOP, detail="fault")

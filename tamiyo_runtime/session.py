@@ -197,6 +197,7 @@ class Session:
             stopped_early=self._stopping,
             decisions=self._tell.decisions,
             policy_failures=tally.policy_failures,
+            failures=tally.failures,
             counts=tally.by_name(),
             skips=dict(tally.skips),
             alarms=dict(tally.alarms),

@@ -130,6 +130,7 @@ class TraceRecorder:
 class SessionSummary:
     """What happened. Durations are on the board's clock; the two sources say what the figures are.
 
+    ``failures``: configurations that failed and were given up.
     ``counts`` maps configurations to inferences, ``skips`` reasons to samples; ``energy_uj`` is that of inferences.
     ``energy_by_source`` says how much of it is what: with some of it estimated, ``energy_source`` is the estimate's.
     ``lost`` maps reasons to what a stream could not hand over. ``watched``: by which monitors; ``alarms``: of each.
@@ -158,6 +159,7 @@ class SessionSummary:
     stopped_early: bool
     decisions: int
     policy_failures: int
+    failures: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
     skips: Mapping[str, int] = field(default_factory=dict)
     watched: tuple[str, ...] = ()
@@ -185,13 +187,13 @@ class SessionSummary:
 class Tally:
     """The running counts behind a summary. ``counts`` are by option, ``skips`` by reason.
 
-    ``names``: of the options.
+    ``names``: of the options. ``failures``: options that failed and are not run again.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
         self.samples = self.inferences = self.labelled = self.correct = 0
-        self.deadline_misses = self.policy_failures = 0
+        self.deadline_misses = self.policy_failures = self.failures = 0
         self.energy_uj = 0.0
         self.latency = LatencyHistogram()
         self.latency_source: Source | None = None
@@ -220,7 +222,7 @@ class Tally:
 
     def absorb(self, other: Tally) -> None:
         """Add what the other one has counted, of other options perhaps."""
-        for name in ("samples", "inferences", "labelled", "correct", "deadline_misses", "policy_failures"):
+        for name in ("samples", "inferences", "labelled", "correct", "deadline_misses", "policy_failures", "failures"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.latency.absorb(other.latency)
         self.latency_source = other.latency_source or self.latency_source

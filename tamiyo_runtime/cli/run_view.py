@@ -108,6 +108,8 @@ def show(result: FieldResult, trace: Path | None) -> None:
     say(f"duration         {s.duration_s:.1f} s on the board's clock; mode at the end: {s.mode}")
     if s.policy_failures:
         say(f"policy           failed {s.policy_failures} times; the governor chose instead")
+    if s.failures:
+        say(f"failed           {s.failures} configurations, which were not tried again")
     say(f"monitors         {_monitors(s)}")
     if s.lost:
         reasons = ", ".join(f"{reason} {count}" for reason, count in s.lost.items())

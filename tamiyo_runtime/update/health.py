@@ -1,8 +1,8 @@
 """Whether a bundle on trial stays: the runtime's own figures in, a verdict out. Pure, and one table of limits.
 
 The window is counted in samples, run or not, so that a bundle under which nothing runs is judged too. Before it is
-full only what can no longer become right decides: a fault, or so many misses that even a faultless rest of the window
-would not make up for them. Worse figures never make a better verdict.
+full only what can no longer become right decides: a fault, a configuration that failed, or so many misses that even a
+faultless rest of the window would not make up for them. Worse figures never make a better verdict.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Check(StrEnum):
     """What is looked at."""
 
     MODE = "mode"
+    FAILURES = "configurations that failed"
     MISSES = "deadline misses"
     POLICY = "policy failures"
     SKIPS = "skipped samples"
@@ -62,7 +63,7 @@ class HealthLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What a bundle did on trial. Latencies are None when nothing ran, the estimate also when the bundle has none."""
+    """What a bundle did on trial. ``failures``: configurations that crashed or answered no number. Latencies are None when nothing ran, the estimate also when the bundle has none."""
 
     samples: int
     inferences: int
@@ -72,9 +73,10 @@ class Figures:
     mode: Mode
     latency_p99_ms: float | None
     estimate_high_ms: float | None
+    failures: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("samples", "inferences", "deadline_misses", "policy_failures", "skipped"):
+        for name in ("samples", "inferences", "deadline_misses", "policy_failures", "skipped", "failures"):
             require(getattr(self, name) >= 0, name, f"must not be negative, got {getattr(self, name)}")
         require(self.inferences + self.skipped <= self.samples, "samples", "fewer than inferences and skips")
         require(self.deadline_misses <= self.inferences, "deadline_misses", "more than inferences")
@@ -102,6 +104,7 @@ class Figures:
                 inferences=_count(data, "inferences"),
                 deadline_misses=_count(data, "deadline_misses"),
                 policy_failures=_count(data, "policy_failures"),
+                failures=_count(data, "failures"),
                 skipped=_count(data, "skipped"),
                 mode=Mode(str(data.get("mode"))),
                 latency_p99_ms=_latency(data),
@@ -120,6 +123,7 @@ class Figures:
             inferences=tally.inferences,
             deadline_misses=tally.deadline_misses,
             policy_failures=tally.policy_failures,
+            failures=tally.failures,
             skipped=sum(tally.skips.values()),
             mode=turn.mode,
             latency_p99_ms=tally.latency.quantile(0.99),
@@ -160,6 +164,7 @@ def judge(figures: Figures, limits: HealthLimits) -> Judgement:
     bad = figures.mode in {Mode.FAULT, Mode.ROLLBACK}
     findings = (
         Finding(check=Check.MODE, found=figures.mode.value, limit=f"not {Mode.FAULT} or {Mode.ROLLBACK}", broken=bad),
+        Finding(check=Check.FAILURES, found=figures.failures, limit=0, broken=figures.failures > 0),
         _share(Check.MISSES, figures.deadline_misses, figures.inferences, limits.misses, to_come),
         _share(Check.POLICY, figures.policy_failures, figures.inferences, limits.policy, to_come),
         _share(Check.SKIPS, figures.skipped, figures.samples, limits.skips, to_come),

@@ -253,6 +253,7 @@ def test_a_failing_configuration_is_rolled_back_to_the_bare_host_and_not_tried_a
     assert summary.inferences == 100
     assert recorder.seen(Event.MODE)[:2] == ["rollback c11: tensor allocation failed", "safe"]
     assert "c11" not in summary.counts
+    assert summary.failures == 1
 
 
 def test_when_the_bare_host_fails_as_well_the_session_ends_in_fault(run: Run, tiny_bundle: Bundle) -> None:

@@ -35,7 +35,7 @@ from tamiyo_runtime.sources import open_source
 from tamiyo_runtime.sources.base import Sample
 from tamiyo_runtime.summary import SessionSummary, Turn
 from tests import tiny
-from tests.unit.tamiyo_runtime.test_session import Recorder
+from tests.unit.tamiyo_runtime.test_session import Fragile, Recorder
 
 JITTERY = {"simulation": {"jitter_sigma": 0.1, "jitter_max": 1.3}}
 
@@ -114,6 +114,29 @@ def test_another_bundle_takes_over_between_two_samples_and_none_is_dropped(tiny_
     assert np.all(np.diff(summary.trace.t_s) == pytest.approx(0.1))
     last = control.turns[-1]
     assert (last.earlier + last.tally.samples, last.earlier) == (pytest.approx(100, abs=3), pytest.approx(40, abs=3))
+
+
+def test_another_bundle_is_not_judged_by_how_the_one_before_was_doing(tiny_bundle: Bundle, other: Bundle) -> None:
+    """The bucket is soon empty and the board starves, until what takes over has one without limit."""
+    poor = Budget(power_mw=1e-6, energy_burst_uj=500.0)
+    control = Script((60, Change(loaded=loaded(other), budget=Budget())))
+    _, recorder = run(tiny_bundle, board(tiny_bundle.manifest.profile), control=control, budget=poor)
+    before = [turn.mode for turn in control.turns if not turn.earlier]
+    after = [turn.mode for turn in control.turns if turn.earlier]
+    assert before[-1] is Mode.FAULT
+    assert set(after) == {Mode.NORMAL}
+    assert recorder.seen(Event.MODE)[-1] == "normal another bundle"
+    assert not control.turns[-1].tally.skips
+
+
+def test_a_configuration_that_fails_counts_until_another_bundle_runs(tiny_bundle: Bundle, other: Bundle) -> None:
+    fragile = Fragile(tiny_bundle, "int8")
+    fragile.failing = (3,)
+    control = Script((60, Change(loaded=loaded(other))))
+    summary, _ = run(tiny_bundle, board(tiny_bundle.manifest.profile), control=control, executor=fragile, dwell_s=0.0)
+    assert {turn.tally.failures for turn in control.turns[2:] if not turn.earlier} == {1}
+    assert {turn.tally.failures for turn in control.turns if turn.earlier} == {0}
+    assert summary.failures == 1
 
 
 def test_limits_that_were_ordered_outlive_the_bundle_and_its_own_do_not(tiny_bundle: Bundle, other: Bundle) -> None:

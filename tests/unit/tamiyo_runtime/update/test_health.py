@@ -38,6 +38,7 @@ def figures(draw: st.DrawFn) -> Figures:
         inferences=inferences,
         deadline_misses=draw(st.integers(0, inferences)),
         policy_failures=draw(st.integers(0, inferences)),
+        failures=draw(st.sampled_from((0, 0, 0, 1))),
         skipped=skipped,
         mode=draw(st.sampled_from(Mode)),
         latency_p99_ms=draw(st.none() | st.floats(0, 10)),
@@ -55,6 +56,7 @@ def test_good_figures_over_a_full_window_confirm_and_over_less_wait() -> None:
     [
         ({"mode": Mode.FAULT}, Check.MODE),
         ({"mode": Mode.ROLLBACK, "samples": 3, "inferences": 3}, Check.MODE),
+        ({"failures": 1, "samples": 3, "inferences": 3}, Check.FAILURES),
         ({"deadline_misses": 11}, Check.MISSES),
         ({"deadline_misses": 11, "samples": 20, "inferences": 20}, Check.MISSES),  # no rest makes up for them
         ({"policy_failures": 11}, Check.POLICY),
@@ -98,7 +100,7 @@ def test_the_verdict_is_what_the_table_of_checks_says(found: Figures) -> None:
         assert found.deadline_misses <= LIMITS.misses * found.inferences
         assert found.policy_failures <= LIMITS.policy * found.inferences
         assert found.skipped <= LIMITS.skips * found.samples
-    if found.mode in SICK:
+    if found.mode in SICK or found.failures:
         assert judgement.verdict is Verdict.ROLLBACK
 
 
@@ -143,6 +145,7 @@ def run_data(**change: Any) -> dict[str, Any]:
         "inferences": 990,
         "deadline_misses": 2,
         "policy_failures": 0,
+        "failures": 0,
         "skipped": 10,
         "mode": "degraded",
         "latency_p99_ms": 3.5,

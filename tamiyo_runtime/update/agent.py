@@ -10,7 +10,7 @@ so the loop gets it ready to run; and what runs is made to agree with the record
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -28,6 +28,7 @@ from tamiyo_runtime.update.effect import budget_of
 from tamiyo_runtime.update.exchange import Applied, Exchange, Running
 from tamiyo_runtime.update.fetch import Fetch
 from tamiyo_runtime.update.health import HealthLimits, Verdict, judge
+from tamiyo_runtime.update.heard import Heard
 from tamiyo_runtime.update.messages import MOST_PAYLOAD_BYTES, OrderReport, Outcome, Reported, cut_text, digest_of
 from tamiyo_runtime.update.moves import Identity
 from tamiyo_runtime.update.record import Offer, Record
@@ -38,7 +39,6 @@ from tamiyo_runtime.update.store import BUNDLE, RECORD, Store
 RETRY_S = 60.0
 """After which a step that failed for no fault of the bundle, as with a full disk, is tried again."""
 
-_ORDERS = 8  # as many as the inbox holds
 _ORDERS_A_STEP = 4  # each costs a check of a signature
 _REPORT_S = 0.5
 _REPEAT_S = 60.0  # between two events that say the same of refused orders
@@ -89,8 +89,7 @@ class Agent:
         self._wide, self._payload_bytes = wide, payload_bytes
         self._store = Store.open(disk)
         self._seen = self._record_on_disk()
-        self._orders: deque[bytes] = deque(maxlen=_ORDERS)
-        self._last_envelope = b""
+        self._heard = Heard()
         self._fetch: Fetch | None = None
         self._objected: Applied | None = None
         self._retry_s = -math.inf
@@ -116,7 +115,7 @@ class Agent:
     def step(self, now_s: float) -> None:
         """Do what is next, in bounded time but for testing and loading a bundle. ``now_s``: a clock that only rises."""
         orders = self._transport.receive(Channel.ORDER)
-        self._orders.extend(orders)
+        self._heard.add(orders)
         if orders:
             self.nudge()
         try:
@@ -185,23 +184,27 @@ class Agent:
     # Orders
 
     def _obey_orders(self, now_s: float) -> None:
-        for _ in range(min(len(self._orders), _ORDERS_A_STEP)):
-            envelope = self._orders[0]
-            if envelope and envelope != self._last_envelope:  # an empty one clears what the broker keeps
-                self._obey(envelope, now_s)
-                self._last_envelope = envelope
-            self._orders.popleft()  # not before it was dealt with: a full disk must not lose it
+        for _ in range(_ORDERS_A_STEP):
+            envelope = self._heard.head(self._tools.clock_s())
+            if envelope is None:
+                return
+            self._obey(envelope, now_s)
+            self._heard.done()
 
     def _obey(self, envelope: bytes, now_s: float) -> None:
-        decision = commands.decide(envelope, self.record, self._tools.clock_s())
+        clock_s = self._tools.clock_s()
+        decision = commands.decide(envelope, self.record, clock_s)
         command, digest = decision.command, digest_of(envelope)
         if command is not None and decision.refusal is None:
             self._locked(lambda: self._store.commit(decision.record))
+            self._heard.forget_early()
             self._order = OrderReport(digest=digest, outcome=Outcome.OBEYED, counter=command.counter)
             self._exchange.say(Event.ORDER, command.counter, command.orders[0])
         elif command is not None and decision.repeated:
             self._order = OrderReport(digest=digest, outcome=Outcome.OBEYED, counter=command.counter)
         else:
+            if command is not None and decision.refusal is commands.Refusal.TIME and clock_s < command.not_before_s:
+                self._heard.keep_until(command.not_before_s)
             self._refuse(decision, digest, now_s)
 
     def _refuse(self, decision: commands.Decision, digest: str, now_s: float) -> None:

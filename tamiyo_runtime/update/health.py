@@ -63,7 +63,10 @@ class HealthLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What a bundle did on trial. ``failures``: configurations that crashed or answered no number. Latencies are None when nothing ran, the estimate also when the bundle has none."""
+    """What a bundle did on trial. ``failures``: configurations that crashed or answered no number.
+
+    Latencies are None when nothing ran, the estimate also when the bundle has none.
+    """
 
     samples: int
     inferences: int

@@ -17,11 +17,13 @@ from tamiyo_runtime.contracts.document import load
 from tamiyo_runtime.contracts.errors import InputError, SchemaError, SignatureError
 from tamiyo_runtime.signing import SigningKey, look_into
 from tamiyo_runtime.update.apply import list_of
-from tamiyo_runtime.update.commands import SCHEMA, Command, parse
+from tamiyo_runtime.update.commands import LONGEST_S, SCHEMA, Command, parse
 from tamiyo_runtime.update.messages import SHORT, digest_of
 from tamiyo_runtime.update.record import Offer
 
 _BELIEVED_AHEAD_MS = 86400 * 1000
+_CLOCKS_DIFFER_S = 300
+"""An order's time begins so long before it was signed: a device's clock may be behind the operator's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,9 @@ def command_of(
         if "stage_percent" in body:
             offer["stage_percent"] = body["stage_percent"]
         body = {name: value for name, value in body.items() if name != "stage_percent"} | {"bundle": offer}
-    head = {"schema": SCHEMA, "counter": counter, "not_before_s": int(now_s), "expires_s": int(now_s) + valid_s}
+    signed_s = int(now_s)
+    begins_s = max(0, signed_s - max(0, min(_CLOCKS_DIFFER_S, LONGEST_S - valid_s)))
+    head = {"schema": SCHEMA, "counter": counter, "not_before_s": begins_s, "expires_s": signed_s + valid_s}
     target = {name: value for name, value in (("device", device), ("fleet", fleet)) if value is not None}
     return load(Command, {**body, **head, **target}, path="order")
 

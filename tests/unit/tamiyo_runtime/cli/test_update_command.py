@@ -94,7 +94,14 @@ def test_bad_figures_take_a_bundle_back_with_exit_3_and_it_is_not_applied_again(
     update("apply", STATE, "tiny-1.tamiyo")
     update("apply", STATE, "tiny-2.tamiyo")
     figures = {"bundle": "tiny", "variant": "float", "samples": 50, "inferences": 50, "deadline_misses": 40}
-    figures |= {"policy_failures": 0, "skipped": 0, "mode": "normal", "latency_p99_ms": 9.0, "counts": {}}
+    figures |= {
+        "policy_failures": 0,
+        "failures": 0,
+        "skipped": 0,
+        "mode": "normal",
+        "latency_p99_ms": 9.0,
+        "counts": {},
+    }
     Path("run.json").write_text(json.dumps(figures))
     update("confirm", STATE, "--figures", "run.json", code=3)
     printed = capsys.readouterr()

@@ -177,6 +177,32 @@ def test_an_order_is_obeyed_once_and_one_that_was_replayed_later_is_refused(disk
     assert not reported.refused
 
 
+def test_an_order_that_came_before_the_clock_was_set_is_obeyed_when_it_is(disk: CuttingDisk) -> None:
+    now_s = [0]
+    device = Device(disk, clock_s=lambda: now_s[0])
+    hear(device, order(policy=False))
+    until(lambda: device.now_s > 100, device)
+    assert device.record.policy
+    assert device.reported().refused == {"time": 1}
+    now_s[0] = NOW_S + 5
+    device.step()
+    assert not device.record.policy
+    device.step()
+    device.step()
+    order_report = device.reported().order
+    assert order_report is not None
+    assert order_report.outcome is Outcome.OBEYED
+
+
+def test_an_order_that_is_too_late_is_not_tried_again(disk: CuttingDisk) -> None:
+    now_s = [NOW_S + 3601]
+    device = Device(disk, clock_s=lambda: now_s[0])
+    hear(device, order(policy=False))
+    now_s[0] = NOW_S + 5
+    until(lambda: device.now_s > 100, device)
+    assert device.record.policy
+
+
 def test_limits_that_are_ordered_hold_at_once_and_after_a_start(disk: CuttingDisk) -> None:
     device = Device(disk)
     hear(device, order(budget=Budget(latency_ms=7.0)))
@@ -305,7 +331,7 @@ def test_a_flood_of_garbage_is_bounded_counted_and_changes_nothing(disk: Cutting
         device.step()
         office.serve(device)
     assert device.version == 2
-    assert device.agent._orders.maxlen == ROOM[Channel.ORDER].messages
+    assert len(device.agent._heard) <= ROOM[Channel.ORDER].messages
 
 
 def test_a_list_that_is_not_this_bundles_costs_time_and_no_more(disk: CuttingDisk, releases: Releases) -> None:
@@ -349,7 +375,7 @@ def test_whatever_the_air_does_and_however_often_it_restarts_the_device_ends_con
         for _ in range(steps):
             device.step()
             office.serve(device)
-            assert len(device.agent._orders) <= 8
+            assert len(device.agent._heard) <= 8
             fetch = device.agent._fetch
             if fetch is not None:
                 assert len(fetch._asked) <= 32

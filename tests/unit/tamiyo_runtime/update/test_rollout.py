@@ -14,7 +14,7 @@ from tamiyo_runtime.contracts.errors import InputError, SchemaError
 from tamiyo_runtime.transport import announcement
 from tamiyo_runtime.transport.topics import Address, Channel
 from tamiyo_runtime.update.chunks import MAX_CHUNKS
-from tamiyo_runtime.update.commands import LIMIT_BYTES
+from tamiyo_runtime.update.commands import LIMIT_BYTES, LONGEST_S
 from tamiyo_runtime.update.desk import Desk
 from tamiyo_runtime.update.messages import (
     MAX_WANTED,
@@ -27,7 +27,7 @@ from tamiyo_runtime.update.messages import (
     cut_text,
     ranges_of,
 )
-from tamiyo_runtime.update.orders import Sent, next_counter
+from tamiyo_runtime.update.orders import Sent, command_of, next_counter
 from tamiyo_runtime.update.record import Offer
 from tamiyo_runtime.update.rollout import ENDED, Phase, Rollout, Stage, Standing
 from tamiyo_runtime.update.shelf import Shelf
@@ -294,6 +294,13 @@ def test_devices_may_ask_for_frames_of_many_sizes_and_lists_are_not_kept_for_eve
 def test_what_is_no_order_is_not_sent(envelope: bytes) -> None:
     with pytest.raises(InputError, match="no signed order"):
         Sent.of(envelope)
+
+
+@pytest.mark.parametrize("valid_s", [1, 3600, LONGEST_S - 10, LONGEST_S])
+def test_an_order_is_good_for_as_long_as_was_said_also_where_the_clock_is_a_minute_behind(valid_s: int) -> None:
+    made = command_of({"policy": False}, counter=1, now_s=NOW_S + 0.5, valid_s=valid_s, device="a", fleet=None)
+    assert made.expires_s == NOW_S + valid_s
+    assert made.not_before_s == max(NOW_S - 300, made.expires_s - LONGEST_S)
 
 
 def test_an_order_that_was_signed_elsewhere_says_what_it_is() -> None:

@@ -33,13 +33,13 @@ class Stamp:
     ``offset_ms + t_ms``; None with `TimeQuality.NONE`, and otherwise in batches until one of them is acked. What the
     device has told of a boot holds until it tells something else.
 
-    How to place the times of a boot: by the last ``offset_ms`` told with quality ntp, else with rtc; where there is
-    none, by the least ``received_ms - sent_ms`` of all its batches, first deliveries and repeats alike: a batch is
-    never received before it was made, so that is the true offset plus the shortest delay there was (a LoRa frame's
-    time on air; some ms on a cable). Where neither is known, records are no younger than their batch's arrival. One
-    offset serves a whole boot, since its clock is never set; a better one that comes later holds for the earlier
-    records too. A told offset that exceeds the least ``received_ms - sent_ms`` by more than the two clocks may
-    differ is wrong.
+    How to place the times of a boot: by the highest ``offset_ms`` told with quality ntp; where there is none, by the
+    least ``received_ms - sent_ms`` of all its batches, first deliveries and repeats alike: a batch is never received
+    before it was made, so that is the true offset plus the shortest delay there was (a LoRa frame's time on air; some
+    ms on a cable); where there is none of that either, by the highest told with quality rtc. Where nothing is known,
+    records are no younger than their batch's arrival. One offset serves a whole boot, since its clock is never set; a
+    better one that comes later holds for the earlier records too. A told offset that exceeds the least ``received_ms -
+    sent_ms`` by more than the two clocks may differ is wrong, and does not count.
     """
 
     sent_ms: int | None = None

@@ -4,14 +4,18 @@ paho's own loop retries without jitter, so a fleet returns in step after a broke
 bounded RAM that rejects the newest and forgets everything at a kill. So: full jitter here, and `publish` refuses
 while there is no connection. Each time MQTT 5 is tried first, and 3.1.1 when the broker does not answer to it; message
 expiry and content type are told where the version has room for them. A client certificate is read again before each
-connection, since it is renewed while a device runs. Callbacks run on paho's thread and must only hand things on.
+connection, since it is renewed while a device runs. A connection that swallows what is sent is given up when the next
+message is to be sent, long before the keep-alive would find out. Callbacks run on paho's thread and must only hand
+things on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
+import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 KEEPALIVE_S = 30
 """How long a connection may be silent before the other end is asked whether it is still there."""
 IN_FLIGHT = 20
+DEAF_S = 20.0
+"""A broker that has answered none of several messages for so long is gone: it answers each as soon as it has it."""
 SESSION_EXPIRY_S = 7 * 24 * 3600
 _BACKOFF_BASE_S = 0.5
 _BACKOFF_CAP_S = 120.0
@@ -49,7 +55,8 @@ class Connection:
 
     ``on_up`` runs after each (re)connection; ``on_message`` gets every message. With ``manual_ack`` a message counts as
     received only after `ack`. ``persistent`` asks the broker to keep subscriptions and messages while away.
-    ``largest_packet_bytes``: a broker that speaks MQTT 5 is to send nothing larger; None for no limit.
+    ``largest_packet_bytes``: a broker that speaks MQTT 5 is to send nothing larger; None for no limit. ``deaf_s`` on
+    ``clock_s``: see `DEAF_S`.
 
     With ``on_turn`` many messages are read at once: it runs on paho's thread after each such stretch, see `bulk.serve`;
     what is published or acknowledged outside it waits for the next turn. MQTT 3.1.1 is spoken then, for paho takes as
@@ -72,6 +79,8 @@ class Connection:
         largest_packet_bytes: int | None = None,
         on_turn: Callable[[bool], float] | None = None,
         keepalive_s: int = KEEPALIVE_S,
+        deaf_s: float = DEAF_S,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         address = BrokerAddress.parse(url)
         self.host, self.port = address.host, address.port
@@ -89,6 +98,8 @@ class Connection:
         self._backoff_cap_s = backoff_cap_s
         self._on_turn = on_turn
         self._keepalive_s = keepalive_s
+        self._deaf_s, self._clock_s = deaf_s, clock_s
+        self._unanswered_since_s: float | None = None
         self._largest_packet_bytes = largest_packet_bytes
         self._rng = random.Random()  # noqa: S311 - spreads reconnects, guards nothing
         self._client: Client | None = None
@@ -139,11 +150,30 @@ class Connection:
         client = self._client
         if client is None or not self._up.is_set():
             return False
+        if qos and self._is_deaf():
+            self._hang_up(client)
+            return False
         properties = None
         if client.protocol == _paho().MQTTv5:
             properties = _properties("PUBLISH", ContentType=content_type, MessageExpiryInterval=expiry_s)
         self._last_sent = client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
         return bool(self._last_sent.rc == 0)
+
+    def _is_deaf(self) -> bool:
+        """Whether the broker has answered nothing for too long. From now on an answer is awaited."""
+        now_s, since_s = self._clock_s(), self._unanswered_since_s
+        if since_s is None:
+            self._unanswered_since_s = now_s  # before the message goes out, lest its answer is there first
+            return False
+        return now_s - since_s >= self._deaf_s
+
+    def _hang_up(self, client: Client) -> None:
+        """End the connection without a goodbye, which would only wait behind what does not get through."""
+        self._unanswered_since_s = None
+        line: Any = client.socket()
+        if line is not None:
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
 
     def wait_sent(self, timeout_s: float) -> None:
         """Wait until the broker has the last message published, or the time is over."""
@@ -259,6 +289,7 @@ class Connection:
             self.last_error = f"{self.host}:{self.port} refused: {reason}"
             return
         self._answered = True
+        self._unanswered_since_s = None
         if self._subscriptions:
             client.subscribe(self._subscriptions)
         self._up.set()
@@ -273,6 +304,7 @@ class Connection:
 
     def _taken(self, client: Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
         """The broker has a message, or in MQTT 5 says why it does not want it."""
+        self._unanswered_since_s = None
         self._refused = reason.is_failure
         if self._refused:
             self.last_error = f"{self.host}:{self.port} refuses what {self._client_id} sends: {reason}"

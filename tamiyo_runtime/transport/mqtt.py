@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 KEEPALIVE_S = 240
 """Of a device. Asking takes some 220 bytes with TLS and TCP: at 30 s that is 600 KiB a day of a device that has nothing
 to say, at 240 s 77. Its last will is then published six minutes after it was cut off; networks that forget a connection
-do so after five minutes or more, as a rule. A device with something to say finds out when it is not acknowledged.
+do so after five minutes or more, as a rule. A device with something to say finds out within a minute, see
+`connection.DEAF_S`.
 """
 _GOODBYE_S = 0.5
 _JSON = "application/json"

@@ -18,6 +18,7 @@ from simulators.relay import Relay
 from tamiyo_runtime.contracts.records import Event
 from tamiyo_runtime.meters import VirtualClock
 from tamiyo_runtime.transport.broker import start_broker
+from tamiyo_runtime.transport.connection import DEAF_S, Connection
 from tamiyo_runtime.uplink import Pace
 from tests.faults.device import DIARY, FLEET, STORE, Worker, open_device
 from tests.faults.diary import Verdict, judge, read
@@ -75,6 +76,36 @@ def test_a_network_that_is_away_for_ten_minutes_of_the_device_costs_nothing(tmp_
         if how == "refuse":
             told = [record.event for _, record in collector.store.events() if record.event is not Event.MODE]
             assert told == [Event.LINK_LOST, Event.LINK_RESTORED]
+
+
+def test_a_line_that_swallows_what_is_sent_is_given_up_for_a_new_one(tmp_path: Path) -> None:
+    now_s = 0.0
+    with (
+        start_broker("auto", tmp_path / "broker") as broker,
+        Relay(("127.0.0.1", int(broker.url.rsplit(":", 1)[1]))) as relay,
+    ):
+        url = f"mqtt://{relay.host}:{relay.port}"
+        line = Connection(
+            url, "me", subscriptions=[], on_message=lambda _: None, keepalive_s=3600, clock_s=lambda: now_s
+        )
+        line.start()
+        assert line.wait_connected(10.0)
+        for _ in range(3):  # a broker that answers may be asked after any pause
+            assert line.publish("tamiyo/v1/f/d/t", b"heard")
+            line.wait_sent(10.0)
+            eventually(lambda: line._unanswered_since_s is None, "no answer")
+            now_s += 10 * DEAF_S
+        before = relay.figures().connections
+        relay.swallow()
+        assert line.publish("tamiyo/v1/f/d/t", b"swallowed")
+        now_s += DEAF_S - 1
+        assert line.publish("tamiyo/v1/f/d/t", b"too early to tell")
+        now_s += 1
+        assert not line.publish("tamiyo/v1/f/d/t", b"refused")
+        eventually(lambda: relay.figures().connections > before, "no new line was opened")
+        relay.forward()
+        eventually(lambda: line.publish("tamiyo/v1/f/d/t", b"heard again"), "it is still deaf")
+        line.stop()
 
 
 def outage(folder: Path, cut_s: float, *, how: str, rate: float) -> Verdict:

@@ -71,8 +71,15 @@ def _try(request: Mapping[str, Any], doing: Doing) -> dict[str, Any]:
     return {
         "digest": bundle.digest,
         "checks": [{**asdict(check), "worst": _finite(check.worst)} for check in checks],
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
+        "peak_memory_bytes": _peak_bytes(),
     }
+
+
+def _peak_bytes() -> int:
+    """The most that was resident. The kernel's ``ru_maxrss`` also counts the parent's memory before the exec."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    high = next((line for line in lines if line.startswith("VmHWM:")), None)
+    return int(high.split()[1]) << 10 if high else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def _finite(value: float | None) -> float | None:

@@ -76,7 +76,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tamiyo: Run, tmp_path: Path
     assert plan["tools"]["torch"]
     assert {path.name for path in tmp_path.iterdir()} == {"quadrants"}
     _, out, _ = tamiyo("export", "quadrants", "--target", "raspberry-pi-4", "--dry-run")
-    assert "64 MiB of memory" in out
+    assert "64 MiB of memory" in " ".join(out.split())
     assert "slot 0: adapter, slot 2: squeeze-excite" in out
 
 

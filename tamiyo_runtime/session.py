@@ -281,6 +281,8 @@ class Session:
         on = self._on if change.loaded is None else self._taking_over(change.loaded)
         limits = self._limits(on, budget)
         if change.loaded is not None:
+            for _, later in self._schedule:
+                self._limits(on, later)
             self._past.absorb(self._on.tally)
             if self._trace is not None:
                 self._trace.reloaded(on.names)

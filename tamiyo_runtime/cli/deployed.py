@@ -111,9 +111,15 @@ class Deployed:
         """The limits that were ordered, or the bundle's own."""
         return budget_of(self.record.budget, own)
 
-    def request(self, request: FieldRequest) -> FieldRequest:
+    def request(self, request: FieldRequest, bundle: Bundle) -> FieldRequest:
         """The request of a run with what the folder says itself."""
-        return replace(request, device_id=self.record.device, fleet=self.record.fleet, allow_downgrade=True)
+        variant = _variant(request.variant, bundle)
+        if variant != request.variant:
+            note(
+                f"warning: {bundle.manifest.name} has no variant '{request.variant}'; the first that can be run is used"
+            )
+        record = self.record
+        return replace(request, device_id=record.device, fleet=record.fleet, allow_downgrade=True, variant=variant)
 
     def about(self, field: FieldRun) -> dict[str, str]:
         """What the birth message says of this: ``all``, or ``orders`` where the link has no room for bundles."""
@@ -186,9 +192,14 @@ def _test(path: Path, disk: LocalDisk) -> Identity:
 
 
 def _load(folder: Path, name: str, disk: LocalDisk, variant: str | None) -> Loaded:
-    """The bundle of a slot, ready to run. A variant that was asked for is used where the bundle has it."""
+    """The bundle of a slot, ready to run."""
     record = Store.open(disk).record
     slot = name.partition("/")[0]
     bundle = Bundle.open(folder / name, trusted=record.trust_of(slot))
-    executor = Executor(bundle, variant if variant in {v.id for v in bundle.manifest.variants} else None)
+    executor = Executor(bundle, _variant(variant, bundle))
     return Loaded(bundle=bundle, executor=executor, policy=Policy.of(bundle, executor.variant.format))
+
+
+def _variant(asked: str | None, bundle: Bundle) -> str | None:
+    """The variant that was asked for where the bundle has it: the next bundle need not, and is to run all the same."""
+    return asked if asked in {variant.id for variant in bundle.manifest.variants} else None

@@ -7,12 +7,9 @@ collector is the operator's side; it runs here only where a command starts a bro
 from __future__ import annotations
 
 import contextlib
-import math
-import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +17,10 @@ from tamiyo_runtime.ages import DAYS
 from tamiyo_runtime.audit import AuditLog, Auditor, Happened
 from tamiyo_runtime.audited import Audited
 from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime.cli.field_checks import BROKERS, NO_BROKER, check_broker, check_flash, check_home, greet, open_link
 from tamiyo_runtime.cli.render import hushed, note
-from tamiyo_runtime.contracts.errors import DowngradeError, InputError, IntegrityError, UnknownNameError, UsageError
-from tamiyo_runtime.contracts.records import Event, EventRecord, Mode
-from tamiyo_runtime.control import Change, Loaded
+from tamiyo_runtime.contracts.errors import DowngradeError, IntegrityError
+from tamiyo_runtime.contracts.records import Mode
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.files import private_folder
 from tamiyo_runtime.installed import check_version, record_version
@@ -46,8 +43,6 @@ if TYPE_CHECKING:
     from tamiyo_runtime.telemetry import Counters, Telemetry
     from tamiyo_runtime.transport.access import Access
 
-NO_BROKER = "none"
-BROKERS = ("auto", "embedded", "mosquitto")
 _SETTLE_S = 2.0  # a simulated clock waits that long, really, for the ack of a frame
 _FLUSH_S = 15.0
 _FLUSH_VIRTUAL_S = 6 * 3600.0  # the radio's duty cycle may hold the last frames back that long
@@ -115,16 +110,16 @@ class FieldRun:
         *,
         gate: Callable[[Bundle], None] | None = None,
         deployed: Deployed | None = None,
-        again: Callable[[], tuple[Bundle, Budget]] | None = None,
+        again: Callable[[], tuple[Bundle, Budget | None]] | None = None,
     ) -> None:
         """Open what needs no network; raises TamiyoErrors for anything that cannot work.
 
         ``gate``: what a bundle has to pass, on this machine as the board, before any of its graphs is loaded.
         ``deployed``: the state folder that the bundle is from, by which the run may be changed. ``again``: opens the
-        bundle anew when the device gets SIGHUP, with the budget to run it under.
+        bundle anew when the device gets SIGHUP, with the budget to run it under, None for the one that holds then.
         """
         self.bundle, self.request, self._deployed = bundle, request, deployed
-        self._gate, self._again = gate, again
+        self.gate, self._again = gate, again
         check_broker(request.broker)
         self.board: Board = _board(bundle, request)
         self._downgrade = self._check_version()  # before anything of an old bundle is loaded
@@ -132,9 +127,9 @@ class FieldRun:
             gate(bundle)
         self.link: Link = open_link(request.link)
         if request.flash_bytes_per_day is not None:
-            _check_flash(request.broker)
+            check_flash(request.broker)
         if request.home_assistant:
-            _check_home(request.broker, self.link)
+            check_home(request.broker, self.link)
         self.source: Source | Stream = open_source(request.source, bundle)
         with hushed():
             self.executor = Executor(bundle, request.variant)
@@ -280,7 +275,7 @@ class FieldRun:
             stack.callback(self._collector.stop)
             self._collector.start(timeout_s=_FLUSH_S)
         elif request.access is not None:
-            _greet(url, request.access)
+            greet(url, request.access)
         home = self._home(stack, url) if request.home_assistant else None
         self._telemetry = open_telemetry(
             spool=self._spool_path,
@@ -308,27 +303,9 @@ class FieldRun:
             return self._deployed.attached(self, reporter, self._telemetry)
         if self._again is None or not self.on_device:
             return contextlib.nullcontext()
-        from tamiyo_runtime.cli.reload import Reload
+        from tamiyo_runtime.cli.reload import reload_of
 
-        return Reload(partial(self._reopened, self._again), partial(self._not_reloaded, reporter)).listening()
-
-    def _reopened(self, again: Callable[[], tuple[Bundle, Budget]]) -> Change:
-        """The bundle as it lies there now, checked like the first one, loaded and warm."""
-        bundle, budget = again()
-        if not self.request.allow_downgrade:
-            check_version(bundle)
-        if self._gate is not None:
-            self._gate(bundle)
-        executor = Executor(bundle, self.request.variant)
-        policy = Policy.of(bundle, executor.variant.format) if self.request.use_policy else None
-        record_version(bundle)
-        return Change(loaded=Loaded(bundle=bundle, executor=executor, policy=policy), budget=budget)
-
-    def _not_reloaded(self, reporter: Reporter, problem: str) -> None:
-        note(f"warning: not reloaded: {problem}")
-        detail = problem.encode()[:64].decode(errors="ignore")
-        t_ms = int(self.board.clock.now_s() * 1e3)
-        reporter.event(EventRecord(t_ms=t_ms, event=Event.RELOAD, value=0, detail=detail))
+        return reload_of(self, self._again, reporter).listening()
 
     def _about(self) -> dict[str, str]:
         """What the device says of itself when it appears; the audit log's head, so that its end cannot be cut off."""
@@ -373,55 +350,6 @@ class FieldRun:
             on_turn=on_turn,
             control=control,
         )
-
-
-def _check_flash(broker: str) -> None:
-    """Refuse a budget that nobody can hold: without telemetry nothing is written, uncounted nothing is known."""
-    from tamiyo_runtime.spool_file import FlashMeter
-
-    if broker == NO_BROKER:
-        raise UsageError("--flash-mb-per-day is for telemetry, and there is none", hint="pass --broker too")
-    meter = FlashMeter()
-    counts = meter.counts
-    meter.close()
-    if not counts:
-        raise UsageError(
-            "--flash-mb-per-day cannot be held here: the kernel does not count what a process writes",
-            hint="it needs /proc/self/io, which Linux has with CONFIG_TASK_IO_ACCOUNTING",
-        )
-
-
-def _check_home(broker: str, link: Link) -> None:
-    """Home Assistant listens at a broker of its own, and what it is shown is sent beside the link's budget."""
-    if not broker.startswith(("mqtt://", "mqtts://")):
-        raise UsageError("--home-assistant needs its broker", hint="write --broker mqtt://HOST:PORT, or mqtts://")
-    if math.isfinite(link.sustainable_bytes_per_s()):
-        raise UsageError(f"{link.label} has no room for --home-assistant", hint="leave it out, or use --link ethernet")
-
-
-def _greet(url: str, access: Access) -> None:
-    """Refuse a broker whose certificate is refused. A service goes on: what it is there for needs no broker."""
-    from tamiyo_runtime.transport.access import check_handshake
-
-    try:
-        check_handshake(url, access)
-    except InputError as exc:
-        if "NOTIFY_SOCKET" not in os.environ:
-            raise
-        note(f"warning: {exc.message}; telemetry waits in the spool")
-
-
-def open_link(name: str) -> Link:
-    """A link by name; raises UnknownNameError, UsageError."""
-    from simulators.links import open_link as opened
-
-    return opened(name)
-
-
-def check_broker(text: str) -> None:
-    """Raise UnknownNameError for what is neither a kind of broker, ``none``, nor a URL."""
-    if text not in (*BROKERS, NO_BROKER) and "://" not in text:
-        raise UnknownNameError("broker", text, [*BROKERS, NO_BROKER, "mqtt://HOST:1883"])
 
 
 @contextlib.contextmanager

@@ -123,7 +123,6 @@ def run(
 
       tamiyo run digits.tamiyo --device simulated:coral-usb --link lora-eu868 --broker embedded --period-ms 1000
     """
-    arguments = dict(locals())
     from functools import partial
 
     from tamiyo_runtime.cli.field import FieldRequest, FieldRun
@@ -132,7 +131,12 @@ def run(
     from tamiyo_runtime.cli.run_trace import check_trace
     from tamiyo_runtime.cli.run_view import show_plan
     from tamiyo_runtime.cli.trust import canary_gate, open_bundle
-    from tamiyo_runtime.contracts.errors import BudgetError, IncompatibleError, IntegrityError
+    from tamiyo_runtime.contracts.errors import (
+        BudgetError,
+        IncompatibleError,
+        IntegrityError,
+        MissingDependencyError,
+    )
     from tamiyo_runtime.files import default_state_dir
     from tamiyo_runtime.monitors import MonitorSettings
     from tamiyo_runtime.session import Plan
@@ -153,64 +157,68 @@ def run(
         "--temperature-c": temperature_c is not None,
         "--budget-at": bool(budget_at),
     }
-    deployed = _deployed(bundle, trial_window, count=not dry_run, decided=folder_says)
-    opened = open_bundle(bundle, key) if deployed is None else deployed.open()
-    changed = partial(
-        changed_budget,
-        latency_ms=latency_ms,
-        power_mw=power_mw,
-        energy_burst_mj=energy_burst_mj,
-        temperature_c=temperature_c,
-    )
-    budget = changed(opened.manifest.budget)
-    budget = budget if deployed is None else deployed.budget(budget)
 
-    def again() -> tuple[Bundle, Budget]:
-        there = open_bundle(bundle, key)
-        return there, changed(there.manifest.budget)
+    def opened_and_checked(deployed: Deployed | None) -> FieldRun:
+        opened = open_bundle(bundle, key) if deployed is None else deployed.open()
+        changed = partial(
+            changed_budget,
+            latency_ms=latency_ms,
+            power_mw=power_mw,
+            energy_burst_mj=energy_burst_mj,
+            temperature_c=temperature_c,
+        )
+        budget = changed(opened.manifest.budget)
+        budget = budget if deployed is None else deployed.budget(budget)
 
-    plan = Plan(
-        samples=samples,
-        period_s=(_PERIOD_MS if period_ms is None else period_ms) * 1e-3,
-        budget=budget,
-        schedule=tuple(budget_schedule(budget_at or [], budget)),
-        watchful=MonitorSettings(false_alarm=false_alarm) if false_alarm else None,
-        trace=trace is not None,
-    )
-    request = FieldRequest(
-        device=device,
-        link=link,
-        broker=broker,
-        access=access,
-        home_assistant=home_assistant,
-        flash_bytes_per_day=None if flash_mb_per_day is None else flash_mb_per_day * 1e6,
-        spool_bytes=round(spool_mb * 1e6),
-        spool_days=spool_days,
-        source=source,
-        device_id=device_id,
-        fleet=fleet,
-        state_dir=state_dir or (bundle if deployed is not None else default_state_dir()),
-        plan=plan,
-        throttle=tuple(phases),
-        variant=variant,
-        use_policy=policy,
-        seed=seed,
-        allow_downgrade=allow_downgrade,
-        as_it_comes=period_ms is None,
-    )
-    gate = canary_gate(bundle, key) if deployed is None else deployed.gate
-    request = request if deployed is None else deployed.request(request)
-    try:
-        field = FieldRun(opened, request, gate=gate, deployed=deployed, again=again)
-    except (BudgetError, IncompatibleError, IntegrityError) as exc:  # a bundle on trial that cannot even start
-        if dry_run or deployed is None or not deployed.give_up(exc.message):
-            raise
-        run(**arguments)
-        return
+        def again() -> tuple[Bundle, Budget | None]:
+            there = open_bundle(bundle, key)
+            return there, None if budget_at else changed(there.manifest.budget)  # a schedule goes on
+
+        plan = Plan(
+            samples=samples,
+            period_s=(_PERIOD_MS if period_ms is None else period_ms) * 1e-3,
+            budget=budget,
+            schedule=tuple(budget_schedule(budget_at or [], budget)),
+            watchful=MonitorSettings(false_alarm=false_alarm) if false_alarm else None,
+            trace=trace is not None,
+        )
+        request = FieldRequest(
+            device=device,
+            link=link,
+            broker=broker,
+            access=access,
+            home_assistant=home_assistant,
+            flash_bytes_per_day=None if flash_mb_per_day is None else flash_mb_per_day * 1e6,
+            spool_bytes=round(spool_mb * 1e6),
+            spool_days=spool_days,
+            source=source,
+            device_id=device_id,
+            fleet=fleet,
+            state_dir=state_dir or (bundle if deployed is not None else default_state_dir()),
+            plan=plan,
+            throttle=tuple(phases),
+            variant=variant,
+            use_policy=policy,
+            seed=seed,
+            allow_downgrade=allow_downgrade,
+            as_it_comes=period_ms is None,
+        )
+        gate = canary_gate(bundle, key) if deployed is None else deployed.gate
+        request = request if deployed is None else deployed.request(request, opened)
+        return FieldRun(opened, request, gate=gate, deployed=deployed, again=again)
+
+    while True:
+        deployed = _deployed(bundle, trial_window, count=not dry_run, decided=folder_says)
+        try:
+            field = opened_and_checked(deployed)
+            break
+        except (BudgetError, IncompatibleError, IntegrityError, MissingDependencyError) as exc:
+            if dry_run or deployed is None or not deployed.give_up(exc.message):
+                raise
     if dry_run:
-        show_plan(field, request, budget, as_json=as_json)
+        show_plan(field, as_json=as_json)
         return
-    with field, progress(f"run {opened.manifest.name}", samples or length_of(field.source)) as bar:
+    with field, progress(f"run {field.bundle.manifest.name}", samples or length_of(field.source)) as bar:
         result = _watched(field, bar)
     _end(result, trace, overwrite=overwrite, as_json=as_json)
 

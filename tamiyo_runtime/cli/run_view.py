@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tamiyo_runtime.cli.field import FieldRequest, FieldResult, FieldRun
-    from tamiyo_runtime.contracts.budget import Budget
+    from tamiyo_runtime.cli.field import FieldResult, FieldRun
     from tamiyo_runtime.summary import SessionSummary
 
 
@@ -51,11 +50,13 @@ def as_data(result: FieldResult) -> dict[str, Any]:
     return data
 
 
-def show_plan(field: FieldRun, request: FieldRequest, budget: Budget, *, as_json: bool) -> None:
+def show_plan(field: FieldRun, *, as_json: bool) -> None:
+    """What a dry run found: everything that a run would be made of."""
     from tamiyo_runtime.cli.render import emit_json, say
     from tamiyo_runtime.contracts.document import dump
     from tamiyo_runtime.sources import length_of
 
+    request = field.request
     plan = {
         "bundle": field.bundle.manifest.name,
         "variant": field.executor.variant.id,
@@ -67,7 +68,7 @@ def show_plan(field: FieldRun, request: FieldRequest, budget: Budget, *, as_json
         "source": field.source.label,
         "samples": field.plan.samples or length_of(field.source),
         "period_ms": field.plan.period_s * 1e3,
-        "budget": dump(budget),
+        "budget": dump(field.plan.budget or field.bundle.manifest.budget),
         "budget_schedule": [[when_s, dump(later)] for when_s, later in request.plan.schedule],
         "throttle": [list(phase) for phase in request.throttle],
         "state_dir": str(request.state_dir),

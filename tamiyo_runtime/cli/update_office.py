@@ -23,7 +23,7 @@ def estimate(
     """
     from dataclasses import asdict
 
-    from tamiyo_runtime.cli.field import open_link
+    from tamiyo_runtime.cli.field_checks import open_link
     from tamiyo_runtime.cli.render import emit_json, say
     from tamiyo_runtime.contracts.units import size
     from tamiyo_runtime.files import read_bytes

@@ -20,7 +20,8 @@ from simulators.throttle import Phase, ThrottleSchedule
 from tamiyo_runtime.advice import Adviser, patience_ms
 from tamiyo_runtime.bundle import Bundle, write_bundle
 from tamiyo_runtime.contracts.budget import Budget
-from tamiyo_runtime.contracts.plan import Format
+from tamiyo_runtime.contracts.cost import Estimate
+from tamiyo_runtime.contracts.plan import Format, Runnable
 from tamiyo_runtime.contracts.profile import ProfileSnapshot
 from tamiyo_runtime.contracts.records import Event, Mode, Reason
 from tamiyo_runtime.contracts.running import RunningState
@@ -165,6 +166,27 @@ def test_a_change_that_cannot_be_made_is_refused_and_changes_nothing(tiny_bundle
         "other takes samples of [1, 4, 4] from 0 to 255, the source gives [1, 4, 4] from 0 to 16",
         "not even the bare host fits the latency budget",
     ]
+
+
+def test_a_bundle_that_a_later_budget_of_the_schedule_would_stop_is_refused(tiny_bundle: Bundle, other: Bundle) -> None:
+    slow = other.manifest.variants
+    slow = tuple(
+        replace(v, runnables=tuple(replace(r, cost=replace(r.cost, latency_ms=_tenfold(r))) for r in v.runnables))
+        for v in slow
+    )
+    there = _with(other, replace(other.manifest, variants=slow))
+    control = Script((20, Change(loaded=Loaded(bundle=there, executor=Executor(there, "float"), policy=None))))
+    later = ((5.0, Budget(latency_ms=9.0)),)
+    summary, _ = run(tiny_bundle, board(tiny_bundle.manifest.profile), control=control, budget=Budget(), schedule=later)
+    assert (summary.bundle, summary.inferences) == ("tiny", 100)
+    assert [problem.partition(":")[0] for problem in control.problems] == [
+        "not even the bare host fits the latency budget"
+    ]
+
+
+def _tenfold(runnable: Runnable) -> Estimate:
+    ms = 10 * runnable.cost.latency_ms.value
+    return replace(runnable.cost.latency_ms, value=ms, low=ms, high=ms)
 
 
 def _with(bundle: Bundle, manifest: Any) -> Bundle:

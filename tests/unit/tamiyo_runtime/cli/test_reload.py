@@ -47,6 +47,29 @@ def test_the_bundle_is_opened_again_and_takes_over_without_losing_a_sample(tamiy
     assert data["inferences"] + data["skipped"] == 400
 
 
+def test_a_bundle_that_does_not_fit_the_run_leaves_no_version_behind_that_keeps_the_old_one_from_running(
+    tamiyo: Any, own_bundle: Path
+) -> None:
+    made, before = tiny.make(), own_bundle.read_bytes()
+    wider = replace(made.manifest, version=2, input=replace(tiny.INPUT, raw_high=255.0))
+    thread = _hang_up(lambda: write_bundle(own_bundle, wider, made.files, SigningKey.default(), overwrite=True))
+    outcome = tamiyo("run", own_bundle, *RUN)
+    thread.join()
+    assert "warning: not reloaded: tiny takes samples of" in outcome.err
+    own_bundle.write_bytes(before)
+    assert tamiyo("run", own_bundle, *RUN).code == 0
+
+
+def test_what_took_over_counts_as_run_and_an_older_one_is_refused_from_then_on(tamiyo: Any, own_bundle: Path) -> None:
+    made, before = tiny.make(), own_bundle.read_bytes()
+    later = replace(made.manifest, version=2)
+    thread = _hang_up(lambda: write_bundle(own_bundle, later, made.files, SigningKey.default(), overwrite=True))
+    tamiyo("run", own_bundle, *RUN)
+    thread.join()
+    own_bundle.write_bytes(before)
+    assert tamiyo("run", own_bundle, *RUN).code == 6
+
+
 def test_a_file_that_is_refused_changes_nothing_and_is_told(tamiyo: Any, own_bundle: Path) -> None:
     thread = _hang_up(lambda: own_bundle.write_bytes(b"no bundle at all"))
     outcome = tamiyo("run", own_bundle, *RUN)

@@ -258,6 +258,32 @@ def test_a_bundle_on_trial_that_cannot_even_start_makes_way_for_the_one_before(
     assert (data["running"], data["slots"]["b"]["state"]) == ("a", "rejected")
 
 
+def test_a_bundle_on_trial_without_an_engine_for_it_makes_way_for_the_one_before(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tiny.make(variants=("onnx",), policy=False)
+    write_bundle(Path("onnx.tamiyo"), replace(made.manifest, version=2), made.files, FACTORY, overwrite=True)
+    update("apply", STATE, "tiny-1.tamiyo")
+    update("apply", STATE, "onnx.tamiyo")
+    monkeypatch.setattr("tamiyo_runtime.interpreters.base._installed", lambda module: "onnx" not in module)
+    run()
+    data = status(capsys)
+    assert (data["running"], data["slots"]["b"]["state"]) == ("a", "rejected")
+
+
+def test_a_variant_that_the_next_bundle_has_not_does_not_keep_it_from_running(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = tiny.make(variants=("int8",), policy=False)
+    write_bundle(Path("int8.tamiyo"), replace(made.manifest, version=2), made.files, FACTORY, overwrite=True)
+    update("apply", STATE, "tiny-1.tamiyo")
+    run("--variant", "float")
+    update("apply", STATE, "int8.tamiyo")
+    capsys.readouterr()
+    run("--variant", "float")
+    assert "warning: tiny has no variant 'float'" in capsys.readouterr().err
+
+
 def test_a_mistake_in_the_command_is_no_fault_of_the_bundle_on_trial(capsys: pytest.CaptureFixture[str]) -> None:
     update("apply", STATE, "tiny-1.tamiyo")
     update("apply", STATE, "tiny-2.tamiyo")

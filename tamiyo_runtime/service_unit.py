@@ -104,7 +104,7 @@ class Unit:
             "Type=notify",
             "NotifyAccess=main",
             f"ExecStart={' '.join(quoted(word) for word in self.command)}",
-            *(["ExecReload=/bin/kill -HUP $MAINPID"] if self.writes else []),
+            "ExecReload=/bin/kill -HUP $MAINPID",
             "Restart=on-failure",
             "RestartSec=5",
             # A mistake in the command, a missing package, a wrong signature: trying again mends none of them.

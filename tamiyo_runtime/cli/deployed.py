@@ -162,6 +162,7 @@ class Deployed:
                 note("the bundle on trial is given up: start again, and what ran before runs")
             raise
         finally:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing left to look at, and nobody to wake
             thread.close()
             exchange.drain()
             signal.signal(signal.SIGHUP, before)
@@ -192,10 +193,11 @@ def _test(path: Path, disk: LocalDisk) -> Identity:
 
 
 def _load(folder: Path, name: str, disk: LocalDisk, variant: str | None) -> Loaded:
-    """The bundle of a slot, ready to run."""
+    """The bundle of a slot, ready to run; tried first when it was another machine or user that verified it."""
     record = Store.open(disk).record
-    slot = name.partition("/")[0]
-    bundle = Bundle.open(folder / name, trusted=record.trust_of(slot))
+    trusted = record.trust_of(name.partition("/")[0])
+    bundle = Bundle.open(folder / name, trusted=trusted)
+    admit_once(bundle, folder / name, trusted=trusted)
     executor = Executor(bundle, _variant(variant, bundle))
     return Loaded(bundle=bundle, executor=executor, policy=Policy.of(bundle, executor.variant.format))
 

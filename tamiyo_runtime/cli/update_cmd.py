@@ -53,10 +53,12 @@ def init(
     from tamiyo_runtime.contracts.errors import InputError
     from tamiyo_runtime.files import private_folder
     from tamiyo_runtime.signing import PublicKey
+    from tamiyo_runtime.transport.topics import Address
     from tamiyo_runtime.update.disk import LocalDisk
     from tamiyo_runtime.update.record import Role, TrustedKey, new_record
     from tamiyo_runtime.update.store import Store
 
+    Address(fleet, device)  # which allows less than the record: names go into topics
     roles: dict[PublicKey, tuple[Role, ...]] = {}
     for path in key:
         roles[PublicKey.load(path)] = (Role.COMMAND,) if bundle_key else (Role.COMMAND, Role.BUNDLE)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ROWS = 20
 _HEADERS = ("device", "version", "", "chunks", "remark")
-_UNSETTLED_FIRST = {phase: place for place, phase in enumerate((*(set(Phase) - ENDED), *ENDED))}
+_UNSETTLED_FIRST = {phase: place for place, phase in enumerate(sorted(Phase, key=ENDED.__contains__))}
 
 
 class View:

@@ -12,18 +12,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SchemaError, TamiyoError
+from tamiyo_runtime.contracts.errors import IntegrityError, SchemaError, TamiyoError
 from tamiyo_runtime.contracts.records import Event
 from tamiyo_runtime.control import Change, Loaded
 from tamiyo_runtime.transport.port import Transport
 from tamiyo_runtime.transport.topics import Channel
 from tamiyo_runtime.update import commands
 from tamiyo_runtime.update.chunks import FRAME_BYTES
-from tamiyo_runtime.update.disk import Disk
+from tamiyo_runtime.update.disk import BusyError, Disk
 from tamiyo_runtime.update.effect import budget_of
 from tamiyo_runtime.update.exchange import Applied, Exchange, Running
 from tamiyo_runtime.update.fetch import Fetch
@@ -46,17 +46,13 @@ _REPEAT_S = 60.0  # between two events that say the same of refused orders
 T = TypeVar("T")
 
 
-class _BusyError(Exception):
-    """Another process is in the state folder, or was: look again."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What an agent needs from outside.
 
     ``test``: opens and tests the file of that name on the disk; raises IntegrityError when it is not to be run here.
     ``load``: the file of a slot that passed, ready to run. ``clock_s``: seconds since 1970, 0 without a clock.
-    ``lock``: keeps other processes from the state folder; raises InputError when one is in it.
+    ``lock``: keeps other processes from the state folder; raises BusyError when one is in it.
     """
 
     test: Callable[[str], Identity]
@@ -126,8 +122,8 @@ class Agent:
                 self._judge()
                 self._pursue(now_s)
                 self._align()
-        except _BusyError:
-            pass
+        except BusyError:
+            pass  # look again
         except TamiyoError as exc:
             self._waits_for, self._retry_s = exc.message, now_s + RETRY_S
         self._report(now_s)
@@ -147,7 +143,7 @@ class Agent:
                 self._fail(reason)
                 self._report(now_s, at_once=True)
                 return True
-        except (_BusyError, TamiyoError):
+        except TamiyoError:
             pass  # `Store.start` counts this start, and goes back by itself after a few
         return False
 
@@ -167,15 +163,9 @@ class Agent:
 
     def _locked(self, work: Callable[[], T]) -> T:
         """Do something to the folder that nobody else is in, and that is as it was when it was last looked at."""
-        lock = self._tools.lock()
-        try:
-            lock.__enter__()
-        except InputError as exc:
-            raise _BusyError from exc
-        with ExitStack() as stack:
-            stack.push(lock)
+        with self._tools.lock():
             if self._record_on_disk() != self._seen:
-                raise _BusyError
+                raise BusyError("the state folder was changed meanwhile")
             try:
                 return work()
             finally:
@@ -337,10 +327,10 @@ class Agent:
         if wanted.sha256 != running.applied.sha256:
             try:
                 loaded = self._tools.load(f"{record.running}/{BUNDLE}")
-            except TamiyoError as exc:
+            except Exception as exc:  # whatever a bundle makes a library raise
                 if not record.on_trial:
                     raise
-                self._fail(exc.message)
+                self._fail(exc.message if isinstance(exc, TamiyoError) else f"{type(exc).__name__}: {exc}")
                 return
         own = loaded.bundle.manifest.budget if loaded is not None else running.own_budget
         runnables = loaded.executor.runnables if loaded is not None else running.runnables

@@ -20,6 +20,10 @@ from tamiyo_runtime.files import private_opener
 _LOCK_STEP_S = 0.02
 
 
+class BusyError(InputError):
+    """Another process works in the folder."""
+
+
 class Disk(Protocol):
     """A folder with files and folders in it. Names are relative, with ``/``; the empty name is the folder itself."""
 
@@ -111,13 +115,13 @@ class LocalDisk:
     def locked(self, *, patience_s: float = 0.0) -> Iterator[None]:
         """One process at a time; the lock goes with the process.
 
-        Raises InputError when another still holds it after ``patience_s``: a running device does so for moments only.
+        Raises BusyError when another still holds it after ``patience_s``: a running device does so for moments only.
         """
         with self._explained(".lock"), open(self.root / ".lock", "w", opener=private_opener) as lock:
             until_s = time.monotonic() + patience_s
             while not _take(lock):
                 if time.monotonic() >= until_s:
-                    raise InputError(f"another update works in {self.root}", hint="wait until it has ended")
+                    raise BusyError(f"another update works in {self.root}", hint="wait until it has ended")
                 time.sleep(_LOCK_STEP_S)
             yield
 

@@ -56,6 +56,12 @@ def sign(name: str, counter: int, what: object, *options: str, key: str = "offic
     return name
 
 
+@pytest.mark.parametrize("names", [("pump.7", "pumps"), ("pump-7", "pumps/all"), ("#", "pumps")])
+def test_a_device_that_no_topic_could_name_is_refused_before_it_has_a_folder(names: tuple[str, str]) -> None:
+    update("init", "another", "--device", names[0], "--fleet", names[1], "--key", "office.pub", code=2)
+    assert not Path("another").exists()
+
+
 def test_from_the_first_bundle_over_a_trial_to_a_confirmed_one(capsys: pytest.CaptureFixture[str]) -> None:
     update("apply", STATE, "tiny-1.tamiyo")
     assert status(capsys)["running"] == "a"

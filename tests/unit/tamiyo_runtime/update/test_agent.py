@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tamiyo_runtime.contracts.budget import Budget
+from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.contracts.records import Event
+from tamiyo_runtime.control import Loaded
 from tamiyo_runtime.transport.inbox import ROOM
 from tamiyo_runtime.transport.topics import Channel
 from tamiyo_runtime.update.agent import RETRY_S
 from tamiyo_runtime.update.apply import install
+from tamiyo_runtime.update.disk import BusyError
 from tamiyo_runtime.update.health import Verdict
 from tamiyo_runtime.update.messages import Outcome
 from tamiyo_runtime.update.moves import Identity
@@ -235,6 +239,36 @@ def test_a_bundle_that_the_session_cannot_run_is_given_up(disk: CuttingDisk, rel
     assert device.switches == []
     record = runnable(disk)
     assert record.slots[record.idle].reason == "does not fit"
+
+
+def test_a_bundle_that_loading_breaks_on_however_is_given_up(
+    disk: CuttingDisk, releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, office = Device(disk), Office(Shelf(releases[2]))
+
+    def broken(disk: object, name: str) -> Loaded:
+        raise MemoryError("no room for the arena")
+
+    monkeypatch.setattr("tests.fleet.load", broken)
+    hear(device, order(bundle=offer(releases[2])))
+    until(lambda: bool(device.record.rejected), device, office)
+    record = runnable(disk)
+    assert (device.version, record.slots[record.idle].reason) == (1, "MemoryError: no room for the arena")
+
+
+def test_a_folder_that_cannot_be_locked_is_told_and_one_that_is_in_use_is_not(disk: CuttingDisk) -> None:
+    device = Device(disk)
+    for error, told in ((BusyError("another update works"), None), (InputError("read-only"), "read-only")):
+
+        @contextmanager
+        def lock(error: InputError = error) -> Iterator[None]:
+            raise error
+            yield
+
+        device.agent._tools = replace(device.agent._tools, lock=lock)
+        hear(device, order(policy=False))
+        assert device.record.policy
+        assert device.reported().trouble == told
 
 
 def test_a_bundle_that_the_canary_does_not_come_back_from_never_runs(disk: CuttingDisk, releases: Releases) -> None:

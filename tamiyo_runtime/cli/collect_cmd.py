@@ -41,6 +41,8 @@ def collect(
 ) -> None:
     """Store every record once, acknowledge it after the commit, keep the ledger. Ctrl-C or SIGTERM end it cleanly.
 
+    What came in is shown by `tamiyo collect report STORE` and written to files by `tamiyo collect export STORE`.
+
     Example:  tamiyo collect --broker mqtt://127.0.0.1:1883 --store telemetry.db --until-balanced
     """
     from collector.service import Collector

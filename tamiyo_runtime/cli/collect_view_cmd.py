@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from collector.reading import Wanted
+    from collector.store import Store
     from collector.summary import Summary
     from tamiyo_runtime.cli.render import Progress
 
@@ -36,7 +39,6 @@ def export(
     Example:  tamiyo collect export telemetry.db --kind windows --out windows.csv
     """
     from collector.export import KINDS, WRITERS, columns, parquet_library, row
-    from collector.store import Store
     from tamiyo_runtime.cli.render import progress, say
     from tamiyo_runtime.contracts.errors import InputError, UnknownNameError
     from tamiyo_runtime.files import check_writable, write_in_place
@@ -51,7 +53,7 @@ def export(
     wanted = _wanted(device, since, until)
     check_writable(out)
     with (
-        Store(store, create=False) as opened,
+        _opened(store, device) as opened,
         progress(f"export {kind}", opened.count(KINDS[kind], device=device)) as bar,
         write_in_place(out, overwrite=overwrite) as stream,
     ):
@@ -72,12 +74,12 @@ def report(
 
     Example:  tamiyo collect report telemetry.db --since 2026-05-01
     """
-    from collector.store import Store
     from collector.summary import summaries
     from tamiyo_runtime.cli.render import emit_json
 
-    with Store(store, create=False) as opened:
-        found = list(summaries(opened, _wanted(device, since, until)))
+    wanted = _wanted(device, since, until)
+    with _opened(store, device) as opened:
+        found = list(summaries(opened, wanted))
     if as_json:
         emit_json({"store": str(store), "devices": [_data(summary) for summary in found]})
     else:
@@ -88,27 +90,45 @@ def moment_s(text: str, option: str) -> float:
     """Unix seconds of a date, a time (UTC unless it says otherwise) or Unix seconds; raises InputError."""
     from tamiyo_runtime.contracts.errors import InputError
 
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(
-            f"{option}: {text!r} is no moment", hint="as in 2026-05-01, 2026-05-01T12:00+02:00 or 1777593600"
-        ) from None
+    for read in (float, _timestamp):
+        try:
+            moment = read(text)
+        except (ValueError, OverflowError):
+            continue
+        if math.isfinite(moment):
+            return moment
+    raise InputError(f"{option}: {text!r} is no moment", hint="as in 2026-05-01, 2026-05-01T12:00+02:00 or 1777593600")
+
+
+def _timestamp(text: str) -> float:
+    moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _wanted(device: str | None, since: str | None, until: str | None) -> Wanted:
     from collector.reading import Wanted
+    from tamiyo_runtime.contracts.errors import InputError
 
-    return Wanted(
-        device=device,
-        since_s=None if since is None else moment_s(since, "--since"),
-        until_s=None if until is None else moment_s(until, "--until"),
-    )
+    since_s = None if since is None else moment_s(since, "--since")
+    until_s = None if until is None else moment_s(until, "--until")
+    if since_s is not None and until_s is not None and until_s <= since_s:
+        raise InputError(f"nothing was made from {since} on and before {until}", hint="--until must be later")
+    return Wanted(device=device, since_s=since_s, until_s=until_s)
+
+
+def _opened(path: Path, device: str | None) -> Store:
+    """The store. Raises InputError for a device it has never heard of: a slip of the pen is no empty result."""
+    from collector.store import Store
+    from tamiyo_runtime.contracts.errors import InputError
+
+    store = Store(path, create=False)
+    known = [one.device for one in store.devices()] if device is not None else []
+    if device is not None and device not in known:
+        store.close()
+        near = difflib.get_close_matches(device, known)
+        hint = f"did you mean {' or '.join(near)}?" if near else "tamiyo collect report STORE lists them"
+        raise InputError(f"no device {device!r} in {path}", hint=hint)
+    return store
 
 
 def _counted(rows: Iterable[dict[str, Any]], bar: Progress) -> Iterator[dict[str, Any]]:

@@ -168,6 +168,10 @@ def test_parquet_without_its_library_names_the_extra(store: Path, capsys: pytest
         (["--kind", "sampels", "--out", "x.csv"], "did you mean samples"),
         (["--kind", "samples", "--out", "x.xls"], "names no format"),
         (["--kind", "samples", "--out", "x.csv", "--since", "yesterday"], "'yesterday' is no moment"),
+        (["--kind", "samples", "--out", "x.csv", "--until", "nan"], "'nan' is no moment"),
+        (["--kind", "samples", "--out", "x.csv", "--since", "2026-05-02", "--until", "2026-05-01"], "must be later"),
+        (["--kind", "samples", "--out", "x.csv", "--device", "bran-1"], "did you mean barn-1"),
+        (["--kind", "samples", "--out", "x.csv", "--device", "x"], "no device 'x' in"),
     ],
 )
 def test_mistakes_are_one_line_and_a_hint(
@@ -181,6 +185,13 @@ def test_mistakes_are_one_line_and_a_hint(
     assert main(["collect", "export", str(store), *options]) == 2
     assert words in capsys.readouterr().err
     assert not list(store.parent.glob("x.*"))
+
+
+def test_a_report_of_a_device_that_was_never_heard_of_is_a_mistake(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["collect", "report", str(store), "--device", "bran-1"]) == 2
+    assert "did you mean barn-1" in capsys.readouterr().err
 
 
 def test_a_file_is_replaced_only_when_told_to(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,11 @@ DEAF_S = 20.0
 SESSION_EXPIRY_S = 7 * 24 * 3600
 _BACKOFF_BASE_S = 0.5
 _BACKOFF_CAP_S = 120.0
+_LASTING_S = 5.0
+_BRIEF = 4
+"""Connections that end sooner count as failures, this many at most: two devices of one name throw each other out for
+ever, and would do so several times a second.
+"""
 
 
 def backoff_s(failures: int, rng: random.Random, *, base_s: float = _BACKOFF_BASE_S, cap_s: float) -> float:
@@ -204,11 +209,12 @@ class Connection:
             if self._client is None or self._client.protocol != protocol:
                 self._client = self._make(protocol)
             self._answered = False
+            begun_s = self._clock_s()
             reached = self._connect_and_serve(self._client, protocol)
             self._up.clear()
             self._changed.set()
             if self._answered:
-                failures = 0
+                failures = 0 if self._clock_s() - begun_s >= _LASTING_S else min(failures, _BRIEF)
                 protocols = list(versions)  # it may be another broker, or a later one, next time
             elif reached:
                 protocols.reverse()  # the broker hung up without a welcome: it may not speak this version

@@ -75,31 +75,35 @@ def test_a_pause_is_drawn_from_0_to_the_doubled_base_or_the_cap(failures: int, s
     assert backoff_s(failures, random.Random(seed), cap_s=cap_s) == pytest.approx(share * highest_s)
 
 
-def test_the_reconnect_loop_draws_each_pause_anew_and_begins_again_after_a_success(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("lasts_s", "pauses"), [(5.0, [5, 6, 0, 1, 2]), (4.0, [5, 6, 4, 5, 6])])
+def test_the_reconnect_loop_draws_each_pause_anew_and_begins_again_after_a_connection_that_lasted(
+    lasts_s: float, pauses: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     attempts = count()
+    now_s = 0.0
 
     def drawn(failures: int, rng: random.Random, *, cap_s: float) -> float:
         asked.append(failures)
         return 0.0
 
     def connect(self: Client, *_: object, **__: object) -> int:
-        if next(attempts) == 3:
+        nonlocal now_s
+        if next(attempts) == 7:
             connection._answered = True  # what a CONNACK does
+            now_s += lasts_s
             return 0
         raise OSError("refused")
 
     monkeypatch.setattr(connection_module, "backoff_s", drawn)
     monkeypatch.setattr(Client, "connect", connect)
     monkeypatch.setattr(Client, "loop_forever", lambda *_, **__: 0)
-    connection = Connection("mqtt://h", "me", subscriptions=[], on_message=lambda _: None)
+    connection = Connection("mqtt://h", "me", subscriptions=[], on_message=lambda _: None, clock_s=lambda: now_s)
     connection.start()
-    while len(asked) < 7:
+    while len(asked) < 10:
         assert connection._thread.is_alive()
     connection.stop()
-    assert asked[:7] == [0, 1, 2, 0, 1, 2, 3]
+    assert asked[5:10] == pauses
 
 
 def test_reconnects_spread_over_the_whole_interval() -> None:

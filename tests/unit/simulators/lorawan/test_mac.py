@@ -136,6 +136,24 @@ def test_when_the_band_of_the_first_window_is_spent_the_second_answers_at_869_52
     assert second > first
 
 
+@pytest.mark.parametrize("data_rate", [0, 5])
+def test_listening_and_waiting_add_up_to_the_windows_that_were_open(data_rate: int) -> None:
+    busy = replace(
+        ALONE, devices=60, data_rate=data_rate, traffic=Traffic(period_s=60, payload_bytes=10, confirmed=True)
+    )
+    done = run(replace(busy, duration_s=1800, mac=Mac(attempts=1)))
+    ends = np.sort(np.round(done.log.start_s + done.log.airtime_s, 6))
+    starts, lengths_s = done.downlinks[0].start_s, done.downlinks[0].end_s - done.downlinks[0].start_s
+    second = np.isin(np.round(starts - 2, 6), ends)
+    assert 0 < second.sum() < second.size
+    unanswered = done.log.device.size - starts.size
+    until_s = unanswered * windows(EU868, data_rate).until_closed_s + np.where(second, 2, 1).sum() + lengths_s.sum()
+    listened_s = unanswered * (windows(EU868, data_rate).first_s + windows(EU868, data_rate).second_s)
+    listened_s += lengths_s.sum() + second.sum() * windows(EU868, data_rate).first_s
+    assert sum(device.received_s for device in done.devices) == pytest.approx(listened_s)
+    assert sum(device.received_s + device.waited_s for device in done.devices) == pytest.approx(until_s)
+
+
 def test_joining_takes_a_request_of_23_bytes_and_an_accept_five_seconds_later() -> None:
     done = run(replace(ALONE, data_rate=5, mac=Mac(activation=Activation.JOIN)))
     log = done.log

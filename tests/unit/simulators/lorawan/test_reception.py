@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -145,8 +146,8 @@ def test_no_packets_have_no_verdicts() -> None:
 levels = st.integers(-125, -70).map(float)
 schedules = st.lists(
     st.tuples(
-        st.integers(0, 400).map(lambda step: step / 40),
-        st.integers(1, 80).map(lambda step: step / 40),
+        st.integers(0, 640).map(lambda step: step / 64),  # sums of these are exact, so ends do meet beginnings
+        st.integers(1, 128).map(lambda step: step / 64),
         st.integers(0, 1),
         st.sampled_from([SF7, SF9, SF12, MODULATIONS.index((7, 250_000))]),
         levels,
@@ -243,7 +244,7 @@ def test_vector_passes_and_the_one_by_one_receiver_follow_the_rules_as_spelt_out
     both = Packets(
         start_s=one.start_s,
         end_s=one.end_s,
-        vulnerable_s=one.vulnerable_s,
+        vulnerable_s=one.start_s + (2 / 64 if capture.preamble_needed < 8 else 0),
         channel=one.channel,
         modulation=one.modulation,
         rssi_dbm=np.array([[row[4] for row in rows], [row[5] for row in rows]]),
@@ -295,3 +296,11 @@ def test_one_share_is_that_of_many(excess_db: float, overlap: float) -> None:
         assert one / BEARABLE == pytest.approx(overlap * 10 ** (excess_db / 10), rel=0.01)
     if excess_db < -60:
         assert one == 0
+
+
+def test_an_interferer_that_ends_exactly_where_it_would_begin_to_matter_does_not() -> None:
+    two = packets((0, 1, 0, SF7, -80), (1 - 2 / 64, 1, 0, SF7, -80))
+    exact = replace(two, vulnerable_s=np.array([0.0, 1.0]))
+    nothing = [apart([])]
+    assert receive(exact, ears()).tolist() == spelt_out(exact, ears(), nothing) == [[C, R]]
+    assert one_by_one(exact, ears(), nothing).tolist() == [[C, R]]

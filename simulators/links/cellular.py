@@ -6,8 +6,9 @@ block failed at every HARQ try: RLC would send it again, here the runtime's spoo
 promotion, connected time and the tail the transfer causes, less what it takes over of the tail before
 (`simulators.cellular.rrc`); idle and power saving are charged to nobody.
 
-Licensed spectrum has no duty cycle: the level is always 1. Time on air is what the radio sends. One seed is one channel
-and one set of draws: runs are identical. Place, speed and network are the preset's or the caller's.
+Licensed spectrum has no duty cycle: the level is always 1, and no airtime is charged to a budget that was made for one.
+One seed is one channel and one set of draws: runs are identical. Place, speed and network are the preset's or the
+caller's.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Coverage:
 
 
 class CellularLink(Lasting):
-    """Uplink of one preset; implements `tamiyo_runtime.link.Link`."""
+    """Uplink of one preset; implements `tamiyo_runtime.link.Link`. ``air_s``: time the radio has sent for, so far."""
 
     options = ("distance_m", "speed_m_s", "seed")
     example = "distance_m=300&speed_m_s=1.4&seed=1"
@@ -88,6 +89,7 @@ class CellularLink(Lasting):
         self._account = Account(self.preset.radio)
         self._free_s = -math.inf
         self._sent = 0
+        self.air_s = 0.0
         self._lucks: list[Luck] = []
         sight = "in sight of" if bool(self._device.los[0]) else "behind buildings,"
         self.label = f"{self.preset.name} (simulated, {sight} an antenna {self.distance_m:g} m away)"
@@ -125,9 +127,10 @@ class CellularLink(Lasting):
             )
         )
         self._free_s = end_s
+        self.air_s += air_s
         return Transmission(
             delivered=failed < self.preset.access.tries,
-            airtime_s=air_s,
+            airtime_s=0.0,
             latency_s=end_s - now_s + 1e-3 * chance.core_ms,
             energy_uj=energy_uj,
         )

@@ -157,7 +157,7 @@ def test_single_samples_that_lora_cannot_carry_arrive_in_a_contact(
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("link", ["5g", "nb-iot?distance_m=2500&seed=3"])
+@pytest.mark.parametrize("link", ["5g", "nb-iot?distance_m=4000"])
 def test_over_a_cellular_link_every_record_arrives_and_the_radio_is_charged(
     tamiyo: Any, own_bundle: Path, tmp_path: Path, link: str
 ) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tamiyo_runtime.contracts.budget import Budget
@@ -20,6 +21,13 @@ def number(text: str, option: str) -> float:
     if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124  only NaN differs from itself
         raise UsageError(f"{option}: {text!r} is not a number", hint="write it like 2.5")
     return value
+
+
+def check_finite(options: Mapping[str, float | None]) -> None:
+    """Raise UsageError for an option that is infinite, which a bound from below lets through."""
+    for option, value in options.items():
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"{option}: {value} is not a number that can be meant", hint="write it like 2.5")
 
 
 def throttle_phases(text: str | None) -> list[tuple[float, float]]:

@@ -126,7 +126,7 @@ def run(
     from functools import partial
 
     from tamiyo_runtime.cli.field import FieldRequest, FieldRun
-    from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, throttle_phases
+    from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, check_finite, throttle_phases
     from tamiyo_runtime.cli.render import progress
     from tamiyo_runtime.cli.run_trace import check_trace
     from tamiyo_runtime.cli.run_view import show_plan
@@ -142,6 +142,15 @@ def run(
     from tamiyo_runtime.session import Plan
     from tamiyo_runtime.sources import length_of
 
+    check_finite(
+        {
+            "--period-ms": period_ms,
+            "--flash-mb-per-day": flash_mb_per_day,
+            "--spool-mb": spool_mb,
+            "--spool-days": spool_days,
+            "--false-alarm": false_alarm,
+        }
+    )
     phases = throttle_phases(throttle)
     check_trace(trace, overwrite=overwrite)
     access = access_to(broker, broker_ca, broker_cert, broker_key)

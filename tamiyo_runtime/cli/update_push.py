@@ -72,10 +72,12 @@ def push(
 
       tamiyo update push --broker mqtt://hub:1883 --fleet pumps --device pump-7 --key o.key --order '{"policy": false}'
     """
+    from tamiyo_runtime.cli.parsing import check_finite
     from tamiyo_runtime.cli.render import emit_json
     from tamiyo_runtime.cli.update_view import View, as_data, judge, show
     from tamiyo_runtime.transport.access import check_handshake
 
+    check_finite({"--max-kb-per-s": max_kb_per_s, "--settle-s": settle_s})
     percents = percents_of(stages)
     what = _what(signed, order, bundle, staged=percents is not None)
     maker = _Maker(what, _key(key, needed=what.envelope is None), fleet, tuple(device or ()), valid_s)

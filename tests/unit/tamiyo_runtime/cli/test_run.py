@@ -82,6 +82,8 @@ def test_a_trace_has_one_row_a_sample_and_is_not_overwritten(tamiyo: Any, own_bu
         (["--link", "nb-iot?distance_m=-1"], 2, "distance -1 m is not in 10..5000 m"),
         (["--link", "5g-mmwave?distance_m=4000"], 2, "no coverage 4000 m away"),
         (["--broker", "embeded"], 2, "did you mean embedded"),
+        (["--spool-mb", "inf"], 2, "--spool-mb: inf is not"),
+        (["--period-ms", "inf"], 2, "--period-ms: inf is not"),
         (["--variant", "int9"], 2, "did you mean int8"),
         (["--source", "/nowhere"], 2, "no such file or folder"),
         (["--latency-ms", "1"], 3, "costliest parts: trunk0"),

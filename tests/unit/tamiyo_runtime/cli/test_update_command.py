@@ -363,6 +363,7 @@ def test_a_service_of_the_folder_may_write_to_it_and_is_told_to_look_again(capsy
         (["o.json", "--order", "{}"], "sent as it is"),
         (["missing.json"], "order not found"),
         (["--bundle", "tiny-2.tamiyo", "--key", "missing.key"], "missing.key"),
+        (["--bundle", "tiny-2.tamiyo", "--key", "office.key", "--max-kb-per-s", "inf"], "--max-kb-per-s: inf is not"),
     ],
 )
 def test_a_push_that_cannot_be_meant_ends_before_a_broker_is_asked(

@@ -83,7 +83,8 @@ class Flight:
 class Traffic:
     """What sending took so far. ``lost``: frames the link ate, ``resent``: frames sent again.
 
-    ``contact_bytes``: of ``bytes_sent``, those that went over contacts.
+    ``contact_bytes``: of ``bytes_sent``, those that went over contacts. ``recent_airtime`` of the last hour and
+    ``recent_bytes`` of the last day: only where the budget limits them.
     """
 
     transmissions: int = 0
@@ -341,9 +342,11 @@ class Uplink:
         traffic.airtime_s += sent.airtime_s
         traffic.energy_uj += sent.energy_uj
         self._largest_airtime_s = max(self._largest_airtime_s, sent.airtime_s)
-        if self._budget is not None and not self._in_contact:
-            traffic.recent_airtime.append((now_s, sent.airtime_s))
-            traffic.recent_bytes.append((now_s, size))
+        if self._budget is not None and not self._in_contact:  # what no limit asks for is never forgotten again
+            if self._budget.airtime_s_per_hour is not None:
+                traffic.recent_airtime.append((now_s, sent.airtime_s))
+            if self._budget.link_bytes_per_day is not None:
+                traffic.recent_bytes.append((now_s, size))
         if not sent.delivered:
             traffic.lost += 1
         elif self.transport.publish(flight.channel, flight.frame) and self._pace.settle_s > 0:

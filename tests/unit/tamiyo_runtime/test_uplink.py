@@ -260,6 +260,24 @@ def test_the_byte_budget_holds_in_every_day(rig: Rig) -> None:
     assert all(sum(s for when, s in sent if start <= when < start + 86400) <= 500 for start, _ in sent)
 
 
+@pytest.mark.parametrize(
+    ("rig", "airtimes", "sizes"),
+    [
+        ({"link": {"gap_s": 1.0}, "budget": Budget(latency_ms=5.0)}, 0, 0),
+        ({"link": {"gap_s": 1.0}, "budget": Budget(airtime_s_per_hour=36.0)}, 60, 0),
+        ({"link": {"gap_s": 1.0}, "budget": Budget(link_bytes_per_day=10**6)}, 0, 200),
+    ],
+    indirect=["rig"],
+)
+def test_of_what_was_sent_no_more_is_remembered_than_the_budget_asks_for(rig: Rig, airtimes: int, sizes: int) -> None:
+    for minute in range(200):
+        rig.spool.append(decision(minute))
+        rig.until(60.0 * minute + 60.0, start_s=60.0 * minute, step_s=10.0)
+    assert rig.uplink.traffic.transmissions == 200
+    assert len(rig.uplink.traffic.recent_airtime) == pytest.approx(airtimes, abs=1)
+    assert len(rig.uplink.traffic.recent_bytes) == pytest.approx(sizes, abs=1)
+
+
 def test_leftovers_of_an_earlier_boot_are_sent_as_theirs(tmp_path: Path) -> None:
     with Spool(tmp_path / "s.db") as spool:
         earlier = spool.boot

@@ -74,6 +74,18 @@ def test_no_file_grows_beyond_what_one_idea_needs(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 600
 
 
+def test_no_text_names_a_path_of_the_machine_it_was_written_on() -> None:
+    """Wherever this runs: neither the folder of the project nor what hides in its user's home."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    private = [f"{ROOT}/".encode(), f"{Path.home()}/.".encode()]
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (path := ROOT / name).is_file():
+            data = path.read_bytes()
+            assert not [found for found in private if found in data], name
+
+
 def test_no_package_pickles() -> None:
     for path in SOURCES:
         assert not {"pickle", "dill", "joblib", "cloudpickle"} & set(imports_of(path)), path

@@ -5,7 +5,8 @@ A boot's clock is never set, so one offset places all its records. Each frame sa
 ``received - sent`` of all frames is the true offset plus the shortest delay there was: late, and it only gets better.
 What a device tells is checked against it: an offset that would have frames arrive before they were sent is wrong. Of
 those that pass, the highest is kept: a wall clock that was set back tells a lower one. Least and highest do not depend
-on the order of frames, nor on repeats.
+on the order of frames, nor on repeats, unless an offset passes and is refuted by a later frame: what it displaced is
+not known any more, and the least serves.
 
 The collector's own clock may be set, too: see `SteadyClock`.
 """

@@ -59,6 +59,12 @@ def test_order_and_repeats_of_frames_do_not_matter(data: st.DataObject) -> None:
     assert seen(made).fix() == seen(again).fix()
 
 
+def test_an_offset_found_out_too_late_leaves_what_was_received() -> None:
+    right, ahead, quick = frame(0, HOUR_MS, TRUE_MS), frame(1, HOUR_MS, TRUE_MS + 60_000), frame(2, 40)
+    assert seen([quick, right, ahead]).fix() == Fix(TRUE_MS, TimeSource.NTP, NTP_ERROR_MS)
+    assert seen([right, ahead, quick]).fix() == Fix(TRUE_MS + 40, TimeSource.RECEIVED)
+
+
 @given(st.lists(st.sampled_from([0, HOUR_MS, -HOUR_MS]), min_size=1, max_size=8), st.integers(0, 1500))
 def test_a_devices_wall_clock_that_jumps_an_hour_does_not_spoil_the_estimate(jumps: list[int], delay_ms: int) -> None:
     """Once it has told the right time, or none was told that could be right."""

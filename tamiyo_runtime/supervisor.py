@@ -140,6 +140,8 @@ class Supervisor:
             preexec_fn=_die_with_parent,  # noqa: PLW1509  this process has one thread
         )
         with self._child as child:
+            if self._stop_s is not None:  # the signal came while there was no child yet to hand it on to
+                child.terminate()
             while child.poll() is None:
                 if select.select([ears], [], [], _TURN_S)[0]:
                     self._heard(ears.recv(4096))

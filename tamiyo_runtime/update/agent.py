@@ -83,8 +83,8 @@ class Agent:
         self._disk, self._transport, self._exchange, self._tools = disk, transport, exchange, tools
         self._limits = limits or HealthLimits()
         self._wide, self._payload_bytes = wide, payload_bytes
+        self._seen = self._record_on_disk()  # first: what is done to the folder meanwhile must be found to be news
         self._store = Store.open(disk)
-        self._seen = self._record_on_disk()
         self._heard = Heard()
         self._fetch: Fetch | None = None
         self._objected: Applied | None = None

@@ -77,6 +77,13 @@ def test_a_child_that_mends_itself_ends_as_it_should(tmp_path: Path) -> None:
     assert [crash.how for crash in crashes] == ["exit code 1"]
 
 
+def test_a_signal_to_stop_that_came_before_there_was_a_child_is_handed_on_to_it() -> None:
+    early = supervisor("import time; time.sleep(1000)", [])
+    early._stop_s = started_s = time.monotonic()
+    assert early.run() == 0
+    assert time.monotonic() - started_s < 40  # and not killed for not stopping
+
+
 FEEDS = """
 import os, socket, time, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

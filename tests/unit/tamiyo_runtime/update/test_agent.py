@@ -19,9 +19,9 @@ from tamiyo_runtime.contracts.records import Event
 from tamiyo_runtime.control import Loaded
 from tamiyo_runtime.transport.inbox import ROOM
 from tamiyo_runtime.transport.topics import Channel
-from tamiyo_runtime.update.agent import RETRY_S
+from tamiyo_runtime.update.agent import RETRY_S, Agent
 from tamiyo_runtime.update.apply import install
-from tamiyo_runtime.update.disk import BusyError
+from tamiyo_runtime.update.disk import BusyError, Disk
 from tamiyo_runtime.update.health import Verdict
 from tamiyo_runtime.update.messages import Outcome
 from tamiyo_runtime.update.moves import Identity
@@ -335,6 +335,25 @@ def test_what_is_done_to_the_folder_by_hand_is_done_in_the_run(disk: CuttingDisk
         other.confirm()
     other.fail("by hand", allow_downgrade=True)
     until(lambda: device.version == 1, device, most=5)
+
+
+def test_what_is_done_to_the_folder_while_an_agent_begins_is_noticed(
+    disk: CuttingDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, opens = Device(disk), Store.open
+
+    def and_somebody_else_writes(disk: Disk) -> Store:
+        mine, other = opens(disk), opens(disk)
+        other.commit(replace(other.record, policy=False))
+        return mine
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Store, "open", and_somebody_else_writes)
+        device.agent = Agent(disk, device.air, device.exchange, device.agent._tools)
+    device.step()
+    device.step()
+    assert not device.record.policy
+    assert not device.use_policy
 
 
 def test_a_trial_that_ends_in_a_fault_is_given_up_before_the_next_start(disk: CuttingDisk, releases: Releases) -> None:

@@ -168,11 +168,13 @@ class Uplink:
             pass
 
     def next_s(self, now_s: float) -> float:
-        """When `pump` may have something to do next, as far as the link and time-outs go; at least ``now_s``."""
+        """When `pump` may have something to do next, as link, budget and time-outs go; at least ``now_s``."""
         way = self._link.way(now_s)
-        times = [flight.due_s for flight in self._flights]
+        size = min(self._estimate(way), way.max_payload_bytes())
+        free_s = now_s if way is not self._link else self._budget_frees_s(size, now_s)
+        times = [max(flight.due_s, free_s) for flight in self._flights]
         if self._outbox.waiting(raw=way.carries_raw):
-            times.append(way.ready_at_s(min(self._estimate(way), way.max_payload_bytes()), now_s))
+            times.append(max(way.ready_at_s(size, now_s), free_s))
         elif self._outbox.waiting(raw=True):
             times.append(self._link.changes_at_s(now_s))
         return max(now_s, min((when_s for when_s in times if math.isfinite(when_s)), default=now_s))
@@ -303,18 +305,18 @@ class Uplink:
     def _allowed(self, size: int, now_s: float) -> bool:
         if self._way.ready_at_s(size, now_s) > now_s:
             return False
-        if self._in_contact:
-            return True
-        budget, traffic = self._budget, self.traffic
-        if budget is None:
-            return True
-        if budget.airtime_s_per_hour is not None:
-            spent_s = _within(traffic.recent_airtime, now_s - 3600.0)
-            if spent_s + self._largest_airtime_s > budget.airtime_s_per_hour:
-                return False
-        if budget.link_bytes_per_day is None:
-            return True
-        return _within(traffic.recent_bytes, now_s - 86400.0) + size <= budget.link_bytes_per_day
+        return self._in_contact or self._budget_frees_s(size, now_s) <= now_s
+
+    def _budget_frees_s(self, size: int, now_s: float) -> float:
+        """Earliest time at which the budgets of airtime and bytes have room for a frame of that size."""
+        budget, traffic, frees_s = self._budget, self.traffic, now_s
+        if budget is not None and budget.airtime_s_per_hour is not None:
+            room_s = budget.airtime_s_per_hour - self._largest_airtime_s
+            frees_s = max(frees_s, _frees_s(traffic.recent_airtime, room_s, 3600.0, now_s))
+        if budget is not None and budget.link_bytes_per_day is not None:
+            room = budget.link_bytes_per_day - size
+            frees_s = max(frees_s, _frees_s(traffic.recent_bytes, room, 86400.0, now_s))
+        return frees_s
 
     def _launch(self, frame: bytes, records: Sequence[Spooled], stamp: Stamp | None, now_s: float) -> None:
         urgent = any(spooled.key.priority < Priority.METRIC for spooled in records)
@@ -367,7 +369,17 @@ def _covers(ack: Ack, seq: int) -> bool:
     return place > 0 and seq <= ack.ranges[place - 1][1]
 
 
-def _within(spent: deque[tuple[float, float]] | deque[tuple[float, int]], since_s: float) -> float:
-    while spent and spent[0][0] <= since_s:
+def _frees_s(
+    spent: deque[tuple[float, float]] | deque[tuple[float, int]], room: float, window_s: float, now_s: float
+) -> float:
+    """When no more than ``room`` will have been spent within the window before: ``now_s``, or infinite for never."""
+    while spent and spent[0][0] <= now_s - window_s:
         spent.popleft()
-    return sum(amount for _, amount in spent)
+    total = sum(amount for _, amount in spent)
+    if total <= room:
+        return now_s
+    for when_s, amount in spent:
+        total -= amount
+        if total <= room:
+            return when_s + window_s
+    return math.inf

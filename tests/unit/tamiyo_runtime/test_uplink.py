@@ -250,6 +250,19 @@ def test_the_airtime_budget_holds_in_every_hour(rig: Rig) -> None:
     assert all(sum(0.3 for when in times if start <= when < start + 3600) <= 3.0 + 1e-9 for start in times)
 
 
+@pytest.mark.parametrize("rig", [{"link": {"gap_s": 1.0}, "budget": Budget(airtime_s_per_hour=0.7)}], indirect=True)
+def test_who_waits_for_the_budget_is_told_when_it_frees(rig: Rig) -> None:
+    """A clock that moves when told would else be moved on by milliseconds, and a flush would seem to hang."""
+    for t_ms in range(400):
+        rig.spool.append(metric(t_ms))
+    rig.until(20.0)
+    first, second = (when for when, _ in rig.link.sent)
+    assert rig.uplink.next_s(20.0) == first + 3600.0
+    rig.uplink.pump(first + 3600.0, everything=True)
+    assert len(rig.link.sent) == 3
+    assert rig.uplink.next_s(first + 3600.0) >= second + 3600.0
+
+
 @pytest.mark.parametrize("rig", [{"link": {"gap_s": 1.0}, "budget": Budget(link_bytes_per_day=500)}], indirect=True)
 def test_the_byte_budget_holds_in_every_day(rig: Rig) -> None:
     for t_ms in range(300):

@@ -183,7 +183,7 @@ MDOT = DeviceRadio(
     sleep_ma=Sourced((0.045,), _CASALS, Certainty.MEMORY),
     wait_ma=Sourced((27.0,), f"{_CASALS}: waiting for a window", Certainty.MEMORY),
     rx_ma=Sourced((38.1,), f"{_CASALS}: receive window", Certainty.MEMORY),
-    tx=TxCurrents({14.0: 83.0, 16.0: 83.0}, _CASALS, Certainty.MEMORY),
+    tx=TxCurrents({13.0: 83.0, 16.0: 83.0}, f"{_CASALS}: one power, taken for 13 to 16 dBm", Certainty.MEMORY),
     # ms x mA of waking up, preparing the radio, radio off, post-processing, switching off
     overhead_mc=Sourced(
         ((168.2 * 22.1 + 83.8 * 13.3 + 147.4 * 13.2 + 268.0 * 21.0 + 38.6 * 13.3) / 1000,), _CASALS, Certainty.MEMORY

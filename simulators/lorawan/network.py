@@ -10,7 +10,7 @@ import numpy as np
 from simulators.lorawan.capture import captures, modulation, noise_dbm, sensitivities_dbm
 from simulators.lorawan.chips import DeviceRadio, GatewayRadio, device_radios, gateway_radios
 from simulators.lorawan.interference import Rule
-from simulators.lorawan.propagation import loss_db, path_losses
+from simulators.lorawan.propagation import Site, loss_db, path_losses
 from simulators.lorawan.region import MAC_OVERHEAD_BYTES, Channel, Region, regions
 from simulators.lorawan.scenario import Fading, Scenario
 from simulators.lorawan.streams import Floats, Ints, Purpose, uniforms
@@ -95,14 +95,16 @@ def resolve(scenario: Scenario) -> Network:
     radius, angle = scenario.radius_m * np.sqrt(one), 2.0 * np.pi * two
     x, y = radius * np.cos(angle), radius * np.sin(angle)
     distance_m = np.stack([np.hypot(x - gx, y - gy) for gx, gy in scenario.gateways_m])
-    loss = loss_db(path_losses.get(scenario.path_loss), distance_m, scenario.site)
+    channels = region.plan(scenario.plan)
+    site = scenario.site or Site(frequency_hz=float(channels[0].frequency_hz))
+    loss = loss_db(path_losses.get(scenario.path_loss), distance_m, site)
     loss = loss + scenario.shadowing.draw_db(
         seed=scenario.seed, devices=scenario.devices, gateways=len(scenario.gateways_m)
     )
     network = Network(
         scenario=scenario,
         region=region,
-        channels=region.plan(scenario.plan),
+        channels=channels,
         device_radio=device_radios.get(scenario.device_radio),
         gateway_radio=gateway_radios.get(scenario.gateway_radio),
         loss_db=loss - scenario.gateway_antenna_dbi,

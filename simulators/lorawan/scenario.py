@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import simulators.lorawan.eu868
-import simulators.lorawan.us915  # noqa: F401  both file themselves in the registry
+import simulators.lorawan.tr38901
+import simulators.lorawan.us915  # noqa: F401  they file themselves in registries
 from simulators.lorawan.capture import captures, modulation
 from simulators.lorawan.chips import device_radios, gateway_radios
 from simulators.lorawan.propagation import Shadowing, Site, path_losses
@@ -83,7 +84,8 @@ class Scenario:
     """Devices spread evenly over a disc of ``radius_m`` round the origin, gateways at ``gateways_m``.
 
     Models are named as in their registries. ``data_rate`` None gives each device the fastest one that its best gateway
-    hears without fading, the slowest where none does.
+    hears without fading, the slowest where none does. ``site`` None is that of the plan's first channel, with the usual
+    heights. ``device_antenna_dbi`` is what LoRaMac-node assumes: 16 dBm EIRP are then 13.85 dBm from the radio.
     """
 
     devices: int
@@ -100,11 +102,11 @@ class Scenario:
     gateway_radio: str = "sx1301"
     path_loss: str = "okumura-hata-suburban"
     capture: str = "goursaud"
-    site: Site = field(default_factory=Site)
+    site: Site | None = None
     shadowing: Shadowing = field(default_factory=Shadowing)
     fading: Fading = Fading.NONE
     gateway_antenna_dbi: float = 0.0
-    device_antenna_dbi: float = 0.0
+    device_antenna_dbi: float = 2.15
     mac: Mac = field(default_factory=Mac)
 
     def __post_init__(self) -> None:

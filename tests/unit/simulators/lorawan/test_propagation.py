@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import simulators.lorawan.tr38901  # noqa: F401  files itself
 from simulators.lorawan.propagation import Shadowing, Site, log_distance, loss_db, path_losses
 from tamiyo_runtime.contracts.errors import InputError, SchemaError, UnknownNameError
 
+HATA_AND_OTHERS = tuple(name for name in path_losses.names() if not name.startswith("tr38901"))
 SITE = Site(frequency_hz=868e6, gateway_height_m=30, device_height_m=1.5)
 
 
@@ -27,16 +29,26 @@ SITE = Site(frequency_hz=868e6, gateway_height_m=30, device_height_m=1.5)
         ("ns3-lorawan", 1, 7.7),  # ns-3 lorawan's examples
         ("ns3-lorawan", 1e3, 120.5),
         ("free-space", 1e3, 91.22),  # Friis
+        # TR 38.901 table 7.4.1-1, UMa without line of sight: 13.54 + 39.08 log10(d3D) + 20 log10(f) with d3D 1000.28 m
+        ("tr38901-uma-nlos", 1e3, 129.56),
     ],
 )
 def test_a_model_gives_the_published_loss(model: str, distance_m: float, expected_db: float) -> None:
     assert loss_db(path_losses.get(model), np.array([distance_m]), SITE)[0] == pytest.approx(expected_db, abs=0.01)
 
 
-@given(st.sampled_from(path_losses.names()), st.floats(1, 1e5), st.floats(1.01, 10))
+@given(st.sampled_from(HATA_AND_OTHERS), st.floats(1, 1e5), st.floats(1.01, 10))
 def test_farther_is_never_louder(model: str, distance_m: float, times: float) -> None:
     near, far = loss_db(path_losses.get(model), np.array([distance_m, distance_m * times]), SITE)
     assert far > near
+
+
+def test_tr_38901_starts_at_10_m_and_ends_where_the_report_does() -> None:
+    near, ten = loss_db(path_losses.get("tr38901-umi-los"), np.array([1.0, 10.0]), SITE)
+    assert near == ten
+    with pytest.raises(InputError, match="5001 m") as refused:
+        loss_db(path_losses.get("tr38901-umi-los"), np.array([5001.0]), SITE)
+    assert "okumura-hata" in str(refused.value.hint)
 
 
 def test_nearer_than_a_metre_counts_as_a_metre() -> None:

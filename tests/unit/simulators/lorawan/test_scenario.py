@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from simulators.lorawan.network import resolve
@@ -87,6 +88,14 @@ def test_without_a_data_rate_each_device_gets_the_fastest_that_is_heard() -> Non
 def test_power_is_limited_by_the_radio_where_the_region_allows_more() -> None:
     traffic = Traffic(period_s=600, payload_bytes=11)
     american = {**GOOD, "region": "us915", "plan": "fsb2", "traffic": traffic}
-    assert resolve(Scenario(**american)).power_dbm(0) == 20
-    assert resolve(Scenario(**american, device_radio="sx1262")).power_dbm(0) == 22
-    assert resolve(Scenario(**GOOD)).power_dbm(0) == 16
+    assert resolve(Scenario(**american)).power_dbm(0) == pytest.approx(20 + 2.15)
+    assert resolve(Scenario(**american, device_radio="sx1262")).power_dbm(0) == pytest.approx(22 + 2.15)
+    european = resolve(Scenario(**GOOD))
+    assert european.power_dbm(0) == 16
+    assert european.current_ma(0) == pytest.approx(44, abs=1.5)  # 13.85 dBm from the radio
+
+
+def test_without_a_site_the_frequency_is_the_plans_own() -> None:
+    american = {**GOOD, "region": "us915", "plan": "fsb2", "traffic": SMALL, "path_loss": "free-space"}
+    more_db = resolve(Scenario(**american)).loss_db - resolve(Scenario(**GOOD, path_loss="free-space")).loss_db
+    assert more_db == pytest.approx(20 * np.log10(903.9 / 868.1) * np.ones((1, 10)))

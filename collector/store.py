@@ -23,12 +23,14 @@ from collector.tables import open_store, transaction
 from tamiyo_runtime.contracts.records import (
     Decision,
     EventRecord,
+    LossReason,
     Record,
     Sample,
     Tombstone,
     Window,
     record_to_dict,
 )
+from tamiyo_runtime.transport.topics import LOST, LOST_RANGES
 
 R = TypeVar("R", bound=Record)
 
@@ -192,10 +194,18 @@ class Store:
             said = announcement.state
             state = str(said.get("state", ""))[:16].encode(errors="replace").decode()  # JSON may hold half a character
             self._db.execute("UPDATE devices SET state = ? WHERE device = ?", (state, device))
-            boot, created = said.get("boot"), said.get("created")
+            boot, created, lost = said.get("boot"), said.get("created"), said.get(LOST)
             # A retained farewell of long ago, all of it acked, is no debt of a store that was made since.
             if _is_count(boot) and _is_count(created) and (said.get("pending") != 0 or self._has_account(device, boot)):
                 self._numbered(device, boot, created, "", announcement.received_s)
+                self._lose(device, boot, created, lost)
+
+    def _lose(self, device: str, boot: int, created: int, lost: object) -> None:
+        """Note what a device that ends on a full disk says that it takes with it. What is stored is not lost."""
+        for span in lost[:LOST_RANGES] if isinstance(lost, list) else ():
+            if isinstance(span, list) and len(span) == 2 and all(map(_is_count, span)) and span[0] <= span[1] < created:
+                values = (device, boot, *span, LossReason.DISK_FULL.value)
+                self._db.execute("INSERT OR IGNORE INTO losses VALUES (?, ?, ?, ?, ?)", values)
 
     def _reject(self, rejected: Rejected) -> None:
         self._db.execute(

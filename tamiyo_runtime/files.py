@@ -7,6 +7,7 @@ temporary file whose name starts with a dot and ends in ``.part``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tamiyo_runtime.contracts.errors import InputError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_SQLITE_FULL = 13  # as sqlite3.SQLITE_FULL, without loading that for it
 
 
 def write_atomic(path: Path, data: bytes, *, overwrite: bool, mode: int = 0o644) -> None:
@@ -109,6 +113,26 @@ def default_state_dir() -> Path:
     """Where spool, store and audit log of a run live unless told otherwise: ``$XDG_STATE_HOME/tamiyo``."""
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "tamiyo"
+
+
+def lacks_space(exc: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, says that a disk is full."""
+    while exc is not None:
+        if isinstance(exc, OSError) and exc.errno in _NO_SPACE:
+            return True
+        if getattr(exc, "sqlite_errorcode", 0) & 0xFF == _SQLITE_FULL:
+            return True
+        exc = exc.__cause__
+    return False
+
+
+def folder_in_memory() -> str | None:
+    """For what is small and gone with the process: a folder that has room when every disk is full; None without one.
+
+    As the ``dir`` of `tempfile`'s functions, which else look for a folder by writing to it.
+    """
+    candidates = (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm")  # noqa: S108  what is made there has a random name
+    return next((path for path in candidates if path and os.access(path, os.W_OK | os.X_OK)), None)
 
 
 def sync_folder(folder: Path) -> None:

@@ -34,6 +34,7 @@ class Outbox:
         seen = (self._spool.commits, self._spool.drops)
         if seen[1] != self._seen[1]:
             self._loaded = {priority: [] for priority in Priority}
+            self._sent_up_to.clear()  # a spool that has come back from memory holds older boots again
         if self._stale or seen != self._seen:
             self._seen, self._stale = seen, False
             for priority in Priority:

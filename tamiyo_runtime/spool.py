@@ -4,8 +4,11 @@ SQLite with a write-ahead log and full sync, one transaction a group of records 
 stays near the size of the data. A record leaves on an `Ack` only, which the collector sends after its own commit. The
 queue is bounded in bytes and in age. What does not fit is dropped, least important and oldest first, and single samples
 already when they take more than their share; what is too old goes as far as its age is known (`ages`). Every drop
-leaves a `Tombstone` that is itself delivered, so that created = acked + dropped + pending always holds. While the disk
-is full, records are held in memory and dropped in the same way when they get too many.
+leaves a `Tombstone` that is itself delivered, so that created = acked + dropped + pending always holds.
+
+While the disk is full the spool is in memory: the same tables, a tighter bound. It can be sent from there, and goes
+into the file when there is room again. And it is not to be the one who fills the disk: with less than a stated share
+free, the bound is what it has already.
 
 Numbers: every opening is a boot. Its number is ``counter << 32 | random``, committed before the first record: the
 counter grows from boot to boot of a file, and the random part is drawn for each, so that a disk that was wiped,
@@ -22,25 +25,28 @@ import math
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import groupby, takewhile
 from pathlib import Path
 
 from tamiyo_runtime import ages
 from tamiyo_runtime.contracts import wire
-from tamiyo_runtime.contracts.errors import InputError, TamiyoError
+from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_runtime.contracts.records import Ack, LossReason, Priority, Record, Tombstone
 from tamiyo_runtime.contracts.stamp import Stamp, TimeQuality
+from tamiyo_runtime.files import lacks_space
 from tamiyo_runtime.meters import Clock, MonotonicClock
-from tamiyo_runtime.spool_file import FlashMeter, open_spool
-from tamiyo_runtime.spool_rows import ROW_BYTES, Row, Rows, decoded, is_tombstone, keyed
+from tamiyo_runtime.reserve import SHARE, Reserve, Space
+from tamiyo_runtime.spool_file import FlashMeter
+from tamiyo_runtime.spool_home import Home
+from tamiyo_runtime.spool_rows import ROW_BYTES, Row, Rows
 from tamiyo_runtime.spooled import RANDOM_BITS, Accounts, Key, Spooled, boot_name
 from tamiyo_runtime.tombstones import class_of, merged
 
 __all__ = ["ROW_BYTES", "Accounts", "Key", "Spool", "Spooled", "boot_name"]
 
-_HELD_RECORDS = 4096  # what a full disk may make us hold in memory
-_RETRY_S = 1.0  # how long a full disk is left alone
+_MEMORY_BYTES = 2 << 20  # what a full disk may make us hold in memory
 _LOW_WATER = 0.9  # after a drop this share of the bound is in use, so that drops come in runs
 _RAW_SHARE = 0.5  # of the bound, for single samples
 _EXPIRY_S = 60.0  # how often ages are looked at
@@ -51,9 +57,10 @@ class Spool:
     """See the module's description. ``limit_bytes`` bounds bodies plus `ROW_BYTES` a record.
 
     Tombstones are only ever merged, so a bound of a few records may be exceeded by them, and they do not age.
-    ``keep_s``: how old records of a class may get; those of a class that is not named do not age. ``machine``: see
-    `ages.BootTimes`. A group is committed when it holds ``group_records`` or is ``group_s`` old on ``clock``, at once
-    for an alarm, and by `commit`.
+    ``memory_bytes``: the bound while the spool is in memory. ``reserve``: share of the disk, 0..1, that is to stay free
+    as ``space`` tells, see `Reserve`. ``keep_s``: how old records of a class may get; those of a class that is not
+    named do not age. ``machine``: see `ages.BootTimes`. A group is committed when it holds ``group_records`` or is
+    ``group_s`` old on ``clock``, at once for an alarm, and by `commit`.
     """
 
     def __init__(
@@ -61,6 +68,9 @@ class Spool:
         path: Path,
         *,
         limit_bytes: int = 64 << 20,
+        memory_bytes: int = _MEMORY_BYTES,
+        reserve: float = SHARE,
+        space: Callable[[], Space | None] | None = None,
         keep_s: Mapping[Priority, float] | None = None,
         machine: str = "",
         group_records: int = 100,
@@ -69,19 +79,19 @@ class Spool:
     ) -> None:
         self.path = path
         self._limit_bytes = limit_bytes
+        self._memory_bytes = min(memory_bytes, limit_bytes)
         self._keep_s = dict(keep_s or {})
         self._expiry_s = -math.inf
         self._group_records = group_records
         self._group_s = group_s
         self._clock = clock or MonotonicClock()
+        self._reserve = Reserve(reserve, self._clock, space or partial(Space.of, path))
         self._group: list[Row] = []
         self._group_bytes = 0
         self._group_since_s = 0.0
         self._tombstone: tuple[Key, Tombstone] | None = None  # the last one, while it may still grow
         self.commits = 0
         """Grows whenever `pending` may hold more."""
-        self.trouble: str | None = None
-        """Why the last group is not on disk yet, None when all is well."""
         self.drops = 0
         """Grows whenever `pending` may have given out something that is no longer here."""
         self._next_seq = 0
@@ -92,11 +102,24 @@ class Spool:
         self._quality = TimeQuality.NONE
         self.flash_bytes = 0
         """What this boot's writes have cost in flash so far, as the kernel counts them; 0 where it doesn't."""
-        self._retry_s = 0.0
-        self._shed_records = 0  # given up while the disk was full, to be noted once it is not
-        self._db = open_spool(path)
-        self._rows = Rows(self._db)
-        self.boot = self._begin_boot()
+        self._home = Home(path)
+        self.boot = secrets.randbits(RANDOM_BITS)
+        try:
+            self._begin_boot()
+        except (TamiyoError, sqlite3.OperationalError) as exc:
+            if not lacks_space(exc):
+                self._release()
+                raise
+            self._take_refuge(str(exc))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the spool is in memory and not on the disk, None when all is well."""
+        return self._home.trouble
+
+    @property
+    def _rows(self) -> Rows:
+        return self._home.rows
 
     def append(self, record: Record) -> int:
         """Number the record and take it into the current group; returns its number.
@@ -111,7 +134,7 @@ class Spool:
         self._group.append((record.PRIORITY, self.boot, seq, body))
         self._group_bytes += len(body) + ROW_BYTES
         if len(self._group) >= self._group_records or record.PRIORITY is Priority.ALARM:
-            self._try_commit()
+            self.commit()
         return seq
 
     def tick(self, *, at_once: bool = False) -> None:
@@ -121,47 +144,15 @@ class Spool:
         """
         now_s = self._clock.now_s()
         if self._group and (at_once or now_s - self._group_since_s >= self._group_s):
-            self._try_commit()
+            self.commit()
+        elif self._home.may_return(now_s):
+            self._return()
         if self._keep_s and now_s >= self._expiry_s:
             self._expiry_s = now_s + _EXPIRY_S
             with contextlib.suppress(sqlite3.OperationalError):  # a full disk: another time
                 self._expire(int(now_s * 1000))
 
-    def _try_commit(self) -> None:
-        """Commit, or hold the group in memory while the disk is full. The runtime goes on whatever the disk does."""
-        if self.trouble is not None and self._clock.now_s() < self._retry_s:
-            self._shed()
-            return
-        try:
-            self.commit()
-        except sqlite3.OperationalError as exc:
-            self.trouble = str(exc)
-            self._group_since_s = self._clock.now_s()
-            self._retry_s = self._group_since_s + _RETRY_S
-            self._shed()
-
-    def _shed(self) -> None:
-        """When memory holds its share too, give up of it what matters least, oldest first, and account for that."""
-        if len(self._group) < _HELD_RECORDS:
-            return
-        held = [(key, body) for key, body in map(keyed, self._group) if not is_tombstone(body)]
-        stones = [decoded(key, body) for key, body in map(keyed, self._group) if is_tombstone(body)]
-        victims = sorted((key for key, _ in held), key=lambda key: (-key.priority, key.seq))[: _HELD_RECORDS // 4]
-        gone = {key.seq for key in victims} | {key.seq for key, _ in stones}
-        self._group = [row for row in self._group if row[2] not in gone]
-        self._group_bytes = sum(len(row[3]) + ROW_BYTES for row in self._group)
-        self._shed_records += len(gone)
-        now_ms = int(self._clock.now_s() * 1000)
-        for loss in merged(stones, dropped=victims):
-            self._next_seq += 1
-            self._bury_as(Key(loss.priority, self.boot, self._next_seq - 1), loss.tombstone(now_ms))
-        self._tombstone = None  # it is held, and the next to be buried must not look for it on the disk
-
-    def commit(self) -> None:
-        """Make everything appended so far durable, dropping what the bounds on bytes do not allow.
-
-        Raises sqlite3.OperationalError when the disk is full; nothing is lost, call again.
-        """
+    def _write(self) -> None:
         if not self._group:
             return
         with self._transaction():
@@ -169,7 +160,57 @@ class Spool:
             self._make_room()
             self._insert()
         self.commits += 1
-        self.trouble = None
+
+    def _take_refuge(self, why: str) -> None:
+        """From now on records go to memory. Those in the file stay there, unsent, until it can be written again."""
+        self._home.leave(why, self.boot, self._since_ms, self._machine, self._clock.now_s())
+        self._forget_places()
+
+    def _return(self) -> None:
+        """Put what is in memory into the file, if that can be written."""
+        with self._home.returning(self._clock.now_s()) as memory, self._transaction():
+            self._rows.take_over(memory)
+            self._insert()
+            self._make_room()
+            self._insert()
+        if not self._home.in_memory:
+            self._forget_places()
+            self.commits += 1
+
+    def _forget_places(self) -> None:
+        """What `pending` gave out may be elsewhere now."""
+        self._tombstone = None
+        self.drops += 1
+
+    def commit(self) -> None:
+        """Make everything appended so far durable, dropping what the bounds on bytes do not allow.
+
+        While the disk cannot be written it is in memory only, see `trouble`: the runtime goes on whatever a disk does.
+        """
+        if self._home.may_return(self._clock.now_s()):
+            self._return()
+        try:
+            self._write()
+        except sqlite3.OperationalError as exc:
+            if self._home.in_memory:
+                raise
+            self._take_refuge(str(exc))
+            self._write()
+
+    def settle(self) -> tuple[tuple[int, int], ...]:
+        """The last commit: ranges of this boot's numbers that nobody will hear of, the disk being full to the end.
+
+        Those of records in memory that were not acked, and of what news of drops among them would have told.
+        """
+        if self._home.in_memory:
+            self._return()
+        self.commit()
+        if not self._home.in_memory:
+            return ()
+        left = [spooled for priority in Priority for spooled in self._rows.page(priority, None, -1, newest=False)]
+        stones = [spooled.record for spooled in left if isinstance(spooled.record, Tombstone)]
+        told = (seq for stone in stones for seq in range(stone.first_seq, stone.last_seq + 1))
+        return wire.spans([*(spooled.key.seq for spooled in left), *told])
 
     def pending(
         self, priority: Priority, *, after: Key | None = None, limit: int = 512, newest: bool = False
@@ -193,7 +234,7 @@ class Spool:
             for first, last in ack.ranges:
                 for priority in Priority:
                     gone += self._rows.delete(priority, ack.boot, first, last)
-            self._db.execute("UPDATE boots SET acked = acked + ? WHERE boot = ?", (gone, ack.boot))
+            self._rows.db.execute("UPDATE boots SET acked = acked + ? WHERE boot = ?", (gone, ack.boot))
         return gone
 
     def drop(self, keys: Iterable[Key], reason: LossReason) -> None:
@@ -206,11 +247,11 @@ class Spool:
 
     def created(self, boot: int) -> int:
         """How many records were numbered and committed in that boot."""
-        return self._rows.one("SELECT COALESCE(MAX(created), 0) FROM boots WHERE boot = ?", boot)
+        return self._home.created(boot)
 
     def accounts(self, boot: int | None = None) -> Accounts:
         """The committed records of one boot, or of all boots."""
-        return self._rows.accounts(boot)
+        return self._home.accounts(boot)
 
     @property
     def pending_bytes(self) -> int:
@@ -239,18 +280,17 @@ class Spool:
     def close(self) -> None:
         """Commit and close; further use raises sqlite3.ProgrammingError.
 
-        Raises TamiyoError when the disk is full to the end: the last group is lost then.
+        Raises TamiyoError when the disk cannot be written to the end: what is in memory is lost then.
         """
         try:
-            self.commit()
-        except sqlite3.OperationalError as exc:
-            raise TamiyoError(
-                f"the spool {self.path} cannot be written, its last {len(self._group)} records are lost: {exc}",
-                hint="free some space on its disk",
-            ) from exc
+            lost = sum(last - first + 1 for first, last in self.settle())
         finally:
-            self._db.close()
-            self._flash.close()
+            self._release()
+        if lost:
+            raise TamiyoError(
+                f"the spool {self.path} cannot be written, its last {lost} records are lost: {self.trouble}",
+                hint="free some space on its disk",
+            )
 
     def __enter__(self) -> Spool:
         return self
@@ -258,49 +298,45 @@ class Spool:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _begin_boot(self) -> int:
-        try:
-            return self._numbered_boot()
-        except sqlite3.OperationalError as exc:
-            self._db.close()
-            self._flash.close()
-            raise InputError(
-                f"the spool {self.path} cannot be written: {exc}", hint="free some space on its disk"
-            ) from exc
-
-    def _numbered_boot(self) -> int:
+    def _begin_boot(self) -> None:
+        """Open the file and number the boot. A full disk may still tell which was the one before."""
+        before = self._rows.one("SELECT COALESCE(MAX(boot), 0) FROM boots") >> RANDOM_BITS
+        self.boot |= before + 1 << RANDOM_BITS
         with self._transaction():
-            counter = (self._rows.one("SELECT COALESCE(MAX(boot), 0) FROM boots") >> RANDOM_BITS) + 1
-            boot = counter << RANDOM_BITS | secrets.randbits(RANDOM_BITS)
-            self._db.execute(
-                "INSERT INTO boots (boot, created, acked, since_ms, until_ms, machine) VALUES (?, 0, 0, ?, ?, ?)",
-                (boot, self._since_ms, self._since_ms, self._machine),
-            )
-        return boot
+            self._rows.begin(self.boot, self._since_ms, self._machine)
+
+    def _release(self) -> None:
+        self._home.close()
+        self._flash.close()
 
     def _insert(self) -> None:
         self._rows.insert(self._group)
+        created = self._home.created_here(self._next_seq)
         now_ms = int(self._clock.now_s() * 1000)
-        self._db.execute(
+        self._rows.db.execute(
             "UPDATE boots SET created = ?, written = ?, until_ms = ?, offset_ms = ?, quality = ? WHERE boot = ?",
-            (self._next_seq, self.flash_bytes, now_ms, self._offset_ms, self._quality, self.boot),
+            (created, self.flash_bytes, now_ms, self._offset_ms, self._quality, self.boot),
         )
-        if self._shed_records:
-            self._rows.count_drops(self.boot, LossReason.SPOOL_FULL, self._shed_records)
-            self._shed_records = 0
         self._group.clear()
         self._group_bytes = 0
 
     def _make_room(self) -> None:
-        raw_limit = int(self._limit_bytes * _RAW_SHARE)
+        limit_bytes = self._bound_bytes()
+        raw_limit = int(limit_bytes * _RAW_SHARE)
         if (raw_bytes := self._rows.used[Priority.RAW]) > raw_limit:
             self._drop_oldest(Priority.RAW, raw_bytes - int(raw_limit * _LOW_WATER))
         for priority in sorted(Priority, reverse=True):
-            if self.pending_bytes <= self._limit_bytes:
+            if self.pending_bytes <= limit_bytes:
                 return
-            self._drop_oldest(priority, self.pending_bytes - int(self._limit_bytes * _LOW_WATER))
+            self._drop_oldest(priority, self.pending_bytes - int(limit_bytes * _LOW_WATER))
             if priority < Priority.METRIC:  # dropping what filled the gaps between earlier losses joins them
                 self._merge_tombstones()
+
+    def _bound_bytes(self) -> int:
+        """The bound on bytes where the spool is now, and as the disk is."""
+        if self._home.in_memory:
+            return self._memory_bytes
+        return self._reserve.bound(self._limit_bytes, self.pending_bytes, self._rows.free_bytes)
 
     def _drop_oldest(self, priority: Priority, excess_bytes: int) -> None:
         """Drop records of a class until so many bytes are free, or none is left. Tombstones stay."""
@@ -391,17 +427,17 @@ class Spool:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing, in the file and in memory: after a full disk the group is still there to be tried again."""
-        used = self._rows.used.copy()
-        before = (self._group.copy(), self._group_bytes, self._next_seq, self._tombstone, self._shed_records)
+        db, used = self._rows.db, self._rows.used.copy()
+        before = (self._group.copy(), self._group_bytes, self._next_seq, self._tombstone)
         written = self._flash.read()
-        self._db.execute("BEGIN IMMEDIATE")
+        db.execute("BEGIN IMMEDIATE")
         try:
             yield
-            self._db.execute("COMMIT")
+            db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            self._group, self._group_bytes, self._next_seq, self._tombstone, self._shed_records = before
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            self._group, self._group_bytes, self._next_seq, self._tombstone = before
             self._rows.used = used
             raise
         finally:

@@ -91,6 +91,13 @@ def _add_columns(db: sqlite3.Connection) -> None:
             db.execute(f"ALTER TABLE boots ADD COLUMN {name} {kind}")
 
 
+def memory_spool() -> sqlite3.Connection:
+    """The same tables in memory, for as long as the disk has no room."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.executescript(_SCHEMA)
+    return db
+
+
 def open_spool(path: Path) -> sqlite3.Connection:
     """Open for one owner, and make what is missing. InputError: it cannot be used. IntegrityError: it is damaged."""
     try:

@@ -24,13 +24,20 @@ Row = tuple[Priority, int, int, bytes]
 
 _STONE = bytes([CODE_OF_KIND[Tombstone.KIND]])  # the second byte of a tombstone
 _LARGEST = (1 << 63) - 1
+_ALL_BOOTS = "SELECT boot, created, acked, written, since_ms, until_ms, machine, offset_ms, quality FROM boots"
+_ADD_BOOTS = """
+INSERT INTO boots (boot, created, acked, written, since_ms, until_ms, machine, offset_ms, quality)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    created = created + excluded.created, acked = acked + excluded.acked, written = excluded.written,
+    until_ms = excluded.until_ms, offset_ms = excluded.offset_ms, quality = excluded.quality
+"""
 
 
 class Rows:
     """The records in a database. ``used``: bytes of each class, bodies plus `ROW_BYTES` a record."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
+        self.db = db
         self.used = dict.fromkeys(Priority, 0)
         sums = db.execute("SELECT priority, SUM(LENGTH(body) + ?) FROM records GROUP BY priority", (ROW_BYTES,))
         for priority, size in sums:
@@ -38,13 +45,13 @@ class Rows:
 
     def insert(self, rows: Sequence[Row]) -> None:
         """Add records."""
-        self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
+        self.db.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
         for priority, _, _, body in rows:
             self.used[priority] += len(body) + ROW_BYTES
 
     def delete(self, priority: Priority, boot: int, first: int, last: int) -> int:
         """Forget a range of numbers of one class; returns how many there were."""
-        sizes = self._db.execute(
+        sizes = self.db.execute(
             "DELETE FROM records WHERE priority = ? AND boot = ? AND seq BETWEEN ? AND ? RETURNING LENGTH(body)",
             (priority, boot, first, last),
         ).fetchall()
@@ -59,14 +66,14 @@ class Rows:
             f"SELECT boot, seq, body FROM records WHERE priority = ? AND (boot, seq) {where} (?, ?) ORDER BY {order}"  # noqa: S608 - literals
         )
         values = (priority, *((after.boot, after.seq) if after else ends), limit)
-        return [_spooled(priority, *row) for row in self._db.execute(f"{query} LIMIT ?", values)]
+        return [_spooled(priority, *row) for row in self.db.execute(f"{query} LIMIT ?", values)]
 
     def oldest(self, priority: Priority, limit: int = -1) -> Iterator[tuple[Key, bytes]]:
         """Encoded records of one class in order of boot and number, without tombstones.
 
         Nothing may be changed before it is exhausted or let go of.
         """
-        rows = self._db.execute(
+        rows = self.db.execute(
             "SELECT boot, seq, body FROM records WHERE priority = ? AND SUBSTR(body, 2, 1) != ?"
             " ORDER BY boot, seq LIMIT ?",
             (priority, _STONE, limit),
@@ -75,7 +82,7 @@ class Rows:
 
     def tombstones(self) -> list[tuple[Key, Tombstone]]:
         """Every tombstone, whatever its class."""
-        rows = self._db.execute(
+        rows = self.db.execute(
             "SELECT priority, boot, seq, body FROM records WHERE priority IN (?, ?) AND SUBSTR(body, 2, 1) = ?",
             (Priority.ALARM, Priority.RAW, _STONE),
         )
@@ -83,10 +90,32 @@ class Rows:
 
     def count_drops(self, boot: int, reason: LossReason, count: int) -> None:
         """Note that so many records of a boot were lost."""
-        self._db.execute(
+        self.db.execute(
             "INSERT INTO drops VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
             (boot, reason, count),
         )
+
+    def begin(self, boot: int, now_ms: int, machine: str) -> None:
+        """A boot that has numbered nothing yet."""
+        self.db.execute(
+            "INSERT INTO boots (boot, created, acked, since_ms, until_ms, machine) VALUES (?, 0, 0, ?, ?, ?)",
+            (boot, now_ms, now_ms, machine),
+        )
+
+    def created(self, boot: int) -> int:
+        """How many records of a boot were numbered here."""
+        return self.one("SELECT COALESCE(MAX(created), 0) FROM boots WHERE boot = ?", boot)
+
+    def take_over(self, other: Rows) -> None:
+        """Add all that another database holds; its records are none of ours, its boots may be."""
+        self.db.executemany(_ADD_BOOTS, other.db.execute(_ALL_BOOTS))
+        for boot, reason, count in other.db.execute("SELECT boot, reason, count FROM drops"):
+            self.count_drops(boot, reason, count)
+        self.insert(other.db.execute("SELECT priority, boot, seq, body FROM records").fetchall())
+
+    def free_bytes(self) -> int:
+        """Bytes of the file that records have left and others can take."""
+        return self.one("PRAGMA freelist_count") * self.one("PRAGMA page_size")
 
     def boots(self) -> list[BootTimes]:
         """Times of all boots, in order."""
@@ -100,7 +129,7 @@ class Rows:
                 offset_ms=offset_ms,
                 quality=TimeQuality(quality),
             )
-            for boot, since_ms, until_ms, machine, offset_ms, quality in self._db.execute(query)
+            for boot, since_ms, until_ms, machine, offset_ms, quality in self.db.execute(query)
         ]
 
     def accounts(self, boot: int | None) -> Accounts:
@@ -112,12 +141,12 @@ class Rows:
             created=self.one(f"SELECT COALESCE(SUM(created), 0) FROM boots {where}", *values),  # noqa: S608
             acked=self.one(f"SELECT COALESCE(SUM(acked), 0) FROM boots {where}", *values),  # noqa: S608
             pending=self.one(f"SELECT COUNT(*) FROM records {where}", *values),  # noqa: S608
-            dropped={LossReason(reason): count for reason, count in self._db.execute(drops, values)},
+            dropped={LossReason(reason): count for reason, count in self.db.execute(drops, values)},
         )
 
     def one(self, query: str, *values: int) -> int:
         """The one number that a query gives."""
-        return int(self._db.execute(query, values).fetchone()[0])
+        return int(self.db.execute(query, values).fetchone()[0])
 
 
 def is_tombstone(body: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,6 +37,14 @@ class Accounts:
     acked: int
     pending: int
     dropped: Mapping[LossReason, int]
+
+    def __add__(self, other: Accounts) -> Accounts:
+        return Accounts(
+            created=self.created + other.created,
+            acked=self.acked + other.acked,
+            pending=self.pending + other.pending,
+            dropped=Counter(self.dropped) + Counter(other.dropped),
+        )
 
 
 def boot_name(boot: int) -> str:

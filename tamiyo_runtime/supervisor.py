@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from tamiyo_runtime.files import folder_in_memory
 from tamiyo_runtime.service import Notifier
 
 _FINAL = frozenset({0, 2, 3, 4, 5, 6, 130})
@@ -207,7 +208,7 @@ class Supervisor:
     def _ears(self) -> Iterator[socket.socket]:
         """The socket that the child reports to, in a folder that only we can enter."""
         with (
-            tempfile.TemporaryDirectory(prefix="tamiyo-") as folder,
+            tempfile.TemporaryDirectory(prefix="tamiyo-", dir=folder_in_memory()) as folder,
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as ears,
         ):
             ears.bind(str(Path(folder) / "notify"))

@@ -34,11 +34,13 @@ from tamiyo_runtime.contracts.records import (
 from tamiyo_runtime.flash import FlashBudget
 from tamiyo_runtime.link import Link
 from tamiyo_runtime.meters import Clock, Usage
+from tamiyo_runtime.reserve import SHARE
 from tamiyo_runtime.samples import SampleTap, rate_per_s
 from tamiyo_runtime.spool import Spool
 from tamiyo_runtime.timekeeping import NoWallClock, Timekeeper, WallReading, WallWatch, timekeeper
 from tamiyo_runtime.transport import Access, Address, Channel, Transport, open_transport
 from tamiyo_runtime.transport.offline import URL as OFFLINE
+from tamiyo_runtime.transport.topics import LOST, LOST_RANGES
 from tamiyo_runtime.uplink import Pace, Uplink
 from tamiyo_runtime.windows import WindowBuilder, fitted
 
@@ -201,7 +203,7 @@ class Telemetry:
         while True:
             self._spool.tick(at_once=True)
             self._uplink.pump(now_s, everything=True)
-            if self._uplink.idle() and self._spool.trouble is None:
+            if self._uplink.idle():
                 return self._spool.accounts().pending == 0
             if now_s >= deadline_s:
                 return False
@@ -217,14 +219,20 @@ class Telemetry:
     def close(self) -> None:
         """Commit, say goodbye, and release spool and transport. What was not acked is sent after the next start.
 
-        Raises TamiyoError when the disk is full to the end and takes no more records.
+        On a disk that is full to the end the goodbye names the records that are lost with this process, in so many
+        ranges at most, and TamiyoError is raised.
         """
         self._record_samples()
-        self._spool.tick(at_once=True)
+        lost = self._spool.settle()
         mine = self._spool.accounts(self._spool.boot)
         farewell = {"state": "stopped", "boot": self._spool.boot, "created": mine.created, "pending": mine.pending}
-        self._uplink.close(farewell)
+        self._uplink.close({**farewell, LOST: lost[:LOST_RANGES]} if lost else farewell)
         self._spool.close()
+
+    @property
+    def in_memory(self) -> str | None:
+        """Why the spool is in memory and not on the disk, None when it is on the disk."""
+        return self._spool.trouble
 
     def trouble(self) -> str | None:
         """Why records wait: the disk or the broker; None when neither complains."""
@@ -312,7 +320,7 @@ class Telemetry:
             self.event(EventRecord(t_ms=t_ms, event=Event.FLASH, value=math.ceil(wanted_s) if bites else 0))
 
     def _watch_disk(self, now_ms: int) -> None:
-        """An alarm when the spool cannot be written, which waits in memory with the rest, and another when it can."""
+        """An alarm when the spool cannot be written, which is in memory with the rest, and another when it can."""
         trouble = self._spool.trouble
         if (trouble is not None) != self._disk_full:
             self._disk_full = trouble is not None
@@ -346,6 +354,7 @@ def open_telemetry(
     samples_per_s: float = 50.0,
     spool_bytes: int = 64 << 20,
     spool_days: float = DAYS,
+    spool_reserve: float = SHARE,
     access: Access | None = None,
     on_window: Callable[[Window], None] | None = None,
     flash_bytes_per_day: float | None = None,
@@ -357,15 +366,22 @@ def open_telemetry(
     ``url``: ``mqtt://HOST:PORT``, ``mqtts://HOST:PORT``, ``memory://NAME``, or None to spool only. ``bundle``: first
     8 hex digits of the manifest's sha256. ``about`` is told in the birth message (board, link, interpreter: labels, no
     secrets). ``access``: what to show to the broker. ``flash_bytes_per_day``: see `FlashBudget`. ``spool_bytes``,
-    ``spool_days``: bounds of the spool, the latter as in `ages.bounds_s`. ``hears``: channels that somebody else will
-    read from `Telemetry.transport`. ``wall``: by default the wall clock that goes with ``clock``. Raises InputError for
-    a bad name, a spool in use or a certificate that cannot be used, UnknownNameError for a scheme, MissingExtraError,
-    SchemaError for a budget that is not above 0.
+    ``spool_days``: bounds of the spool, the latter as in `ages.bounds_s`; ``spool_reserve``: see `Reserve`. ``hears``:
+    channels that somebody else will read from `Telemetry.transport`. ``wall``: by default the wall clock that goes with
+    ``clock``. Raises InputError for a bad name, a spool in use or a certificate that cannot be used, UnknownNameError
+    for a scheme, MissingExtraError, SchemaError for a budget that is not above 0.
     """
     address = Address(fleet, device)
     flash = FlashBudget(flash_bytes_per_day) if flash_bytes_per_day is not None else None
     wall = wall or timekeeper(clock)
-    queue = Spool(spool, limit_bytes=spool_bytes, keep_s=bounds_s(spool_days), machine=wall.machine, clock=clock)
+    queue = Spool(
+        spool,
+        limit_bytes=spool_bytes,
+        reserve=spool_reserve,
+        keep_s=bounds_s(spool_days),
+        machine=wall.machine,
+        clock=clock,
+    )
     try:
         birth = {"schema": BIRTH, "boot": queue.boot, "bundle": bundle, **_time_of_birth(wall.read()), **(about or {})}
         transport = open_transport(url or OFFLINE, address, birth, access, (Channel.ACK, *hears))

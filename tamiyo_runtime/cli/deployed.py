@@ -49,11 +49,15 @@ _PATIENCE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A state folder whose bundle is about to run. ``window``: samples of a trial."""
+    """A state folder whose bundle is about to run. ``window``: samples of a trial.
+
+    ``untold``: this start could not be written down, the disk being full. Updates wait for one that can be.
+    """
 
     folder: Path
     record: Record
     window: int
+    untold: bool = False
 
     hears = (Channel.ORDER, Channel.CHUNK)
 
@@ -77,10 +81,12 @@ class Deployed:
         with disk.locked(patience_s=_PATIENCE_S):
             store = Store.open(disk)
             started = store.start()
+        if started.untold:
+            note(f"warning: {started.untold}; this start is not counted, and updates wait for one that is")
         if started.went_back:
             note(f"went back to the other slot: {started.went_back}")
             teller(path)(Happened.ROLLBACK, why=started.went_back, running=store.record.running)
-        return cls(path, store.record, window)
+        return cls(path, store.record, window, untold=started.untold is not None)
 
     def give_up(self, why: str) -> bool:
         """Go back to the other slot if what cannot start is on trial; whether there is something else to start."""
@@ -123,6 +129,8 @@ class Deployed:
 
     def about(self, field: FieldRun) -> dict[str, str]:
         """What the birth message says of this: ``all``, or ``orders`` where the link has no room for bundles."""
+        if self.untold:
+            return {}
         return {"update": "all" if _wide(field) else "orders"}
 
     @contextlib.contextmanager
@@ -139,6 +147,10 @@ class Deployed:
         if not self.record.policy:
             applied = replace(running.applied, use_policy=False)
             exchange.hand(replace(running, applied=applied), Change(use_policy=False))
+        if self.untold:  # an agent would go by the record on the disk, which does not know what runs
+            with _deaf_to_hangups():
+                yield exchange
+            return
         agent = Agent(
             disk,
             telemetry.transport if telemetry is not None else self._offline(),
@@ -178,6 +190,15 @@ class Deployed:
         applied = Applied(sha256=str(slot.sha256), budget=self.record.budget, use_policy=True)
         own = field.bundle.manifest.budget
         return Running(applied=applied, own_budget=own, runnables=field.executor.runnables)
+
+
+@contextlib.contextmanager
+def _deaf_to_hangups() -> Iterator[None]:
+    before: Any = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _wide(field: FieldRun) -> bool:

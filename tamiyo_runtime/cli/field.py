@@ -19,16 +19,18 @@ from tamiyo_runtime.audited import Audited
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.cli.field_checks import BROKERS, NO_BROKER, check_broker, check_flash, check_home, greet, open_link
 from tamiyo_runtime.cli.render import hushed, note
+from tamiyo_runtime.cli.trust import write_down
 from tamiyo_runtime.contracts.errors import DowngradeError, IntegrityError
 from tamiyo_runtime.contracts.records import Mode
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.files import private_folder
-from tamiyo_runtime.installed import check_version, record_version
+from tamiyo_runtime.installed import check_version
 from tamiyo_runtime.link import Link
 from tamiyo_runtime.meters import Board, MeteredBoard, VirtualClock
 from tamiyo_runtime.meters.attribution import Total
 from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.reporter import Reporter, Silent
+from tamiyo_runtime.reserve import SHARE
 from tamiyo_runtime.session import Plan, Session
 from tamiyo_runtime.sources import open_source
 from tamiyo_runtime.sources.base import Source, Stream
@@ -66,6 +68,7 @@ class FieldRequest:
     flash_bytes_per_day: float | None = None
     spool_bytes: int = 64 << 20
     spool_days: float = DAYS
+    spool_reserve: float = SHARE
     source: str = "bundle"
     device_id: str = "device-1"
     fleet: str = "default"
@@ -149,7 +152,7 @@ class FieldRun:
     def __enter__(self) -> FieldRun:
         """Start broker and collector, if they are ours, and telemetry; on a device, write down the version."""
         if self.on_device:
-            record_version(self.bundle)
+            write_down(self.bundle)
         with contextlib.ExitStack() as stack:
             if self.on_device:
                 self._audit(stack)
@@ -263,12 +266,12 @@ class FieldRun:
         from tamiyo_runtime.uplink import Pace
 
         request = self.request
-        private_folder(request.state_dir)
         url = self.broker = request.broker
         if request.broker in BROKERS:
             from collector.service import Collector
             from tamiyo_runtime.transport.broker import start_broker
 
+            private_folder(request.state_dir)
             handle = stack.enter_context(start_broker(request.broker, request.state_dir / "broker"))
             url, self.broker = handle.url, f"{handle.name} at {handle.url} ({handle.notes})"
             self._collector = Collector(url, self._store_path, request.fleet)
@@ -294,8 +297,11 @@ class FieldRun:
             hears=self._deployed.hears if self._deployed else (),
             spool_bytes=request.spool_bytes,
             spool_days=request.spool_days,
+            spool_reserve=request.spool_reserve,
         )
         stack.callback(self._telemetry.close)
+        if (why := self._telemetry.in_memory) is not None:
+            note(f"warning: {why}; until there is room, telemetry waits in memory and ends with this process")
 
     def _steered(self, reporter: Reporter) -> contextlib.AbstractContextManager[Control | None]:
         """Whoever may change the run while it goes on."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from tamiyo_runtime.contracts.errors import TamiyoError
+from tamiyo_runtime.files import folder_in_memory
 
 _REDRAW_S = 0.1
 WIDTH = 100  # columns that text is wrapped to; commands to copy are not wrapped
@@ -160,7 +161,7 @@ def hushed() -> Iterator[None]:
     except OSError:  # closed: there is nothing to keep clean
         yield
         return
-    with tempfile.TemporaryFile() as aside:
+    with tempfile.TemporaryFile(dir=folder_in_memory()) as aside:
         sys.stderr.flush()
         os.dup2(aside.fileno(), 2)
         try:

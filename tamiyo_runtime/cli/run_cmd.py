@@ -74,6 +74,9 @@ def run(
     spool_days: Annotated[
         float, typer.Option(min=0.001, help="and get this old: alarms thrice as old, single samples a quarter")
     ] = 30.0,
+    spool_reserve_percent: Annotated[
+        float, typer.Option(min=0, max=90, help="of the disk: with less than this free, the spool does not grow")
+    ] = 5.0,
     latency_ms: Annotated[
         float | None,
         typer.Option(min=0, help="deadline, from a sample's arrival to its answer; 0: none; default: the bundle's"),
@@ -148,6 +151,7 @@ def run(
             "--flash-mb-per-day": flash_mb_per_day,
             "--spool-mb": spool_mb,
             "--spool-days": spool_days,
+            "--spool-reserve-percent": spool_reserve_percent,
             "--false-alarm": false_alarm,
         }
     )
@@ -200,6 +204,7 @@ def run(
             flash_bytes_per_day=None if flash_mb_per_day is None else flash_mb_per_day * 1e6,
             spool_bytes=round(spool_mb * 1e6),
             spool_days=spool_days,
+            spool_reserve=spool_reserve_percent * 1e-2,
             source=source,
             device_id=device_id,
             fleet=fleet,
@@ -233,18 +238,27 @@ def run(
 
 
 def _end(result: FieldResult, trace: Path | None, *, overwrite: bool, as_json: bool) -> None:
-    """Write and print what came of it; raises BudgetError when nothing could be run."""
+    """Write and print what came of it.
+
+    Raises InputError when the trace could not be written, BudgetError when nothing could be run.
+    """
     from tamiyo_runtime.cli.render import emit_json
     from tamiyo_runtime.cli.run_trace import write_trace
     from tamiyo_runtime.cli.run_view import as_data, show
-    from tamiyo_runtime.contracts.errors import BudgetError
+    from tamiyo_runtime.contracts.errors import BudgetError, InputError
 
+    problem: InputError | None = None
     if trace is not None and result.summary.trace is not None:
-        write_trace(result.summary.trace, trace, overwrite=overwrite)
+        try:
+            write_trace(result.summary.trace, trace, overwrite=overwrite)
+        except InputError as exc:  # what was worked out is shown all the same
+            trace, problem = None, exc
     if as_json:
         emit_json(as_data(result))
     else:
         show(result, trace)
+    if problem is not None:
+        raise problem
     if result.summary.samples and not result.summary.inferences:
         raise BudgetError(
             f"none of {result.summary.samples} samples could be run within the budget",

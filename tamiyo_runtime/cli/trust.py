@@ -9,6 +9,8 @@ from tamiyo_runtime.audit import AuditLog, Happened, Scalar
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.cli.render import note
 from tamiyo_runtime.contracts.errors import InputError
+from tamiyo_runtime.files import lacks_space
+from tamiyo_runtime.installed import record_version
 from tamiyo_runtime.signing import PublicKey, Trust, home
 
 
@@ -36,6 +38,16 @@ def canary_gate(path: Path, keys: Sequence[Path] | None) -> Callable[[Bundle], N
             note(f"warning: {home()} cannot be written, so the bundle is tried in a process of its own at every start")
 
     return gate
+
+
+def write_down(bundle: Bundle) -> None:
+    """Note that this version runs here. A full disk stops no bundle that may run: a later start notes it."""
+    try:
+        record_version(bundle)
+    except InputError as exc:
+        if not lacks_space(exc):
+            raise
+        note(f"warning: {exc.message}")
 
 
 def teller(folder: Path) -> Callable[..., None]:

@@ -80,7 +80,7 @@ class Event(Explained):
     UPDATE = "update", "an update went a step on; detail: slot and state"
     CLOCK = "clock", "the wall clock was set; value: by how many ms"
     FLASH = "flash", "the flash budget makes windows longer than they would be; value: seconds of one, 0 when it ends"
-    DISK = "disk", "the spool cannot be written, value 1, and records wait in memory; 0 when it can again; detail: why"
+    DISK = "disk", "the spool cannot be written, value 1, and is in memory meanwhile; 0 when it can again; detail: why"
 
 
 class LossReason(Explained):
@@ -89,6 +89,7 @@ class LossReason(Explained):
     SPOOL_FULL = "spool_full", "the spool was full: least important and oldest first"
     EXPIRED = "expired", "older than records of their class may get"
     TOO_LARGE = "too_large", "no frame of the link can carry it"
+    DISK_FULL = "disk_full", "it was in memory, the disk being full, when the process ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

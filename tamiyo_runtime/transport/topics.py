@@ -33,6 +33,9 @@ RETAINED = frozenset({Channel.BIRTH, Channel.STATE, Channel.HOME, Channel.REPORT
 DOCUMENTS = frozenset({*RETAINED, Channel.WANT})
 """What is JSON, and nothing that must be forgotten after a while."""
 
+LOST, LOST_RANGES = "lost", 256
+"""Of a device's last word: ranges of its boot's numbers that are lost with its process, and how many it may name."""
+
 _CHANNELS = frozenset(channel.value for channel in Channel)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError, TamiyoError
+from tamiyo_runtime.files import lacks_space
 from tamiyo_runtime.update import moves
 from tamiyo_runtime.update.chunks import Chunks
 from tamiyo_runtime.update.disk import Disk
@@ -150,7 +151,8 @@ class Store:
     def start(self) -> Started:
         """To be called before the runtime starts: the file to run, counted on a trial, its hash checked.
 
-        A trial that was started too often goes back, and so does a file that no longer has its hash. Raises
+        A trial that was started too often goes back, and so does a file that no longer has its hash. On a full disk
+        that holds for this start and is not written down. Raises
         InputError before the first bundle, IntegrityError when no slot is left that is whole.
         """
         if self.record.running is None:
@@ -166,9 +168,15 @@ class Store:
             if back.state is not SlotState.CONFIRMED or not self._whole(other_slot(name)):
                 raise IntegrityError(f"{reason}, and there is nothing to go back to", hint="apply a bundle again")
             counted = moves.fail(counted, reason, allow_downgrade=True)
+        untold: str | None = None
         if counted is not self.record:
-            self.commit(counted)
-        return Started(file=self._file(str(counted.running)), went_back=reason)
+            try:
+                self.commit(counted)
+            except InputError as exc:
+                if not lacks_space(exc):
+                    raise
+                self.record, untold = counted, exc.message
+        return Started(file=self._file(str(counted.running)), went_back=reason, untold=untold)
 
     def _whole(self, name: str) -> bool:
         slot = self.record.slots[name]
@@ -181,7 +189,11 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What to run: a name on the disk. ``went_back`` says why it is not what ran before, None when it is."""
+    """What to run: a name on the disk. ``went_back`` says why it is not what ran before, None when it is.
+
+    ``untold``: why the record on the disk does not know of this start.
+    """
 
     file: str
     went_back: str | None
+    untold: str | None = None

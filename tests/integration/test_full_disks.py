@@ -6,18 +6,26 @@ shown with a limit inside SQLite by the unit tests of spool and store.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from collector.service import Collector
 from simulators.relay import Relay
-from tamiyo_runtime.contracts.records import Event
+from tamiyo_runtime.bundle import write_bundle
+from tamiyo_runtime.contracts.errors import TamiyoError
+from tamiyo_runtime.contracts.records import Event, LossReason
 from tamiyo_runtime.meters import MonotonicClock, VirtualClock
+from tamiyo_runtime.signing import SigningKey
 from tamiyo_runtime.transport.broker import start_broker
 from tamiyo_runtime.uplink import Pace
-from tests.faults.device import DIARY, FLEET, STORE, Worker, open_device
+from tests import tiny
+from tests.faults.device import DEVICE, DIARY, FLEET, STORE, Worker, open_device
 from tests.faults.diary import judge, read
 from tests.faults.mounts import small_disk
 from tests.faults.site import eventually
@@ -73,7 +81,8 @@ def test_a_full_disk_under_the_spool_degrades_and_says_so_and_the_ledger_balance
         eventually(lambda: not telemetry._uplink.connected(), "the cut was not noticed")
         free = fill(disk)
         work(lambda: telemetry.trouble() is not None and "full" in str(telemetry.trouble()))
-        work(lambda: telemetry._spool._shed_records > 1000)  # memory has its bound too
+        telemetry._spool._memory_bytes = 64 << 10
+        work(lambda: telemetry.counters().dropped.get(LossReason.SPOOL_FULL, 0) > 1000)  # memory has its bound too
         free()
         work(lambda: telemetry._spool.trouble is None)
         relay.forward()
@@ -88,6 +97,81 @@ def test_a_full_disk_under_the_spool_degrades_and_says_so_and_the_ledger_balance
         assert verdict.lost["spool_full"] > 1000
         told = [record.value for _, record in collector.store.events() if record.event is Event.DISK]
         assert told == [1, 0]
+
+
+def run_on(disk: Path, bundle: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """``tamiyo run`` whose every folder is on that disk."""
+    words = (sys.executable, "-m", "tamiyo_runtime.cli.main", "run", bundle, "--state-dir", disk / "state")
+    command = [*words, "--fleet", FLEET, "--device-id", DEVICE, "--period-ms", 0, *arguments]
+    environment = {**os.environ, "TAMIYO_HOME": str(disk / "home"), "TMPDIR": str(disk), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        list(map(str, command)), env=environment, check=False, capture_output=True, text=True, timeout=120
+    )
+
+
+def full_disk(disk: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle of version 2, so that there is something to write down, its key trusted, and no room for anything."""
+    monkeypatch.setenv("TAMIYO_HOME", str(disk / "home"))
+    made = tiny.make(variants=("float",), policy=False)
+    write_bundle(bundle, replace(made.manifest, version=2), made.files, SigningKey.default(), overwrite=False)
+    fill(disk)
+
+
+def test_a_device_that_starts_on_a_full_disk_runs_and_its_records_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        small_disk(tmp_path / "disk", DISK_BYTES) as disk,
+        start_broker("auto", tmp_path / "broker") as broker,
+        Collector(broker.url, tmp_path / STORE, FLEET) as collector,
+    ):
+        full_disk(disk, tmp_path / "tiny.tamiyo", monkeypatch)
+        done = run_on(disk, tmp_path / "tiny.tamiyo", "--samples", 500, "--broker", broker.url)
+        assert done.returncode == 0, done.stderr
+        assert "database or disk is full; until there is room, telemetry waits in memory" in done.stderr
+        assert "Traceback" not in done.stderr
+        eventually(lambda: [device.state for device in collector.store.devices()] == ["stopped"], "no farewell")
+        (entry,) = collector.store.ledger()
+        assert entry.balanced and not entry.lost
+        assert sum(window.inferences for _, window in collector.store.windows()) == 500
+        assert [event.value for _, event in collector.store.events() if event.event is Event.DISK] == [1]
+
+
+def test_what_the_user_asked_for_and_a_full_disk_has_no_room_for_is_an_error_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "disk", DISK_BYTES) as disk:
+        full_disk(disk, tmp_path / "tiny.tamiyo", monkeypatch)
+        done = run_on(disk, tmp_path / "tiny.tamiyo", "--samples", 100, "--trace", disk / "trace.csv")
+        assert done.returncode == 2
+        assert "100" in done.stdout  # the result is shown all the same
+        assert "trace.csv: No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_device_that_ends_on_a_full_disk_says_what_it_takes_with_it(tmp_path: Path) -> None:
+    """Nobody acknowledges, the broker keeps the last word, and the collector that comes later has a reason for each."""
+    clock = MonotonicClock()
+    with (
+        small_disk(tmp_path / "disk", DISK_BYTES) as disk,
+        start_broker("auto", tmp_path / "broker") as broker,
+    ):
+        fill(disk)
+        telemetry, diary = open_device(broker.url, disk, clock, watch=tmp_path)
+        assert telemetry.in_memory is not None
+        worker = Worker(telemetry, diary, 1)
+        for _ in range(300):
+            worker.step(clock.now_s())
+        eventually(telemetry._uplink.connected, "no connection")
+        assert not telemetry.flush(clock.now_s(), 0.2)
+        created = telemetry.counters().records_created
+        with pytest.raises(TamiyoError, match=f"its last {created} records are lost"):
+            telemetry.close()
+        with Collector(broker.url, tmp_path / STORE, FLEET) as collector:
+            eventually(lambda: bool(collector.store.ledger()), "the last word did not come")
+            (entry,) = collector.store.ledger()
+        assert entry.balanced
+        assert (entry.sent, entry.stored, entry.lost) == (created, 0, {"disk_full": created})
 
 
 def test_a_full_disk_under_the_store_holds_acks_back_until_it_is_free(tmp_path: Path) -> None:

@@ -144,6 +144,23 @@ def test_a_farewell_with_nothing_pending_is_no_debt_of_a_store_made_since(tmp_pa
         assert [entry.missing for entry in store.ledger()] == [8]
 
 
+def test_a_last_word_on_a_full_disk_gives_what_is_gone_a_reason(tmp_path: Path) -> None:
+    farewell = {"state": "stopped", "boot": BOOT, "created": 9, "pending": 6, "lost": [[0, 3], [6, 7]]}
+    with Store(tmp_path / "c.db") as store:
+        store.commit([delivery({3: event(3), 4: event(4)}), Announcement("d", None, farewell, 1.0)])
+        (entry,) = store.ledger()
+        assert (entry.sent, entry.stored, entry.lost) == (9, 2, {"disk_full": 5})  # 3 came, its ack did not
+        assert entry.missing == 2  # 5 and 8 are in the device's spool
+
+
+@pytest.mark.parametrize("lost", [3, "0-3", [3], [[3]], [[4, 3]], [[0, 9]], [[-1, 3]], [[0.5, 3]], [[True, 3]], [None]])
+def test_a_last_word_that_makes_no_sense_loses_nothing(tmp_path: Path, lost: object) -> None:
+    farewell = {"state": "stopped", "boot": BOOT, "created": 9, "pending": 9, "lost": lost}
+    with Store(tmp_path / "c.db") as store:
+        store.commit([Announcement("d", None, farewell, 1.0)])
+        assert [(entry.sent, entry.lost) for entry in store.ledger()] == [(9, {})]
+
+
 def test_half_a_character_in_a_state_is_kept_as_a_question_mark(tmp_path: Path) -> None:
     with Store(tmp_path / "c.db") as store:
         store.commit([Announcement("d", None, json.loads('{"state": "on\\ud800"}'), 1.0)])

@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from tamiyo_runtime.contracts.errors import InputError
-from tamiyo_runtime.files import check_writable, read_bytes, write_atomic, write_atomic_text
+from tamiyo_runtime.files import (
+    check_writable,
+    folder_in_memory,
+    lacks_space,
+    read_bytes,
+    write_atomic,
+    write_atomic_text,
+    write_in_place,
+)
+
+
+def test_a_full_disk_is_found_out_through_what_was_made_of_it(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(InputError) as wrapped, write_in_place(tmp_path / "file", overwrite=False):
+        raise full
+    with pytest.raises(InputError) as other, write_in_place(tmp_path / "file", overwrite=False):
+        raise PermissionError(errno.EACCES, "Permission denied")
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as db:
+        db.executescript("PRAGMA max_page_count = 2; CREATE TABLE a (b)")
+        with pytest.raises(sqlite3.OperationalError) as sqlite:
+            db.execute("INSERT INTO a VALUES (zeroblob(100000))")
+    assert all(map(lacks_space, (full, wrapped.value, sqlite.value)))
+    assert not any(map(lacks_space, (other.value, InputError("what else"), None)))
+
+
+def test_what_needs_no_disk_goes_to_memory_where_there_is_a_folder_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert folder_in_memory() == str(tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
+    assert folder_in_memory() in {"/dev/shm", None}
 
 
 def test_a_file_is_written_into_folders_that_do_not_exist_yet(tmp_path: Path) -> None:

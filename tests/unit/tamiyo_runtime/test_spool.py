@@ -34,7 +34,9 @@ from tamiyo_runtime.contracts.records import (
 )
 from tamiyo_runtime.contracts.stamp import Stamp, TimeQuality
 from tamiyo_runtime.meters import VirtualClock
+from tamiyo_runtime.reserve import FLOOR_BYTES, Space
 from tamiyo_runtime.spool import ROW_BYTES, Key, Spool, Spooled, boot_name
+from tamiyo_runtime.spool_rows import Rows
 from tamiyo_runtime.timekeeping import FakeWallClock
 
 DAYS = 2.0
@@ -64,6 +66,16 @@ def everything(spool: Spool) -> list[Spooled]:
     return [spooled for priority in Priority for spooled in spool.pending(priority, limit=10**6)]
 
 
+def held(spool: Spool) -> list[Spooled]:
+    """In memory and in the file."""
+    return [
+        spooled
+        for rows in spool._home._both()
+        for priority in Priority
+        for spooled in rows.page(priority, None, -1, newest=False)
+    ]
+
+
 def numbers(spool: Spool) -> list[tuple[int, int]]:
     return sorted((spooled.key.boot, spooled.key.seq) for spooled in everything(spool))
 
@@ -78,12 +90,14 @@ class SpoolModel(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "spool.db"
         self.bound = bound
+        self.full = False
         self.clock = VirtualClock()
         self.wall = FakeWallClock()
         self.spool = self._open()
         self.committed: dict[tuple[int, int], Record] = {}
         self.acked: set[tuple[int, int]] = set()
         self.group: dict[tuple[int, int], Record] = {}
+        self.stones: dict[tuple[int, int], Tombstone] = {}
 
     def _open(self) -> Spool:
         return Spool(
@@ -127,6 +141,8 @@ class SpoolModel(RuleBasedStateMachine):
         self.clock.advance(86400.0 * days)
         self.spool.tick(at_once=True)
         self._settle()
+        if self.full:  # what cannot be buried stays
+            return
         now_ms = self.clock.now_s() * 1000
         for spooled in everything(self.spool):
             bound_s = bounds_s(DAYS)[spooled.key.priority]
@@ -142,11 +158,27 @@ class SpoolModel(RuleBasedStateMachine):
         seqs = sorted(seq for other, seq in present if other == boot)
         first = data.draw(st.sampled_from(seqs))
         last = data.draw(st.integers(first, seqs[-1] + 3))
-        self.spool.acked(Ack(boot, ((first, last),)))
+        try:
+            self.spool.acked(Ack(boot, ((first, last),)))
+        except sqlite3.OperationalError:  # the disk is full, and it stays there
+            return
         self.acked |= {(boot, seq) for seq in seqs if first <= seq <= last}
 
     @rule()
+    def fill_disk(self) -> None:
+        """From now on the file cannot grow: a commit that needs a page puts the spool in memory."""
+        fill_up(self.spool)
+        self.full = True
+
+    @rule(wait_s=st.floats(0, 100))
+    def free_disk(self, wait_s: float) -> None:
+        free(self.spool)
+        self.full = False
+        self.clock.advance(wait_s)
+
+    @rule()
     def close_and_open(self) -> None:
+        free(self.spool)
         self.spool.close()
         self._settle()
         self._reopen()
@@ -154,24 +186,49 @@ class SpoolModel(RuleBasedStateMachine):
     @rule()
     def kill(self) -> None:
         """What a process loses when it dies: its memory. The file stays as the last commit left it."""
-        self.spool._db.close()
+        if self.spool.trouble is not None:
+            self._lose_memory()
+        self.spool._release()
         self.group = {}
         self._reopen()
 
+    @rule()
+    def end_on_a_full_disk(self) -> None:
+        """All that memory held and nobody had is named, and nothing else."""
+        fill_up(self.spool)
+        lost = {(self.spool.boot, seq) for first, last in self.spool.settle() for seq in range(first, last + 1)}
+        self._settle()
+        assert lost == (self._lose_memory() if self.spool.trouble is not None else set())
+        with contextlib.suppress(TamiyoError):
+            self.spool.close()
+        self._reopen()
+
+    def _lose_memory(self) -> set[tuple[int, int]]:
+        """Take out of the model what is in memory alone; returns the numbers of which nobody has heard."""
+        boot, begin = self.spool.boot, self.spool._home._created_before
+        pending = {(s.key.boot, s.key.seq): s.record for s in everything(self.spool)}
+        told = [stone for stone in pending.values() if isinstance(stone, Tombstone)]
+        untold = set(pending) | {(boot, seq) for s in told for seq in range(s.first_seq, s.last_seq + 1)}
+        for known in (self.committed, self.stones):
+            for place in [place for place in known if place[0] == boot and place[1] >= begin]:
+                del known[place]
+        return untold
+
+    def _buried(self) -> set[tuple[int, int]]:
+        return {(s.boot, seq) for s in self.stones.values() for seq in range(s.first_seq, s.last_seq + 1)}
+
     def _reopen(self) -> None:
         before = self.spool.boot
+        self.full = False
         self.spool = self._open()
         assert self.spool.boot >> 32 == (before >> 32) + 1
 
     @invariant()
     def nothing_is_lost_in_silence(self) -> None:
         """Every committed record is pending, acked, or named by a tombstone that is itself pending or was acked."""
-        pending = {(s.key.boot, s.key.seq): s.record for s in everything(self.spool)}
-        self.stones = getattr(self, "stones", {})
+        pending = {(s.key.boot, s.key.seq): s.record for s in held(self.spool)}
         self.stones |= {place: record for place, record in pending.items() if isinstance(record, Tombstone)}
-        buried = {
-            (stone.boot, seq) for stone in self.stones.values() for seq in range(stone.first_seq, stone.last_seq + 1)
-        }
+        buried = self._buried()
         for place, record in self.committed.items():
             assert pending.get(place) == record or place in self.acked or place in buried
         assert buried.isdisjoint(set(pending) - self.acked)
@@ -187,6 +244,7 @@ class SpoolModel(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "spool"):
+            free(self.spool)
             self.spool.close()
             self.folder.cleanup()
 
@@ -230,7 +288,14 @@ def test_a_disk_that_stays_full_to_the_end_says_how_much_is_lost(tmp_path: Path)
 
 def fill_up(spool: Spool) -> None:
     """Let the disk be full, to SQLite's knowledge."""
-    spool._db.execute(f"PRAGMA max_page_count = {spool._rows.one('PRAGMA page_count')}")
+    file = spool._home._file
+    assert file is not None
+    file.db.execute(f"PRAGMA max_page_count = {file.one('PRAGMA page_count')}")
+
+
+def free(spool: Spool) -> None:
+    assert spool._home._file is not None
+    spool._home._file.db.execute("PRAGMA max_page_count = 1000000")
 
 
 def test_earlier_boots_come_first_within_a_priority(tmp_path: Path) -> None:
@@ -473,41 +538,54 @@ def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
         Spool(tmp_path / "file" / "s.db")
 
 
-def test_a_full_disk_keeps_the_group_for_later(tmp_path: Path) -> None:
-    with Spool(tmp_path / "s.db", group_records=100) as spool:
-        spool.append(metric(7))
-        fill_up(spool)
-        for t_ms in range(99):
-            spool.append(replace(metric(t_ms), extra={"x": "y" * 200}))
-        assert spool.trouble is not None
-        assert everything(spool) == []
-        with pytest.raises(sqlite3.OperationalError, match="full"):
-            spool.commit()
-        spool._db.execute("PRAGMA max_page_count = 1000000")
-        spool.commit()
-        assert spool.trouble is None
-        assert [s.key.seq for s in everything(spool)] == list(range(100))
+def long(record: Record, number: int = 0) -> Record:
+    """Of some 200 bytes, so that a page is soon full."""
+    return replace(record, t_ms=number, extra={"x": "y" * 200})  # type: ignore[type-var, call-arg]  # every kind has both
 
 
-def test_a_disk_that_stays_full_costs_the_least_important_records_and_each_is_accounted_for(tmp_path: Path) -> None:
+def test_on_a_full_disk_the_spool_is_in_memory_and_back_in_its_file_when_there_is_room(tmp_path: Path) -> None:
     clock = VirtualClock()
     with Spool(tmp_path / "s.db", clock=clock) as spool:
+        spool.append(alarm())
+        fill_up(spool)
+        for number in range(99):
+            spool.append(long(metric(), number))
+        spool.commit()
+        assert spool.trouble is not None and "full" in spool.trouble
+        assert [s.key.seq for s in everything(spool)] == list(range(1, 100))  # what can be sent meanwhile
+        assert spool.created(spool.boot) == 100
+        spool.acked(Ack(spool.boot, ((1, 50),)))
+        accounts = spool.accounts()
+        assert (accounts.created, accounts.acked, accounts.pending) == (100, 50, 50)
+        free(spool)
+        clock.advance(2.0)
+        spool.tick()
+        assert spool.trouble is None
+        assert [s.key.seq for s in everything(spool)] == [0, *range(51, 100)]
+        assert spool.accounts() == accounts
+    with Spool(tmp_path / "s.db") as again:
+        assert [s.key.seq for s in everything(again)] == [0, *range(51, 100)]
+
+
+def test_memory_has_its_bound_and_what_that_costs_is_accounted_for(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    with Spool(tmp_path / "s.db", clock=clock, memory_bytes=100_000) as spool:
         spool.append(metric(0))
         spool.commit()
         fill_up(spool)
         decisions, alarms = [], []
-        for number in range(1, 30_000):
+        for number in range(1, 6_000):
             if number % 50 == 0:
-                decisions.append(spool.append(replace(decision(number), extra={"x": "y" * 200})))
-            elif number % 5000 == 1:
+                decisions.append(spool.append(long(decision(), number)))
+            elif number % 2000 == 1:
                 alarms.append(spool.append(alarm(number)))
             else:
-                spool.append(replace(metric(number), extra={"x": "y" * 200}))
+                spool.append(long(metric(), number))
             clock.advance(0.01)
+            assert spool.pending_bytes < 150_000
         assert spool.trouble is not None
-        assert len(spool._group) <= 4096 + 20
-        spool._db.execute("PRAGMA max_page_count = 1000000")
-        clock.advance(2.0)
+        free(spool)
+        clock.advance(100.0)
         spool.tick()
         assert spool.trouble is None
         left = everything(spool)
@@ -518,17 +596,84 @@ def test_a_disk_that_stays_full_costs_the_least_important_records_and_each_is_ac
         assert accounts.created == accounts.pending + accounts.dropped[LossReason.SPOOL_FULL]
         assert sorted(buried + [s.key.seq for s in left]) == list(range(accounts.created))
         kept = [s.record.t_ms for s in left if s.key.priority is Priority.RAW]
-        assert kept[-1] == 29_999 and len(kept) > 1000  # the latest
+        assert 5_999 in kept and len(kept) > 100  # the latest
 
 
-def test_a_disk_that_is_full_from_the_start_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(spool: Spool) -> int:
-        raise sqlite3.OperationalError("database or disk is full")
+def test_what_is_left_in_memory_at_the_end_is_named_number_by_number(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s.db", memory_bytes=20_000, group_records=1000)
+    fill_up(spool)
+    for number in range(2000):
+        spool.append(long(metric(), number))
+    spool.commit()
+    first = next(s.key.seq for s in everything(spool) if isinstance(s.record, Sample))
+    last = everything(spool)[-1].key.seq
+    assert first > 1000  # the others were dropped, and nobody was told
+    spool.acked(Ack(spool.boot, ((first, first + 4),)))
+    assert spool.settle() == ((0, first - 1), (first + 5, last))
+    with pytest.raises(TamiyoError, match="are lost"):
+        spool.close()
 
-    monkeypatch.setattr(Spool, "_numbered_boot", full)
-    with pytest.raises(InputError, match="disk is full") as caught:
-        Spool(tmp_path / "s.db")
-    assert "space" in str(caught.value.hint)
+
+def test_a_disk_that_is_full_from_the_start_puts_the_spool_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without a file of earlier days, which the spool finds again when there is room."""
+    clock, path = VirtualClock(), tmp_path / "s.db"
+    with Spool(path, clock=clock) as spool:
+        spool.append(decision(1))
+        earlier = spool.boot
+    begin = Rows.begin
+
+    def full(rows: Rows, *values: object) -> None:
+        if rows.one("SELECT COUNT(*) FROM pragma_database_list WHERE file != ''"):
+            fill = sqlite3.OperationalError("database or disk is full")
+            fill.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise fill
+        begin(rows, *values)  # type: ignore[arg-type]  # passed through
+
+    monkeypatch.setattr(Rows, "begin", full)
+    with Spool(path, clock=clock) as spool:
+        assert spool.trouble is not None
+        assert spool.boot >> 32 == (earlier >> 32) + 1  # a full disk can be read
+        assert spool.append(decision(2)) == 0
+        spool.commit()
+        assert [s.key for s in everything(spool)] == [Key(Priority.EVENT, spool.boot, 0)]
+        clock.advance(2.0)
+        spool.tick()
+        assert spool.trouble is None
+        assert [s.key for s in everything(spool)] == [
+            Key(Priority.EVENT, earlier, 0),
+            Key(Priority.EVENT, spool.boot, 0),
+        ]
+
+
+def test_the_spool_does_not_grow_while_less_than_the_reserve_is_free(tmp_path: Path) -> None:
+    clock, disk = VirtualClock(), [Space(total=1 << 30, free=1 << 29)]
+    with Spool(tmp_path / "s.db", clock=clock, reserve=0.05, space=lambda: disk[0]) as spool:
+        for number in range(12_000):
+            spool.append(long(decision(), number))
+        spool.commit()
+        held = spool.pending_bytes
+        assert held > 2 * FLOOR_BYTES
+        disk[0] = Space(total=1 << 30, free=1 << 25)  # somebody takes what was free, but for 3 %
+        clock.advance(60.0)
+        for number in range(2_000):
+            spool.append(long(decision(), number))
+        assert spool.pending_bytes <= held + 100_000  # and what a log of pages had free
+        dropped = spool.accounts().dropped[LossReason.SPOOL_FULL]
+        assert 1000 < dropped < 4000
+        spool.acked(Ack(spool.boot, ((0, 8_000),)))
+        clock.advance(60.0)
+        for number in range(2_000):  # what the file has free is the spool's to use
+            spool.append(long(decision(), number))
+        assert spool.accounts().dropped[LossReason.SPOOL_FULL] == dropped
+
+
+def test_a_disk_that_others_fill_leaves_the_spool_a_floor(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db", reserve=0.05, space=lambda: Space(total=1 << 30, free=0)) as spool:
+        for number in range(6_000):
+            spool.append(long(decision(), number))
+        assert 0.8 * FLOOR_BYTES < spool.pending_bytes <= FLOOR_BYTES + 30_000
 
 
 def test_committed_records_survive_sigkill(tmp_path: Path) -> None:

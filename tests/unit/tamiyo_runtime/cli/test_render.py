@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import tempfile
 
 import pytest
 
 from tamiyo_runtime.cli.render import Progress, emit_json, format_table, hushed, progress, show_error
 from tamiyo_runtime.contracts.errors import UsageError
+from tamiyo_runtime.files import folder_in_memory
 
 
 def test_figures_line_up_to_the_right_and_names_to_the_left() -> None:
@@ -79,3 +81,17 @@ def test_native_noise_is_dropped_on_success_and_shown_on_failure(capfd: pytest.C
         os.write(2, b"FATAL: bad model\n")
         raise RuntimeError
     assert capfd.readouterr().err == "FATAL: bad model\n"
+
+
+@pytest.mark.skipif(folder_in_memory() is None, reason="no folder in memory here")
+def test_native_noise_needs_no_room_on_a_disk(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "gettempdir", full)
+        with hushed():
+            os.write(2, b"INFO: Created delegate\n")
+    assert capfd.readouterr().err == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -148,6 +149,34 @@ def test_a_trial_that_is_started_too_often_goes_back_alone_and_is_not_applied_ag
         apply(disk, store, bad)
     apply(disk, store, bad, again=True)
     assert store.record.on_trial
+
+
+def test_on_a_full_disk_a_start_counts_for_itself_and_the_record_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, store = device(release(tmp_path, 1))
+    apply(disk, store, release(tmp_path, 2))
+    for _ in range(MAX_STARTS - 1):
+        store.start()
+    before = store.record
+
+    def full(*_: object) -> None:
+        raise InputError("cannot use record: No space left") from OSError(errno.ENOSPC, "No space left")
+
+    def started_on_a_full_disk() -> tuple[str, bool]:
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, "write", full)
+            started = Store.open(disk).start()
+        assert "No space left" in str(started.untold)
+        return started.file, started.went_back is not None
+
+    assert started_on_a_full_disk() == ("b/bundle.tamiyo", False)
+    assert Store.open(disk).record == before
+    store.start()
+    assert started_on_a_full_disk() == ("a/bundle.tamiyo", True)
+    again = Store.open(disk).start()  # there is room: now it is written down
+    assert (again.file, again.untold) == ("a/bundle.tamiyo", None)
+    assert Store.open(disk).record.running == "a"
 
 
 def test_a_trial_can_be_taken_back_since_its_version_does_not_count_yet(tmp_path: Path) -> None:

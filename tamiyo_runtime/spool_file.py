@@ -98,6 +98,17 @@ def memory_spool() -> sqlite3.Connection:
     return db
 
 
+def _no_file(path: Path) -> OSError | None:
+    """Why no file can be made beside ``path``, as for want of inodes: SQLite only says that it could not."""
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        private_file(probe)
+        probe.unlink()
+    except OSError as exc:
+        return exc
+    return None
+
+
 def open_spool(path: Path) -> sqlite3.Connection:
     """Open for one owner, and make what is missing. InputError: it cannot be used. IntegrityError: it is damaged."""
     try:
@@ -123,7 +134,7 @@ def open_spool(path: Path) -> sqlite3.Connection:
         raise InputError(
             f"the spool {path} cannot be used: {exc}",
             hint="another runtime holds it, or the disk is full or read-only: give each runtime its own spool",
-        ) from exc
+        ) from (_no_file(path) or exc)
     except sqlite3.DatabaseError as exc:
         db.close()
         raise IntegrityError(

@@ -89,7 +89,12 @@ class SpoolReader:
                 f"no spool at {self._path}", hint="they are DEVICE.spool in the state folder of `tamiyo run`"
             )
         with self._stack as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tamiyo-spool-")))
+            try:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tamiyo-spool-")))
+            except OSError as exc:
+                raise InputError(
+                    f"no room for a copy of {self._path}: {exc.strerror}", hint="set TMPDIR to a folder that has room"
+                ) from exc
             copy = folder / "spool"
             self._changed_s = _copy(self._path, copy)
             self._db = stack.enter_context(contextlib.closing(sqlite3.connect(copy)))

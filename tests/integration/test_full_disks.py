@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,13 @@ from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_runtime.contracts.records import Event, LossReason
 from tamiyo_runtime.meters import MonotonicClock, VirtualClock
 from tamiyo_runtime.signing import SigningKey
+from tamiyo_runtime.spool import Spool
 from tamiyo_runtime.transport.broker import start_broker
 from tamiyo_runtime.uplink import Pace
 from tests import tiny
 from tests.faults.device import DEVICE, DIARY, FLEET, STORE, Worker, open_device
 from tests.faults.diary import judge, read
-from tests.faults.mounts import small_disk
+from tests.faults.mounts import mounted, small_disk
 from tests.faults.site import eventually
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
@@ -147,6 +149,22 @@ def test_what_the_user_asked_for_and_a_full_disk_has_no_room_for_is_an_error_at_
         assert "100" in done.stdout  # the result is shown all the same
         assert "trace.csv: No space left on device" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_disk_without_a_file_to_give_is_a_full_disk(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=3m,nr_inodes=30", "tmpfs") as disk:
+        with Spool(disk / "old.db") as spool:
+            earlier = spool.boot
+        with pytest.raises(OSError, match="No space left"):
+            for number in count():
+                (disk / f"{number}").touch()
+        for name in ("old.db", "new.db"):
+            with Spool(disk / name) as spool:
+                assert spool.trouble is not None
+        (disk / "1").unlink()
+        with Spool(disk / "old.db") as spool:
+            assert spool.trouble is None
+            assert spool.boot > earlier
 
 
 def test_a_device_that_ends_on_a_full_disk_says_what_it_takes_with_it(tmp_path: Path) -> None:

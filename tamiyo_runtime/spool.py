@@ -110,7 +110,7 @@ class Spool:
             if not lacks_space(exc):
                 self._release()
                 raise
-            self._take_refuge(str(exc))
+            self._take_refuge(str(exc.__cause__ or exc))
 
     @property
     def trouble(self) -> str | None:

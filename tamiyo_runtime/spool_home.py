@@ -80,7 +80,7 @@ class Home:
         try:
             yield memory
         except (TamiyoError, sqlite3.OperationalError) as exc:  # full, or another's by now
-            self._memory, self._created_before, self.trouble = memory, before, str(exc)
+            self._memory, self._created_before, self.trouble = memory, before, str(exc.__cause__ or exc)
             self._wait_s = min(2 * self._wait_s, _RETRY_CAP_S)
             self._retry_s = now_s + self._wait_s
         else:

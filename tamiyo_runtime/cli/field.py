@@ -301,7 +301,10 @@ class FieldRun:
         )
         stack.callback(self._telemetry.close)
         if (why := self._telemetry.in_memory) is not None:
-            note(f"warning: {why}; until there is room, telemetry waits in memory and ends with this process")
+            note(
+                f"warning: the spool cannot be written: {why}; until there is room, telemetry waits in memory "
+                "and ends with this process"
+            )
 
     def _steered(self, reporter: Reporter) -> contextlib.AbstractContextManager[Control | None]:
         """Whoever may change the run while it goes on."""

@@ -83,7 +83,7 @@ def numbers(spool: Spool) -> list[tuple[int, int]]:
 class SpoolModel(RuleBasedStateMachine):
     """Random appends, acks, kills, restarts and floods, against sets in memory."""
 
-    @initialize(bound=st.sampled_from([600, 2000, 1 << 20]))
+    @initialize(bound=st.sampled_from([600, 2000, 30_000, 1 << 20]))
     def open(self, bound: int) -> None:
         import tempfile
 
@@ -164,11 +164,17 @@ class SpoolModel(RuleBasedStateMachine):
             return
         self.acked |= {(boot, seq) for seq in seqs if first <= seq <= last}
 
-    @rule()
-    def fill_disk(self) -> None:
+    @rule(count=st.integers(0, 60), kind=st.sampled_from([metric, decision]))
+    def fill_disk(self, count: int, kind: object) -> None:
         """From now on the file cannot grow: a commit that needs a page puts the spool in memory."""
+        self.append(metric, 3)
+        self.commit()
         fill_up(self.spool)
         self.full = True
+        for _ in range(count):
+            record = long(kind(), int(self.clock.now_s() * 1000), 2000)  # type: ignore[operator]  # of two functions
+            self.group[self.spool.boot, self.spool.append(record)] = record
+        self.commit()
 
     @rule(wait_s=st.floats(0, 100))
     def free_disk(self, wait_s: float) -> None:
@@ -250,7 +256,7 @@ class SpoolModel(RuleBasedStateMachine):
 
 
 TestSpoolModel = SpoolModel.TestCase
-TestSpoolModel.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestSpoolModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
 def test_numbers_are_dense_and_boots_never_repeat(tmp_path: Path) -> None:
@@ -538,9 +544,9 @@ def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
         Spool(tmp_path / "file" / "s.db")
 
 
-def long(record: Record, number: int = 0) -> Record:
-    """Of some 200 bytes, so that a page is soon full."""
-    return replace(record, t_ms=number, extra={"x": "y" * 200})  # type: ignore[type-var, call-arg]  # every kind has both
+def long(record: Record, number: int = 0, size: int = 200) -> Record:
+    """Of so many bytes and more, so that a page is soon full."""
+    return replace(record, t_ms=number, extra={"x": "y" * size})  # type: ignore[type-var, call-arg]  # every kind has both
 
 
 def test_on_a_full_disk_the_spool_is_in_memory_and_back_in_its_file_when_there_is_room(tmp_path: Path) -> None:

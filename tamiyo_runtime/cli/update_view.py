@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ class View:
     def show(self, rows: list[Standing]) -> None:
         """How things stand now."""
         if self._live:
-            lines = format_table(_HEADERS, _cells(rows)).splitlines()
+            width = shutil.get_terminal_size().columns  # a line that wraps would be two to erase
+            lines = [line[: width - 1] for line in format_table(_HEADERS, _cells(rows)).splitlines()]
             self._erase()
             sys.stderr.write("".join(f"{line}\n" for line in lines))
             sys.stderr.flush()

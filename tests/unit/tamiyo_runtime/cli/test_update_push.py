@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tamiyo_runtime.transport.topics import Address, Channel, parse
 from tamiyo_runtime.update.apply import install
 from tamiyo_runtime.update.desk import Desk
 from tamiyo_runtime.update.record import Offer
-from tamiyo_runtime.update.rollout import Phase, Rollout
+from tamiyo_runtime.update.rollout import Phase, Rollout, Standing
 from tamiyo_runtime.update.store import Store
 from tests.fleet import Device, load
 from tests.power import CuttingDisk
@@ -208,6 +209,28 @@ def test_two_operators_with_one_key_do_not_get_into_each_others_way(releases: di
     desk = Desk(rollout, "pumps", site.publish, bytes_per_s=1e9)
     second = _Maker(_What(body={"policy": True}), OFFICE, "pumps", (), 300).make(desk, None)
     assert second.command.counter == first.sent.command.counter + 1
+
+
+def test_on_a_terminal_a_long_remark_is_cut_so_that_the_table_can_be_drawn_again_in_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "40")
+    row = Standing(device="pump-1", phase=Phase.REFUSED, remark="so it goes " * 18)
+    with View() as view:
+        view.show([row])
+        view.show([row])
+    drawn = terminal.getvalue().split("\x1b[3A\x1b[J")
+    assert len(drawn) == 3
+    assert drawn[0] == drawn[1]
+    assert max(len(line) for line in drawn[0].splitlines()) < 40
+    assert drawn[2] == ""
 
 
 def test_the_stand_in_loads_what_was_installed(releases: dict[int, Path]) -> None:

@@ -100,6 +100,6 @@ def _mode(store: Store, wanted: Wanted) -> str | None:
     for stored in store.records(EventRecord, wanted):
         assert isinstance(stored.record, EventRecord)
         if stored.record.event is Event.MODE:
-            said = stored.at_s, stored.seq, stored.record.detail
+            said = stored.at_s, stored.seq, stored.record.detail.partition(" ")[0]  # why follows
             latest = said if latest is None else max(latest, said)
     return latest[2] if latest else None

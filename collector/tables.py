@@ -83,7 +83,8 @@ def open_store(path: Path, *, create: bool = True) -> sqlite3.Connection:
     except (OSError, sqlite3.OperationalError) as exc:
         raise InputError(f"the store {path} cannot be opened: {exc}", hint="check folder, rights and disk") from exc
     except sqlite3.DatabaseError as exc:
-        raise IntegrityError(f"the store {path} is damaged: {exc}", hint="move it away to start anew") from exc
+        hint = "move it away to start anew" if create else "name the file that tamiyo collect --store wrote"
+        raise IntegrityError(f"{path} is damaged, or no store: {exc}", hint=hint) from exc
     return db
 
 

@@ -80,7 +80,7 @@ def store(tmp_path: Path) -> Path:
         window(3000, [7] * 5, sketched=False),
         decision(1500, Mode.DEGRADED),
         decision(2500, Mode.NORMAL),
-        EventRecord(t_ms=2600, event=Event.MODE, detail="safe"),
+        EventRecord(t_ms=2600, event=Event.MODE, detail="safe the policy crashed"),
         *(sample(1000 * second) for second in range(60)),
     ]
     stamp = Stamp(sent_ms=60_000, offset_ms=ZERO_MS, quality=TimeQuality.NTP)
@@ -192,6 +192,16 @@ def test_a_report_of_a_device_that_was_never_heard_of_is_a_mistake(
 ) -> None:
     assert main(["collect", "report", str(store), "--device", "bran-1"]) == 2
     assert "did you mean barn-1" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_store_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("buy milk, and other things that are no database" * 100)
+    assert main(["collect", "report", str(other)]) == 6
+    said = capsys.readouterr().err
+    assert "no store" in said
+    assert "name the file" in said
+    assert other.read_text().startswith("buy milk")
 
 
 def test_a_file_is_replaced_only_when_told_to(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,12 +19,14 @@ import pytest
 from collector.service import Collector
 from simulators.relay import Relay
 from tamiyo_runtime.bundle import write_bundle
+from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_runtime.contracts.records import Event, LossReason
 from tamiyo_runtime.meters import MonotonicClock, VirtualClock
 from tamiyo_runtime.signing import SigningKey
 from tamiyo_runtime.spool import Spool
 from tamiyo_runtime.transport.broker import start_broker
+from tamiyo_runtime.update.store import RECORD
 from tamiyo_runtime.uplink import Pace
 from tests import tiny
 from tests.faults.device import DEVICE, DIARY, FLEET, STORE, Worker, open_device
@@ -103,8 +105,9 @@ def test_a_full_disk_under_the_spool_degrades_and_says_so_and_the_ledger_balance
 
 def run_on(disk: Path, bundle: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """``tamiyo run`` whose every folder is on that disk."""
-    words = (sys.executable, "-m", "tamiyo_runtime.cli.main", "run", bundle, "--state-dir", disk / "state")
-    command = [*words, "--fleet", FLEET, "--device-id", DEVICE, "--period-ms", 0, *arguments]
+    command = [sys.executable, "-m", "tamiyo_runtime.cli.main", "run", bundle, "--period-ms", 0, *arguments]
+    if bundle.is_file():
+        command += ["--state-dir", disk / "state", "--fleet", FLEET, "--device-id", DEVICE]
     environment = {**os.environ, "TAMIYO_HOME": str(disk / "home"), "TMPDIR": str(disk), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         list(map(str, command)), env=environment, check=False, capture_output=True, text=True, timeout=120
@@ -149,6 +152,32 @@ def test_what_the_user_asked_for_and_a_full_disk_has_no_room_for_is_an_error_at_
         assert "100" in done.stdout  # the result is shown all the same
         assert "trace.csv: No space left on device" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_an_update_on_trial_runs_from_a_full_disk_without_being_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "disk", DISK_BYTES) as disk:
+        state, key = disk / "slots", SigningKey.generate()
+        (tmp_path / "maker.pub").write_bytes(key.public.to_pem())
+        monkeypatch.setenv("TAMIYO_HOME", str(disk / "home"))
+        assert main(["update", "init", str(state), "--device", DEVICE, "--key", str(tmp_path / "maker.pub")]) == 0
+        made = tiny.make(variants=("float",), policy=False)
+        for version in (1, 2):
+            release = tmp_path / f"{version}.tamiyo"
+            write_bundle(release, replace(made.manifest, version=version), made.files, key, overwrite=False)
+            assert main(["update", "apply", str(state), str(release)]) == 0
+        free = fill(disk)
+        before = (state / RECORD).read_bytes()
+        done = run_on(disk, state, "--samples", 100)
+        assert done.returncode == 0, done.stderr
+        assert "this start is not counted" in done.stderr
+        assert (state / RECORD).read_bytes() == before
+        free()
+        done = run_on(disk, state, "--samples", 100)
+        assert done.returncode == 0, done.stderr
+        assert "not counted" not in done.stderr
+        assert (state / RECORD).read_bytes() != before
 
 
 def test_a_disk_without_a_file_to_give_is_a_full_disk(tmp_path: Path) -> None:

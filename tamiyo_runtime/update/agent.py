@@ -27,7 +27,7 @@ from tamiyo_runtime.update.disk import BusyError, Disk
 from tamiyo_runtime.update.effect import budget_of
 from tamiyo_runtime.update.exchange import Applied, Exchange, Running
 from tamiyo_runtime.update.fetch import Fetch
-from tamiyo_runtime.update.health import HealthLimits, Verdict, judge
+from tamiyo_runtime.update.health import Figures, HealthLimits, Verdict, judge
 from tamiyo_runtime.update.heard import Heard
 from tamiyo_runtime.update.messages import MOST_PAYLOAD_BYTES, OrderReport, Outcome, Reported, cut_text, digest_of
 from tamiyo_runtime.update.moves import Identity
@@ -90,6 +90,7 @@ class Agent:
         self._objected: Applied | None = None
         self._retry_s = -math.inf
         self._waits_for: str | None = None
+        self._before: Figures | None = None  # of what ran before the last bundle was handed over
         self._verdict: Verdict | None = None
         self._order: OrderReport | None = None
         self._refused: Counter[str] = Counter()
@@ -291,11 +292,10 @@ class Agent:
         """Confirm what is on trial or give it up, by the figures of the run."""
         record = self.record
         sha256 = str(record.slots[str(record.running)].sha256) if record.on_trial else None
-        self._exchange.watched = sha256
         if sha256 is None:
             return
         figures = self._exchange.figures(sha256) if self._exchange.running.applied.sha256 == sha256 else None
-        judgement = judge(figures, self._limits) if figures is not None else None
+        judgement = judge(figures, self._limits.beside(self._before)) if figures is not None else None
         self._verdict = judgement.verdict if judgement is not None else Verdict.WAIT
         if judgement is not None and self._verdict is Verdict.CONFIRM:
             self._locked(self._store.confirm)
@@ -332,6 +332,8 @@ class Agent:
                     raise
                 self._fail(exc.message if isinstance(exc, TamiyoError) else f"{type(exc).__name__}: {exc}")
                 return
+        if loaded is not None:
+            self._before = self._exchange.figures(running.applied.sha256)
         own = loaded.bundle.manifest.budget if loaded is not None else running.own_budget
         runnables = loaded.executor.runnables if loaded is not None else running.runnables
         change = Change(loaded=loaded, budget=budget_of(record.budget, own), use_policy=record.policy)

@@ -57,8 +57,6 @@ class Exchange:
     """The port `Control` for the loop; all but `poll` and `refused` is for the other thread."""
 
     def __init__(self, running: Running, tell: Tell) -> None:
-        self.watched: str | None = None
-        """The file whose figures are wanted; looked at by the loop, set by the other thread."""
         self._tell = tell
         self._lock = threading.Lock()
         self._running = self._before = running
@@ -72,8 +70,7 @@ class Exchange:
         """See `Control`."""
         self.drain()
         sha256 = self._running.applied.sha256
-        if self.watched == sha256:
-            self._figures = sha256, Figures.of_turn(turn, self._running.runnables)
+        self._figures = sha256, Figures.of_turn(turn, self._running.runnables)
         with self._lock:
             waiting, self._waiting = self._waiting, None
             self._settled = waiting is None

@@ -8,7 +8,7 @@ faultless rest of the window would not make up for them. Worse figures never mak
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -39,6 +39,9 @@ class Check(StrEnum):
     LATENCY = "p99 latency over its estimate"
 
 
+LEEWAY = 1.25
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthLimits:
     """The window and the greatest figures that are still healthy. Shares in [0, 1].
@@ -59,6 +62,22 @@ class HealthLimits:
             require(0 <= getattr(self, name) <= 1, name, f"must be in [0, 1], got {getattr(self, name)}")
         require_finite(latency_ratio=self.latency_ratio)
         require(self.latency_ratio > 0, "latency_ratio", f"must be above 0, got {self.latency_ratio}")
+
+    def beside(self, before: Figures | None) -> HealthLimits:
+        """What is asked on a device where another bundle did as ``before`` says: no more than of that one.
+
+        A board that skips by its budget, or that shares its processor, does so under every bundle. Where a figure of a
+        full window was beyond its limit, ``LEEWAY`` times that figure is the limit.
+        """
+        if before is None or before.samples < self.window:
+            return self
+        return replace(
+            self,
+            misses=max(self.misses, _leeway(before.deadline_misses, before.inferences)),
+            policy=max(self.policy, _leeway(before.policy_failures, before.inferences)),
+            skips=max(self.skips, _leeway(before.skipped, before.samples)),
+            latency_ratio=max(self.latency_ratio, LEEWAY * (before.latency_ratio or 0.0)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +103,13 @@ class Figures:
         require(self.inferences + self.skipped <= self.samples, "samples", "fewer than inferences and skips")
         require(self.deadline_misses <= self.inferences, "deadline_misses", "more than inferences")
         require_finite(latency_p99_ms=self.latency_p99_ms, estimate_high_ms=self.estimate_high_ms)
+
+    @property
+    def latency_ratio(self) -> float | None:
+        """Measured p99 over the estimate's upper end; None where one is not known."""
+        if self.latency_p99_ms is None or not self.estimate_high_ms:
+            return None
+        return self.latency_p99_ms / self.estimate_high_ms
 
     @classmethod
     def of_run(cls, data: Any, manifest: Manifest) -> Figures:
@@ -161,9 +187,7 @@ def judge(figures: Figures, limits: HealthLimits) -> Judgement:
     """Decide about a bundle on trial."""
     to_come = max(0, limits.window - figures.samples)
     full = to_come == 0
-    ratio: float | None = None
-    if figures.latency_p99_ms is not None and figures.estimate_high_ms:
-        ratio = figures.latency_p99_ms / figures.estimate_high_ms
+    ratio = figures.latency_ratio
     bad = figures.mode in {Mode.FAULT, Mode.ROLLBACK}
     findings = (
         Finding(check=Check.MODE, found=figures.mode.value, limit=f"not {Mode.FAULT} or {Mode.ROLLBACK}", broken=bad),
@@ -188,6 +212,10 @@ def judge(figures: Figures, limits: HealthLimits) -> Judgement:
 def _share(check: Check, count: int, of: int, limit: float, to_come: int) -> Finding:
     """A share is broken when it would be over the limit even if all that is to come went well."""
     return Finding(check=check, found=count / of if of else None, limit=limit, broken=count > limit * (of + to_come))
+
+
+def _leeway(count: int, of: int) -> float:
+    return min(1.0, LEEWAY * count / of) if of else 0.0
 
 
 def _count(data: Mapping[str, Any], name: str) -> int:

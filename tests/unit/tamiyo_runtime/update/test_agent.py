@@ -116,6 +116,29 @@ def test_a_bundle_that_fails_its_trial_is_left_by_another_switch_and_not_fetched
     assert settled(device)
 
 
+@pytest.mark.parametrize(("before", "after", "kept"), [(0, 2, False), (2, 2, True), (2, 5, False)])
+def test_a_device_that_skipped_before_the_update_may_go_on_to_and_no_more(
+    disk: CuttingDisk, releases: Releases, before: int, after: int, kept: bool
+) -> None:
+    """Samples skipped of twelve or so, as by a budget that does not last for all."""
+    device, office = Device(disk), Office(Shelf(releases[2]))
+
+    def step() -> None:
+        skipped = before if device.version == 1 else after
+        device.tally.samples += skipped
+        device.tally.skips["skip_energy"] += skipped
+        device.step()
+        office.serve(device)
+
+    for _ in range(10):
+        step()
+    hear(device, order(bundle=offer(releases[2])))
+    for _ in range(60):
+        step()
+    assert not device.record.on_trial
+    assert (device.version == 2) is kept
+
+
 def test_the_record_is_on_disk_before_anything_is_said(disk: CuttingDisk, releases: Releases) -> None:
     device, office = Device(disk), Office(Shelf(releases[2]))
     publish = device.air.publish

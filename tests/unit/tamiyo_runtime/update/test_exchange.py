@@ -72,11 +72,9 @@ def test_what_the_loop_refuses_was_never_running(exchange: Exchange) -> None:
     assert exchange.objection() is None
 
 
-def test_figures_are_of_the_file_that_is_watched_and_start_again_with_another(exchange: Exchange) -> None:
+def test_figures_are_of_the_file_that_runs_and_start_again_with_another(exchange: Exchange) -> None:
     sha256 = NOW.applied.sha256
-    exchange.poll(turn(5))
     assert exchange.figures(sha256) is None
-    exchange.watched = sha256
     exchange.poll(turn(5))
     figures = exchange.figures(sha256)
     assert figures is not None

@@ -190,3 +190,25 @@ def test_what_are_no_figures_of_this_bundle_is_refused(data: Any) -> None:
 def test_limits_that_make_no_sense_are_refused(limit: dict[str, Any]) -> None:
     with pytest.raises(SchemaError):
         HealthLimits(**limit)
+
+
+@settings(max_examples=40)
+@given(figures(), figures())
+def test_beside_what_ran_before_limits_only_widen_and_the_same_figures_again_are_good(
+    before: Figures, found: Figures
+) -> None:
+    beside = LIMITS.beside(before)
+    if judge(found, LIMITS).verdict is Verdict.CONFIRM:
+        assert judge(found, beside).verdict is Verdict.CONFIRM
+    if before.samples >= LIMITS.window and before.mode not in SICK and not before.failures and before.inferences:
+        possible = before.policy_failures <= before.inferences
+        assert not possible or judge(before, beside).verdict is Verdict.CONFIRM
+    if before.samples < LIMITS.window:
+        assert beside == LIMITS
+
+
+def test_a_bundle_that_does_clearly_worse_than_a_poor_one_is_given_up() -> None:
+    beside = LIMITS.beside(replace(GOOD, skipped=40, inferences=60))
+    assert beside == replace(LIMITS, skips=0.5)
+    assert judge(replace(GOOD, skipped=50, inferences=50), beside).verdict is Verdict.CONFIRM
+    assert judge(replace(GOOD, skipped=51, inferences=49), beside).verdict is Verdict.ROLLBACK

@@ -40,7 +40,7 @@ from tamiyo_runtime.meters import Clock, MonotonicClock
 from tamiyo_runtime.reserve import SHARE, Reserve, Space
 from tamiyo_runtime.spool_file import FlashMeter
 from tamiyo_runtime.spool_home import Home
-from tamiyo_runtime.spool_rows import ROW_BYTES, Row, Rows
+from tamiyo_runtime.spool_rows import ROW_BYTES, Row, Rows, read_record
 from tamiyo_runtime.spooled import RANDOM_BITS, Accounts, Key, Spooled, boot_name
 from tamiyo_runtime.tombstones import class_of, merged
 
@@ -207,7 +207,7 @@ class Spool:
         self.commit()
         if not self._home.in_memory:
             return ()
-        left = [spooled for priority in Priority for spooled in self._rows.page(priority, None, -1, newest=False)]
+        left = [spooled for priority in Priority for spooled in self._rows.page(priority, None, -1, newest=False)[0]]
         stones = [spooled.record for spooled in left if isinstance(spooled.record, Tombstone)]
         told = (seq for stone in stones for seq in range(stone.first_seq, stone.last_seq + 1))
         return wire.spans([*(spooled.key.seq for spooled in left), *told])
@@ -217,9 +217,13 @@ class Spool:
     ) -> list[Spooled]:
         """Committed records of one class, oldest boot and lowest number first, beginning behind ``after``.
 
-        ``newest``: the other way round.
+        ``newest``: the other way round. What the disk has damaged is given up and accounted for.
         """
-        found = self._rows.page(priority, after, limit, newest=newest)
+        found, damaged = self._rows.page(priority, after, limit, newest=newest)
+        if damaged:
+            with contextlib.suppress(sqlite3.OperationalError):  # a full disk: another time
+                self.drop(damaged, LossReason.DAMAGED)
+                return self.pending(priority, after=after, limit=limit, newest=newest)
         if found and self._tombstone and self._tombstone[0].priority is priority:
             self._tombstone = None  # it may have been handed out: from now on it must stay as it is
         return found
@@ -362,8 +366,10 @@ class Spool:
 
         def too_old(row: tuple[Key, bytes]) -> bool:
             key, body = row
-            born_ms = zeros[key.boot] + wire.decode_record(body, key.boot).t_ms
-            return now_ms - born_ms > 1000 * self._keep_s[key.priority]
+            record = read_record(body, key.boot)
+            if record is None:
+                return False  # `pending` will find it
+            return now_ms - (zeros[key.boot] + record.t_ms) > 1000 * self._keep_s[key.priority]
 
         heads = (self._rows.oldest(priority, _EXPIRY_RECORDS) for priority in self._keep_s)
         if keys := [key for oldest in heads for key, _ in takewhile(too_old, oldest)]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import cast
 
 from tamiyo_runtime.ages import BootTimes
 from tamiyo_runtime.contracts import wire
-from tamiyo_runtime.contracts.records import LossReason, Priority, Tombstone
+from tamiyo_runtime.contracts.errors import SchemaError, SchemaVersionError
+from tamiyo_runtime.contracts.records import LossReason, Priority, Record, Tombstone
 from tamiyo_runtime.contracts.rows import CODE_OF_KIND
 from tamiyo_runtime.contracts.stamp import TimeQuality
 from tamiyo_runtime.spooled import Accounts, Key, Spooled
@@ -58,15 +58,27 @@ class Rows:
         self.used[priority] -= sum(size for (size,) in sizes) + ROW_BYTES * len(sizes)
         return len(sizes)
 
-    def page(self, priority: Priority, after: Key | None, limit: int, *, newest: bool) -> list[Spooled]:
-        """Records of one class in order of boot and number, or the other way round, beginning behind ``after``."""
+    def page(
+        self, priority: Priority, after: Key | None, limit: int, *, newest: bool
+    ) -> tuple[list[Spooled], list[Key]]:
+        """Records of one class in order of boot and number, or the other way round, beginning behind ``after``.
+
+        And the places among them of what is no record: damaged on the disk.
+        """
         ends = (_LARGEST, _LARGEST) if newest else (-1, -1)
         where, order = ("<", "boot DESC, seq DESC") if newest else (">", "boot, seq")
         query = (
             f"SELECT boot, seq, body FROM records WHERE priority = ? AND (boot, seq) {where} (?, ?) ORDER BY {order}"  # noqa: S608 - literals
         )
         values = (priority, *((after.boot, after.seq) if after else ends), limit)
-        return [_spooled(priority, *row) for row in self.db.execute(f"{query} LIMIT ?", values)]
+        found, damaged = [], []
+        for boot, seq, body in self.db.execute(f"{query} LIMIT ?", values):
+            key, record = Key(priority, boot, seq), read_record(body, boot)
+            if record is None:
+                damaged.append(key)
+            else:
+                found.append(Spooled(key, record, len(body)))
+        return found, damaged
 
     def oldest(self, priority: Priority, limit: int = -1) -> Iterator[tuple[Key, bytes]]:
         """Encoded records of one class in order of boot and number, without tombstones.
@@ -86,7 +98,8 @@ class Rows:
             "SELECT priority, boot, seq, body FROM records WHERE priority IN (?, ?) AND SUBSTR(body, 2, 1) = ?",
             (Priority.ALARM, Priority.RAW, _STONE),
         )
-        return [decoded(*keyed(row)) for row in rows]
+        stones = ((Key(Priority(priority), boot, seq), read_record(body, boot)) for priority, boot, seq, body in rows)
+        return [(key, stone) for key, stone in stones if isinstance(stone, Tombstone)]
 
     def count_drops(self, boot: int, reason: LossReason, count: int) -> None:
         """Note that so many records of a boot were lost."""
@@ -149,21 +162,11 @@ class Rows:
         return int(self.db.execute(query, values).fetchone()[0])
 
 
-def is_tombstone(body: bytes) -> bool:
-    """Whether that is an encoded tombstone."""
-    return body[1:2] == _STONE
-
-
-def keyed(row: Row) -> tuple[Key, bytes]:
-    """A row as place and body."""
-    priority, boot, seq, body = row
-    return Key(Priority(priority), boot, seq), body
-
-
-def decoded(key: Key, body: bytes) -> tuple[Key, Tombstone]:
-    """A tombstone and its place."""
-    return key, cast(Tombstone, wire.decode_record(body, key.boot))
-
-
-def _spooled(priority: Priority, boot: int, seq: int, body: bytes) -> Spooled:
-    return Spooled(Key(priority, boot, seq), wire.decode_record(body, boot), len(body))
+def read_record(body: bytes, boot: int) -> Record | None:
+    """The record; None where a disk gave back something else. Raises SchemaVersionError for one of a later version."""
+    try:
+        return wire.decode_record(body, boot)
+    except SchemaVersionError:
+        raise  # whoever wrote it can read it
+    except SchemaError:
+        return None

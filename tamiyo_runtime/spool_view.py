@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tamiyo_runtime.contracts import wire
-from tamiyo_runtime.contracts.errors import InputError, IntegrityError
+from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SchemaError
 from tamiyo_runtime.contracts.records import LossReason, Priority, Tombstone, record_to_dict
 from tamiyo_runtime.spool import ROW_BYTES, boot_name
 from tamiyo_runtime.spool_file import APPLICATION
@@ -110,7 +110,7 @@ class SpoolReader:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._stack.close()
-        if isinstance(error, sqlite3.DatabaseError):
+        if isinstance(error, sqlite3.DatabaseError | SchemaError):
             raise self._damaged(error) from error
 
     def look(self) -> SpoolView:

@@ -90,6 +90,7 @@ class LossReason(Explained):
     EXPIRED = "expired", "older than records of their class may get"
     TOO_LARGE = "too_large", "no frame of the link can carry it"
     DISK_FULL = "disk_full", "it was in memory, the disk being full, when the process ended"
+    DAMAGED = "damaged", "what the disk gave back was no record"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

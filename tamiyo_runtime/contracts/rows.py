@@ -51,7 +51,9 @@ EVENTS = dict(enumerate((
     Event.LINK_LOST, Event.LINK_RESTORED, Event.SOURCE_LOSS, Event.FLASH, Event.DRIFT, Event.RELOAD, Event.ORDER,
     Event.UPDATE, Event.CLOCK, Event.DISK,
 )))  # fmt: skip
-LOSSES = dict(enumerate((LossReason.SPOOL_FULL, LossReason.EXPIRED, LossReason.TOO_LARGE, LossReason.DISK_FULL)))
+LOSSES = dict(enumerate((
+    LossReason.SPOOL_FULL, LossReason.EXPIRED, LossReason.TOO_LARGE, LossReason.DISK_FULL, LossReason.DAMAGED,
+)))  # fmt: skip
 _REASON_CODES = {reason: code for code, reason in REASONS.items()}
 _MODE_CODES = {mode: code for code, mode in MODES.items()}
 _EVENT_CODES = {event: code for code, event in EVENTS.items()}

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tamiyo_runtime.ages import bounds_s
-from tamiyo_runtime.contracts.errors import InputError, IntegrityError, TamiyoError
+from tamiyo_runtime.contracts import wire
+from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SchemaVersionError, TamiyoError
 from tamiyo_runtime.contracts.records import (
     Ack,
     Decision,
@@ -72,7 +73,7 @@ def held(spool: Spool) -> list[Spooled]:
         spooled
         for rows in spool._home._both()
         for priority in Priority
-        for spooled in rows.page(priority, None, -1, newest=False)
+        for spooled in rows.page(priority, None, -1, newest=False)[0]
     ]
 
 
@@ -496,6 +497,40 @@ def test_the_newest_can_be_asked_for_first(tmp_path: Path) -> None:
         found = spool.pending(Priority.ALARM, newest=True)
         assert [(s.key.boot, s.key.seq) for s in found] == [(spool.boot, 1), (spool.boot, 0), (first, 0)]
         assert spool.pending(Priority.ALARM, newest=True, after=found[0].key, limit=1) == found[1:2]
+
+
+def damage(path: Path, seq: int, body: bytes) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        assert db.execute("UPDATE records SET body = ? WHERE seq = ?", (body, seq)).rowcount == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"\x02", b"\x02\xff\x00", b"\x00" * 20])
+def test_what_the_disk_has_damaged_is_given_up_and_accounted_for(tmp_path: Path, body: bytes) -> None:
+    with Spool(tmp_path / "s.db") as spool:
+        for t_ms in range(5):
+            spool.append(decision(t_ms))
+        boot = spool.boot
+    damage(tmp_path / "s.db", 2, body)
+    clock = VirtualClock()
+    with Spool(tmp_path / "s.db", keep_s={Priority.EVENT: 1e9}, clock=clock) as spool:
+        spool.tick()  # looks at ages
+        assert [one.key.seq for one in spool.pending(Priority.EVENT) if one.key.boot == boot] == [0, 1, 3, 4]
+        (stone,) = [one.record for one in spool.pending(Priority.ALARM)]
+        assert isinstance(stone, Tombstone)
+        assert (stone.boot, stone.first_seq, stone.last_seq, stone.reason) == (boot, 2, 2, LossReason.DAMAGED)
+        accounts = spool.accounts()
+        assert accounts.dropped == {LossReason.DAMAGED: 1}
+        assert accounts.created == accounts.acked + accounts.pending + 1
+
+
+def test_records_of_a_later_version_are_left_to_it(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db") as spool:
+        spool.append(decision())
+    damage(tmp_path / "s.db", 0, bytes([wire.VERSION + 1, 2, 0]))
+    with Spool(tmp_path / "s.db") as spool:
+        with pytest.raises(SchemaVersionError, match="newer"):
+            spool.pending(Priority.EVENT)
+        assert spool.accounts().dropped == {}
 
 
 def test_an_acked_record_is_not_buried(tmp_path: Path) -> None:

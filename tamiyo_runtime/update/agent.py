@@ -347,9 +347,9 @@ class Agent:
         record, refused, applied = self.record, objection.refused, self._exchange.running.applied
         problem = cut_text(objection.problem)
         if refused.sha256 != applied.sha256:
-            self._objected = refused
             if record.on_trial and record.slots[str(record.running)].sha256 == refused.sha256:
                 self._fail(problem)
+            self._objected = refused  # not before: while the record stands it is handed over, and refused, again
             return
         if self._order is not None:
             self._order = replace(self._order, outcome=Outcome.UNDONE, problem=problem)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.contracts.records import Event
-from tamiyo_runtime.control import Loaded
+from tamiyo_runtime.control import Change, Loaded
 from tamiyo_runtime.transport.inbox import ROOM
 from tamiyo_runtime.transport.topics import Channel
 from tamiyo_runtime.update.agent import RETRY_S, Agent
@@ -292,6 +292,35 @@ def test_a_folder_that_cannot_be_locked_is_told_and_one_that_is_in_use_is_not(di
         hear(device, order(policy=False))
         assert device.record.policy
         assert device.reported().trouble == told
+
+
+def test_a_bundle_that_was_refused_while_somebody_was_in_the_folder_is_given_up_all_the_same(
+    disk: CuttingDisk, releases: Releases
+) -> None:
+    held = [False]
+
+    def objects(change: Change) -> str | None:
+        if change.loaded is None or change.loaded.bundle.manifest.version == 1:
+            return None
+        held[0] = not refusals
+        refusals.append("no room for it")
+        return refusals[-1]
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        if held[0]:
+            held[0] = False
+            raise BusyError("another update works")
+        yield
+
+    refusals: list[str] = []
+    device, office = Device(disk, objects=objects), Office(Shelf(releases[2]))
+    device.agent._tools = replace(device.agent._tools, lock=lock)
+    hear(device, order(bundle=offer(releases[2])))
+    until(lambda: bool(device.record.rejected), device, office)
+    record = runnable(disk)
+    assert (device.version, record.slots[record.idle].reason) == (1, "no room for it")
+    assert len(refusals) == 2
 
 
 def test_a_bundle_that_the_canary_does_not_come_back_from_never_runs(disk: CuttingDisk, releases: Releases) -> None:

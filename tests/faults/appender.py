@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--synchronous", default="FULL")
     options = parser.parse_args()
     spool = Spool(options.spool, limit_bytes=SPOOL_BYTES)
-    spool._db.execute(f"PRAGMA synchronous = {options.synchronous}")
+    spool._rows.db.execute(f"PRAGMA synchronous = {options.synchronous}")
     diary = Diary(options.diary, spool)
     rng = random.Random(spool.boot)
     waiting: list[int] = []

@@ -75,11 +75,11 @@ class FlashMeter:
 
 
 def _is_empty(db: sqlite3.Connection) -> bool:
-    """Whether nothing is in the file yet. Raises sqlite3.DatabaseError when something of somebody else's is."""
+    """Whether nothing is in the file yet. Raises InputError when something of somebody else's is."""
     if db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None:
         return True
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
-        raise sqlite3.DatabaseError("it is a database of something else")
+        raise InputError("the spool is a database of something else", hint="give the spool a file of its own")
     return False
 
 
@@ -89,6 +89,16 @@ def _add_columns(db: sqlite3.Connection) -> None:
     for name, kind in _ADDED.items():
         if name not in there:
             db.execute(f"ALTER TABLE boots ADD COLUMN {name} {kind}")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged spool, so that a new one can begin; it takes the place of one that was set aside before."""
+    aside = path.with_name(f"{path.name}.damaged")
+    for suffix in ("-wal", "-shm", ""):
+        there = path.with_name(path.name + suffix)
+        if there.exists():
+            there.replace(aside.with_name(aside.name + suffix))
+    return aside
 
 
 def memory_spool() -> sqlite3.Connection:
@@ -129,6 +139,9 @@ def open_spool(path: Path) -> sqlite3.Connection:
         if empty:
             db.executescript(f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION}; {_SCHEMA} COMMIT;")
         _add_columns(db)
+    except InputError:
+        db.close()
+        raise
     except sqlite3.OperationalError as exc:
         db.close()
         raise InputError(

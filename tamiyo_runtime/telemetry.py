@@ -16,12 +16,14 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tamiyo_runtime.ages import DAYS, bounds_s
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.budget import Budget
+from tamiyo_runtime.contracts.errors import IntegrityError
 from tamiyo_runtime.contracts.records import (
     Decision,
     Event,
@@ -37,6 +39,7 @@ from tamiyo_runtime.meters import Clock, Usage
 from tamiyo_runtime.reserve import SHARE
 from tamiyo_runtime.samples import SampleTap, rate_per_s
 from tamiyo_runtime.spool import Spool
+from tamiyo_runtime.spool_file import set_aside
 from tamiyo_runtime.timekeeping import NoWallClock, Timekeeper, WallReading, WallWatch, timekeeper
 from tamiyo_runtime.transport import Access, Address, Channel, Transport, open_transport
 from tamiyo_runtime.transport.offline import URL as OFFLINE
@@ -368,13 +371,15 @@ def open_telemetry(
     secrets). ``access``: what to show to the broker. ``flash_bytes_per_day``: see `FlashBudget`. ``spool_bytes``,
     ``spool_days``: bounds of the spool, the latter as in `ages.bounds_s`; ``spool_reserve``: see `Reserve`. ``hears``:
     channels that somebody else will read from `Telemetry.transport`. ``wall``: by default the wall clock that goes with
-    ``clock``. Raises InputError for a bad name, a spool in use or a certificate that cannot be used, UnknownNameError
-    for a scheme, MissingExtraError, SchemaError for a budget that is not above 0.
+    ``clock``. A spool that is damaged is set aside, with an alarm. Raises InputError for a bad name, a spool in use
+    or a certificate that cannot be used, UnknownNameError for a scheme, MissingExtraError, SchemaError for a budget
+    that is not above 0.
     """
     address = Address(fleet, device)
     flash = FlashBudget(flash_bytes_per_day) if flash_bytes_per_day is not None else None
     wall = wall or timekeeper(clock)
-    queue = Spool(
+    open_queue = partial(
+        Spool,
         spool,
         limit_bytes=spool_bytes,
         reserve=spool_reserve,
@@ -382,6 +387,14 @@ def open_telemetry(
         machine=wall.machine,
         clock=clock,
     )
+    aside: Path | None = None
+    try:
+        queue = open_queue()
+    except IntegrityError:  # a card that wears out must not keep a device from working
+        aside = set_aside(spool)
+        queue = open_queue()
+    if aside is not None:
+        queue.append(EventRecord(t_ms=int(clock.now_s() * 1e3), event=Event.SPOOL_LOST, detail=aside.name[:64]))
     try:
         birth = {"schema": BIRTH, "boot": queue.boot, "bundle": bundle, **_time_of_birth(wall.read()), **(about or {})}
         transport = open_transport(url or OFFLINE, address, birth, access, (Channel.ACK, *hears))

@@ -17,6 +17,7 @@ from tamiyo_runtime.ages import DAYS
 from tamiyo_runtime.audit import AuditLog, Auditor, Happened
 from tamiyo_runtime.audited import Audited
 from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime.cli.damaged_spool import close, served
 from tamiyo_runtime.cli.field_checks import BROKERS, NO_BROKER, check_broker, check_flash, check_home, greet, open_link
 from tamiyo_runtime.cli.render import hushed, note
 from tamiyo_runtime.cli.trust import write_down
@@ -184,7 +185,7 @@ class FieldRun:
             control = steered.enter_context(self._steered(reporter))
             session = self._session(reporter, on_sample, on_turn, control)
             with ended_by_signals(session.stop):
-                summary = session.run()
+                summary = served(session, self._spool_path)
                 steered.close()
                 if self._auditor is not None:
                     self._auditor.tell(Happened.STOP, samples=summary.samples, mode=summary.mode)
@@ -299,7 +300,7 @@ class FieldRun:
             spool_days=request.spool_days,
             spool_reserve=request.spool_reserve,
         )
-        stack.callback(self._telemetry.close)
+        stack.callback(close, self._telemetry)
         if (why := self._telemetry.in_memory) is not None:
             note(
                 f"warning: the spool cannot be written: {why}; until there is room, telemetry waits in memory "

@@ -80,6 +80,7 @@ class Event(Explained):
     UPDATE = "update", "an update went a step on; detail: slot and state"
     CLOCK = "clock", "the wall clock was set; value: by how many ms"
     FLASH = "flash", "the flash budget makes windows longer than they would be; value: seconds of one, 0 when it ends"
+    SPOOL_LOST = "spool_lost", "the spool was damaged and set aside: what waited in it is lost; detail: its new name"
     DISK = "disk", "the spool cannot be written, value 1, and is in memory meanwhile; 0 when it can again; detail: why"
 
 

@@ -49,7 +49,7 @@ MODES = dict(enumerate((Mode.NORMAL, Mode.DEGRADED, Mode.SAFE, Mode.ROLLBACK, Mo
 EVENTS = dict(enumerate((
     Event.START, Event.STOP, Event.MODE, Event.THROTTLE, Event.BUDGET, Event.DEADLINE_MISS, Event.POLICY_FAILURE,
     Event.LINK_LOST, Event.LINK_RESTORED, Event.SOURCE_LOSS, Event.FLASH, Event.DRIFT, Event.RELOAD, Event.ORDER,
-    Event.UPDATE, Event.CLOCK, Event.DISK,
+    Event.UPDATE, Event.CLOCK, Event.DISK, Event.SPOOL_LOST,
 )))  # fmt: skip
 LOSSES = dict(enumerate((
     LossReason.SPOOL_FULL, LossReason.EXPIRED, LossReason.TOO_LARGE, LossReason.DISK_FULL, LossReason.DAMAGED,

@@ -24,6 +24,7 @@ from tamiyo_runtime.contracts.records import (
     EventRecord,
     LossReason,
     Mode,
+    Priority,
     Reason,
     Record,
     Sample,
@@ -33,6 +34,7 @@ from tamiyo_runtime.contracts.records import (
 from tamiyo_runtime.contracts.stamp import Stamp, TimeQuality
 from tamiyo_runtime.link import Ethernet, Link, Transmission
 from tamiyo_runtime.meters import MonotonicClock, Usage, VirtualClock
+from tamiyo_runtime.spool import Spool
 from tamiyo_runtime.spool_file import FlashMeter
 from tamiyo_runtime.telemetry import Telemetry, open_telemetry
 from tamiyo_runtime.timekeeping import FakeWallClock
@@ -374,3 +376,24 @@ def test_names_and_schemes_are_checked_before_anything_is_started(tmp_path: Path
     assert not offline.flush(MonotonicClock().now_s(), 0.2)
     assert offline.counters().pending == 1
     offline.close()
+
+
+def test_a_damaged_spool_is_set_aside_and_an_alarm_says_so(tmp_path: Path) -> None:
+    spool = tmp_path / "s.db"
+    spool.write_bytes(b"not a database" * 100)
+    telemetry = open_telemetry(
+        spool=spool,
+        url=None,
+        fleet="f",
+        device="d",
+        bundle="0a0b0c0d",
+        link=Ethernet(),
+        clock=VirtualClock(),
+    )
+    assert telemetry.counters().records_created == 1
+    telemetry.close()
+    assert (tmp_path / "s.db.damaged").read_bytes() == b"not a database" * 100
+    with Spool(spool, clock=VirtualClock()) as queue:
+        (waiting,) = queue.pending(Priority.ALARM)
+    assert isinstance(waiting.record, EventRecord)
+    assert (waiting.record.event, waiting.record.detail) == (Event.SPOOL_LOST, "s.db.damaged")

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tamiyo_runtime.transport.port import Transport
 
 _PATIENCE_S = 30.0
+_LEAVING_S = 1.0  # a run whose supervisor was killed dies a moment after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,16 @@ class Deployed:
         applied = Applied(sha256=str(slot.sha256), budget=self.record.budget, use_policy=True)
         own = field.bundle.manifest.budget
         return Running(applied=applied, own_budget=own, runnables=field.executor.runnables)
+
+
+@contextlib.contextmanager
+def occupied(path: Path) -> Iterator[None]:
+    """Keep other runs from a state folder while the block runs; nothing for what is no such folder.
+
+    To be entered before the start is counted. Raises BusyError when there is a run.
+    """
+    with LocalDisk(path).occupied(patience_s=_LEAVING_S) if (path / RECORD).is_file() else contextlib.nullcontext():
+        yield
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -221,19 +222,20 @@ def run(
         request = request if deployed is None else deployed.request(request, opened)
         return FieldRun(opened, request, gate=gate, deployed=deployed, again=again)
 
-    while True:
-        deployed = _deployed(bundle, trial_window, count=not dry_run, decided=folder_says)
-        try:
-            field = opened_and_checked(deployed)
-            break
-        except (BudgetError, IncompatibleError, IntegrityError, MissingDependencyError) as exc:
-            if dry_run or deployed is None or not deployed.give_up(exc.message):
-                raise
-    if dry_run:
-        show_plan(field, as_json=as_json)
-        return
-    with field, progress(f"run {field.bundle.manifest.name}", samples or length_of(field.source)) as bar:
-        result = _watched(field, bar)
+    with _occupied(bundle, look_only=dry_run):
+        while True:
+            deployed = _deployed(bundle, trial_window, count=not dry_run, decided=folder_says)
+            try:
+                field = opened_and_checked(deployed)
+                break
+            except (BudgetError, IncompatibleError, IntegrityError, MissingDependencyError) as exc:
+                if dry_run or deployed is None or not deployed.give_up(exc.message):
+                    raise
+        if dry_run:
+            show_plan(field, as_json=as_json)
+            return
+        with field, progress(f"run {field.bundle.manifest.name}", samples or length_of(field.source)) as bar:
+            result = _watched(field, bar)
     _end(result, trace, overwrite=overwrite, as_json=as_json)
 
 
@@ -286,6 +288,15 @@ def _watched(field: FieldRun, bar: Progress) -> FieldResult:
     result = field.run(on_turn=on_turn, on_end=notifier.stopping if notifier else None)
     bar.show(f"{result.summary.mode}, {microjoules(result.summary.energy_uj)}", done=result.summary.samples)
     return result
+
+
+def _occupied(path: Path, *, look_only: bool) -> AbstractContextManager[None]:
+    """Keeps other runs from a folder of `tamiyo update`: theirs is not a start of what is on trial."""
+    if look_only or not path.is_dir():
+        return nullcontext()
+    from tamiyo_runtime.cli.deployed import occupied
+
+    return occupied(path)
 
 
 def _deployed(path: Path, window: int, *, count: bool, decided: Mapping[str, bool]) -> Deployed | None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.files import private_opener
@@ -118,12 +118,30 @@ class LocalDisk:
         Raises BusyError when another still holds it after ``patience_s``: a running device does so for moments only.
         """
         with self._explained(".lock"), open(self.root / ".lock", "w", opener=private_opener) as lock:
-            until_s = time.monotonic() + patience_s
-            while not _take(lock):
-                if time.monotonic() >= until_s:
-                    raise BusyError(f"another update works in {self.root}", hint="wait until it has ended")
-                time.sleep(_LOCK_STEP_S)
+            if not _take(lock.fileno(), patience_s):
+                raise BusyError(f"another update works in {self.root}", hint="wait until it has ended")
             yield
+
+    @contextmanager
+    def occupied(self, *, patience_s: float = 0.0) -> Iterator[None]:
+        """One run at a time, beside which updates work as ever; the lock goes with the process.
+
+        It is the folder that is locked, since a full disk may have no file to give. Raises BusyError when another run
+        is still there after ``patience_s``.
+        """
+        with self._explained(""):
+            folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with self._explained(""):
+                free = _take(folder, patience_s)
+            if not free:
+                raise BusyError(
+                    f"another process runs what is in {self.root}",
+                    hint="end that one first; tamiyo update apply, obey and confirm work beside it",
+                )
+            yield
+        finally:
+            os.close(folder)
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
@@ -136,12 +154,18 @@ class LocalDisk:
             ) from exc
 
 
-def _take(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _take(handle: int, patience_s: float) -> bool:
+    """Lock an open file or folder; False when somebody else still has it after that time."""
+    until_s = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                return False
+            time.sleep(_LOCK_STEP_S)
+        else:
+            return True
 
 
 def _sync(path: Path, flags: int) -> None:

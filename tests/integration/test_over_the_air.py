@@ -172,6 +172,8 @@ def test_what_is_applied_by_hand_takes_over_in_the_running_process(fleet: Fleet,
         code, _ = site.push("--order", '{"policy": false}')  # when this is obeyed, the device is at work
         assert code == 0
         assert site.tamiyo("update", "apply", site.state, patient_release(tmp_path, 2)).returncode == 0
+        beside = site.tamiyo("run", site.state)
+        assert (beside.returncode, "another process runs" in beside.stderr) == (2, True), beside.stderr
         process.send_signal(signal.SIGHUP)
         eventually(lambda: confirmed(site) == 2, "it was not confirmed")
     finally:

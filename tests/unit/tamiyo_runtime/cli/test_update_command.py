@@ -12,6 +12,7 @@ import pytest
 from tamiyo_runtime.bundle import write_bundle
 from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.budget import Budget
+from tamiyo_runtime.update.disk import LocalDisk
 from tests import tiny
 from tests.updates import FACTORY, OFFICE, STRANGER, patient_release, release
 
@@ -246,6 +247,20 @@ def test_each_start_of_a_trial_is_counted_and_too_many_of_them_end_it(capsys: py
     run()
     data = status(capsys)
     assert (data["running"], data["slots"]["b"]["state"]) == ("a", "rejected")
+
+
+def test_a_second_run_beside_the_first_is_refused_and_is_no_start_of_the_trial(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    update("apply", STATE, "tiny-1.tamiyo")
+    with LocalDisk(Path(STATE)).occupied():
+        update("apply", STATE, "tiny-2.tamiyo")
+        run(code=2)
+        assert "another process runs what is in state" in capsys.readouterr().err
+        run("--dry-run")
+        assert status(capsys)["starts"] == 0
+        update("confirm", STATE)
+    run()
 
 
 def test_a_bundle_on_trial_that_cannot_even_start_makes_way_for_the_one_before(

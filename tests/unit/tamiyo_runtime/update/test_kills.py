@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tamiyo_runtime.update.disk import LocalDisk
+from tamiyo_runtime.update.disk import BusyError, LocalDisk
 from tamiyo_runtime.update.record import Record
 from tamiyo_runtime.update.store import RECORD, Store
 from tests.updates import Story, opened, release
@@ -90,16 +90,20 @@ def test_a_device_whose_process_is_killed_again_and_again_always_runs_a_verified
     assert lives > 1
 
 
-def test_a_lock_goes_with_the_process_that_held_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lock", ["locked", "occupied"])
+def test_a_lock_goes_with_the_process_that_held_it(tmp_path: Path, lock: str) -> None:
     code = (
         "import sys, time; from pathlib import Path; from tamiyo_runtime.update.disk import LocalDisk\n"
-        "with LocalDisk(Path(sys.argv[1])).locked(): print('held', flush=True); time.sleep(60)"
+        f"with LocalDisk(Path(sys.argv[1])).{lock}(): print('held', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
+    taken = getattr(LocalDisk(tmp_path), lock)
+    with pytest.raises(BusyError), taken():
+        pass
     process.kill()
     process.communicate()
     deadline_s = time.monotonic() + 5
-    with LocalDisk(tmp_path).locked():
+    with taken():
         assert time.monotonic() < deadline_s

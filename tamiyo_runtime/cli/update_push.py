@@ -47,6 +47,7 @@ def push(
     bundle: Annotated[
         Path | None, typer.Option(help="the bundle that is offered; without --order it is the order")
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="also to devices that rejected the bundle before")] = False,
     valid_s: Annotated[int, typer.Option(min=1, help="good for so many seconds from now on")] = 86400,
     stages: Annotated[
         str | None, typer.Option(help="shares of the fleet, one after the other: 1,10,100", metavar="PERCENT,...")
@@ -79,7 +80,7 @@ def push(
 
     check_finite({"--max-kb-per-s": max_kb_per_s, "--settle-s": settle_s})
     percents = percents_of(stages)
-    what = _what(signed, order, bundle, staged=percents is not None)
+    what = _what(signed, order, bundle, staged=percents is not None, again=again)
     maker = _Maker(what, _key(key, needed=what.envelope is None), fleet, tuple(device or ()), valid_s)
     access = access_to(broker, broker_ca, broker_cert, broker_key)
     if access is not None:
@@ -125,15 +126,19 @@ class _Maker:
     names: tuple[str, ...]
     valid_s: int
 
-    def make(self, desk: Desk, percent: int | None) -> Sent:
+    def make(self, desk: Desk, percent: int | None, *, first: bool = True) -> Sent:
+        """The next order. Only the ``first`` is for devices that rejected the bundle before: the later ones must not
+        have it tried again where it failed in this push.
+        """
         from tamiyo_runtime.update.orders import Sent, command_of, next_counter, sign
 
         if self.what.envelope is not None or self.key is None:
             return Sent.of(self.what.envelope or b"")
         now_s = time.time()
         one = self.names[0] if len(self.names) == 1 else None
+        body = {name: value for name, value in self.what.body.items() if first or name != "again"}
         command = command_of(
-            self.what.body if percent is None else {**self.what.body, "stage_percent": percent},
+            body if percent is None else {**body, "stage_percent": percent},
             counter=next_counter(now_s, desk.rollout.counters(self.key.public.id)),
             now_s=now_s,
             valid_s=self.valid_s,
@@ -156,22 +161,26 @@ def percents_of(text: str | None) -> list[int] | None:
     raise UsageError(f"--stages: {text!r} are no rising shares from 1 to 100", hint="as in --stages 1,10,100")
 
 
-def _what(signed: Path | None, order: str | None, bundle: Path | None, *, staged: bool) -> _What:
+def _what(signed: Path | None, order: str | None, bundle: Path | None, *, staged: bool, again: bool) -> _What:
     from tamiyo_runtime.contracts.errors import UsageError
     from tamiyo_runtime.files import read_bytes
 
     if signed is not None:
-        if order is not None or staged:
-            raise UsageError("a signed order is sent as it is", hint="leave out --order and --stages, or the file")
+        if order is not None or staged or again:
+            hint = "leave out --order, --stages and --again, or the file"
+            raise UsageError("a signed order is sent as it is", hint=hint)
         return _What(envelope=read_bytes(signed, limit_bytes=_SIGNED_BYTES, what="order"), bundle=bundle)
     if order is None and bundle is None:
         raise UsageError("nothing to order", hint="give a signed order, --order JSON or --bundle FILE")
-    body = dict(body_of(order)) if order is not None else {"bundle": str(bundle)}
+    body: dict[str, Any] = dict(body_of(order)) if order is not None else {"bundle": str(bundle)}
     named = body.get("bundle")
     if isinstance(named, str) and bundle is not None and Path(named) != bundle:
         raise UsageError("--order and --bundle name two files", hint="name one of them")
-    if staged and not isinstance(named, str):
-        raise UsageError("--stages are for a bundle", hint="pass --bundle FILE")
+    if (staged or again) and not isinstance(named, str):
+        option = "--stages are" if staged else "--again is"
+        raise UsageError(f"{option} for a bundle", hint="pass --bundle FILE")
+    if again:
+        body["again"] = True
     return _What(body=body, bundle=Path(named) if isinstance(named, str) else bundle)
 
 
@@ -229,13 +238,15 @@ def _run(
     stopped = False
     shares: Sequence[int | None] = percents or (None,)
     for percent in shares:
-        sent = maker.make(desk, percent)
+        sent = maker.make(desk, percent, first=not stages)
         _put_on_shelf(desk, sent, maker.what.bundle)
         rows = _see_through(desk, line, view, sent, timeout_s)
         stages.append(_stage(sent, rows))
         stopped = percents is not None and stages[-1].share_back > stop_at
         if stopped:
-            _see_through(desk, line, view, maker.make(desk, 0), 0.0)  # whoever has not begun is not to begin
+            _see_through(
+                desk, line, view, maker.make(desk, 0, first=False), 0.0
+            )  # whoever has not begun is not to begin
         if stopped or not stages[-1].ended:
             break
     return Result(

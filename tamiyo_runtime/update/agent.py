@@ -189,6 +189,7 @@ class Agent:
         if command is not None and decision.refusal is None:
             self._locked(lambda: self._store.commit(decision.record))
             self._heard.forget_early()
+            self._objected = None  # the order may be to try that again
             self._order = OrderReport(digest=digest, outcome=Outcome.OBEYED, counter=command.counter)
             self._exchange.say(Event.ORDER, command.counter, command.orders[0])
         elif command is not None and decision.repeated:

@@ -186,12 +186,19 @@ def _carry_out(command: Command, record: Record) -> Record:
     if command.policy is not None:
         return replace(record, policy=command.policy)
     if command.bundle is not None:
-        return replace(record, offer=command.bundle)
+        return _take_on(command.bundle, record)
     if command.keys is not None:
         return _change_keys(command.keys, record)
     require(record.offer is not None, "stage_percent", "no bundle was offered")
     assert record.offer is not None
     return replace(record, offer=replace(record.offer, stage_percent=command.stage_percent or 0))
+
+
+def _take_on(offer: Offer, record: Record) -> Record:
+    """The record with another offer. ``again`` lets a file off once: if it fails again, it is rejected again."""
+    pardoned = offer.sha256 if offer.again else None
+    rejected = tuple(sha256 for sha256 in record.rejected if sha256 != pardoned)
+    return replace(record, offer=replace(offer, again=None), rejected=rejected)
 
 
 def _change_keys(change: KeyChange, record: Record) -> Record:

@@ -21,6 +21,7 @@ from tamiyo_runtime.update.commands import LONGEST_S, SCHEMA, Command, parse
 from tamiyo_runtime.update.messages import SHORT, digest_of
 from tamiyo_runtime.update.record import Offer
 
+_OF_OFFER = ("stage_percent", "again")
 _BELIEVED_AHEAD_MS = 86400 * 1000
 _CLOCKS_DIFFER_S = 300
 """An order's time begins so long before it was signed: a device's clock may be behind the operator's."""
@@ -70,9 +71,8 @@ def command_of(
     if isinstance(body.get("bundle"), str):
         chunks = list_of(Path(body["bundle"]))
         offer: dict[str, Any] = {"sha256": chunks.sha256.hex(), "size_bytes": chunks.size_bytes}
-        if "stage_percent" in body:
-            offer["stage_percent"] = body["stage_percent"]
-        body = {name: value for name, value in body.items() if name != "stage_percent"} | {"bundle": offer}
+        offer |= {name: body[name] for name in _OF_OFFER if name in body}
+        body = {name: value for name, value in body.items() if name not in _OF_OFFER} | {"bundle": offer}
     signed_s = int(now_s)
     begins_s = max(0, signed_s - max(0, min(_CLOCKS_DIFFER_S, LONGEST_S - valid_s)))
     head = {"schema": SCHEMA, "counter": counter, "not_before_s": begins_s, "expires_s": signed_s + valid_s}

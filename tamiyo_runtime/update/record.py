@@ -56,15 +56,20 @@ class TrustedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A bundle that the fleet is to run: the SHA-256 and size of the file, and the share of devices that take it."""
+    """A bundle that the fleet is to run: the SHA-256 and size of the file, and the share of devices that take it.
+
+    ``again``: also where it was rejected before. It counts when the order is obeyed, and is not kept in the record.
+    """
 
     sha256: str
     size_bytes: int
     stage_percent: int = 100
+    again: bool | None = None
 
     def __post_init__(self) -> None:
         require_sha256(self.sha256)
         require(self.size_bytes > 0, "size_bytes", "must be above 0")
+        require(self.again is not False, "again", "false says nothing")
         require(0 <= self.stage_percent <= 100, "stage_percent", f"must be in [0, 100], got {self.stage_percent}")
 
     def reaches(self, device: str) -> bool:

@@ -140,6 +140,12 @@ def test_orders_change_how_and_what_a_device_runs(capsys: pytest.CaptureFixture[
     assert status(capsys)["running"] == "b"
     update("status", STATE)
     assert "to 100 % of the fleet: this device takes it" in capsys.readouterr().out
+    update("rollback", STATE)
+    bundle = {"bundle": "tiny-2.tamiyo"}
+    update("obey", STATE, sign("5.json", 5, bundle, "--fleet", "pumps"), "--bundle", "tiny-2.tamiyo", code=2)
+    again = sign("6.json", 6, {**bundle, "again": True}, "--fleet", "pumps")
+    update("obey", STATE, again, "--bundle", "tiny-2.tamiyo")
+    assert status(capsys)["running"] == "b"
 
 
 def test_an_order_is_obeyed_once_and_a_strangers_never(capsys: pytest.CaptureFixture[str]) -> None:
@@ -375,6 +381,8 @@ def test_a_service_of_the_folder_may_write_to_it_and_is_told_to_look_again(capsy
         (["--order", '{"bundle": "tiny-1.tamiyo"}', "--bundle", "tiny-2.tamiyo", "--key", "office.key"], "two files"),
         (["--order", "[]", "--key", "office.key"], "not a JSON object"),
         (["--order", "{", "--key", "office.key"], "--order"),
+        (["--order", '{"policy": false}', "--key", "office.key", "--again"], "--again is for a bundle"),
+        (["o.json", "--again"], "sent as it is"),
         (["o.json", "--order", "{}"], "sent as it is"),
         (["missing.json"], "order not found"),
         (["--bundle", "tiny-2.tamiyo", "--key", "missing.key"], "missing.key"),

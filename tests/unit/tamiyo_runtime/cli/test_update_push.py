@@ -144,6 +144,19 @@ def test_what_goes_back_within_the_limit_does_not_stop_the_others(releases: dict
         judge(result)
 
 
+def test_what_was_rejected_before_is_tried_again_if_asked_for_once_in_a_push(
+    releases: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(releases[1], *NAMES)
+    pushed(site, offer(releases[3]))
+    assert [device.switches for device in site.devices.values()] == [[3, 1]] * len(NAMES)
+    monkeypatch.setattr("time.time", lambda: float(1 << 33) + 60)
+    again = _What(body={"bundle": str(releases[3]), "again": True}, bundle=releases[3])
+    result = pushed(site, again, percents=[50, 100], stop_at=1.0)
+    assert result.stages[-1].phases == {Phase.BACK: len(NAMES)}
+    assert [device.switches for device in site.devices.values()] == [[3, 1, 3, 1]] * len(NAMES)
+
+
 def test_a_device_that_does_not_answer_holds_the_next_share_up(releases: dict[int, Path]) -> None:
     site = Site(releases[1], *NAMES)
     first = next(name for name in NAMES if reached(releases[2], name, 50))

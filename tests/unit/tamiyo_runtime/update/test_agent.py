@@ -323,6 +323,21 @@ def test_a_bundle_that_was_refused_while_somebody_was_in_the_folder_is_given_up_
     assert len(refusals) == 2
 
 
+def test_a_bundle_that_the_session_refused_once_is_tried_again_when_it_is_offered_again(
+    disk: CuttingDisk, releases: Releases
+) -> None:
+    answers: list[str | None] = ["no room for it", None, None]
+    device, office = Device(disk, objects=lambda change: answers.pop(0)), Office(Shelf(releases[2]))
+    hear(device, order(bundle=offer(releases[2])))
+    until(lambda: bool(device.record.rejected), device, office)
+    hear(device, order(2, bundle=offer(releases[2])))
+    until(lambda: device.now_s > 100, device, office)
+    assert device.version == 1
+    hear(device, order(3, bundle=replace(offer(releases[2]), again=True)))
+    until(lambda: device.version == 2 and settled(device), device, office)
+    assert runnable(disk).rejected == ()
+
+
 def test_a_bundle_that_the_canary_does_not_come_back_from_never_runs(disk: CuttingDisk, releases: Releases) -> None:
     device = Device(disk, test=refuses("its process was killed"))
     hear(device, order(bundle=offer(releases[2])))

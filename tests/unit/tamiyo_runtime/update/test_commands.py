@@ -60,6 +60,19 @@ def test_each_kind_of_order_does_what_it_says() -> None:
     assert Record.from_bytes(record.to_bytes()) == record
 
 
+def test_an_offer_made_again_takes_that_file_off_the_list_of_rejected_ones_and_no_other() -> None:
+    rejected = ("cd" * 32, OFFER.sha256, "ef" * 32)
+    record = replace(fresh(), rejected=rejected)
+    assert obeyed(record, order(1, bundle=OFFER)).rejected == rejected
+    record = obeyed(record, order(1, bundle=replace(OFFER, again=True)))
+    assert record.rejected == ("cd" * 32, "ef" * 32)
+    assert record.offer == OFFER  # to be done once is not to be remembered
+    assert b"again" not in record.to_bytes()
+    for value in (False, 1, "true"):
+        assert refused(record, signed(document(counter=2, bundle={**dump(OFFER), "again": value}))) is Refusal.FORM
+    assert refused(record, signed(document(counter=2, policy=False, again=True))) is Refusal.FORM
+
+
 @settings(max_examples=25)
 @given(st.lists(st.integers(1, 12), max_size=25))
 def test_an_order_counts_once_and_never_after_a_later_one(counters: list[int]) -> None:

@@ -29,8 +29,8 @@ class Loaded:
 class Change:
     """What is to hold from the next sample on. None leaves things as they are.
 
-    ``loaded`` replaces what runs; the counts of `Turn.tally` start again with it. ``budget`` replaces the limits;
-    without one a new bundle runs under those that held before. ``use_policy`` switches the policy off or on.
+    ``loaded`` replaces what runs, ``budget`` the limits, and the counts of `Turn.tally` start again with what is new;
+    without a budget a new bundle runs under the limits that held before. ``use_policy`` switches the policy off or on.
     """
 
     loaded: Loaded | None = None

@@ -19,8 +19,9 @@ from tamiyo_runtime.summary import Tally
 
 
 class Deployment:
-    """See the module's description. ``tally`` counts what ran under this bundle; ``watchful`` None: no monitors.
+    """See the module's description. ``watchful`` None: no monitors.
 
+    ``tally`` counts what ran under this bundle, and under limits that were not changed meanwhile.
     ``cut_stretch``: of each option, how much longer than estimated the rest of its chain may take at worst, at rated
     speed; infinite where nothing can be left out on the way.
     """
@@ -54,6 +55,15 @@ class Deployment:
         return limits_that_fit(
             budget or self.manifest.budget, self.options, self.manifest, margin=margin, dwell_ms=dwell_s * 1e3
         )
+
+    def count_afresh(self) -> Tally:
+        """Start the counts again, as other limits hold; returns the old ones.
+
+        What failed stays counted here: no limits are an excuse for it, and it does not run, so fail, a second time.
+        """
+        counted, self.tally = self.tally, Tally(self.names)
+        self.tally.failures, counted.failures = counted.failures, 0
+        return counted
 
     def close(self) -> None:
         """Let go of the policy's thread."""

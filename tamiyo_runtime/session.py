@@ -292,6 +292,8 @@ class Session:
             self._reporter.running(digest[:8])
             self._tell.event(now_s, Event.RELOAD, value=version, detail=f"{digest[:8]} {on.manifest.name}")
         elif change.budget is not None:
+            if budget != self._budget:
+                self._past.absorb(self._on.count_afresh())
             self._serving.under(limits, now_s)
         self._budget = budget
         if change.use_policy is not None:

@@ -262,8 +262,8 @@ class Tally:
 class Turn:
     """How things stand, a few times a second: for a status line, and to show a watchdog that the loop goes round.
 
-    ``tally``: since the bundle that runs was loaded; ``earlier``: samples before that. ``configuration``: what runs,
-    None before the first inference. ``fill``: of the energy bucket, 0..1.
+    ``tally``: since the bundle that runs was loaded, or other limits were ordered; ``earlier``: samples before that.
+    ``configuration``: what runs, None before the first inference. ``fill``: of the energy bucket, 0..1.
     """
 
     tally: Tally

@@ -169,6 +169,8 @@ class Device:
             self.runs = change.loaded
             self.switches.append(self.version)
             self._tally()
+        elif change.budget not in (None, self.budget):
+            self._tally()
         self.budget = change.budget or self.budget
         self.use_policy = self.use_policy if change.use_policy is None else change.use_policy
 

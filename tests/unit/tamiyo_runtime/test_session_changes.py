@@ -149,6 +149,29 @@ def test_limits_that_were_ordered_outlive_the_bundle_and_its_own_do_not(tiny_bun
     assert own.counts == {"c11": 100}
 
 
+def test_what_was_counted_under_other_limits_is_not_held_against_what_runs_under_these(tiny_bundle: Bundle) -> None:
+    """Under the first limits most samples are skipped for want of energy; the second say what held before again."""
+    poor, rich = Budget(power_mw=1e-6, energy_burst_uj=500.0), Budget()
+    control = Script((60, Change(budget=rich)), (80, Change(budget=rich, use_policy=False)))
+    summary, _ = run(tiny_bundle, board(tiny_bundle.manifest.profile), control=control, budget=poor)
+    before = [turn.tally for turn in control.turns if not turn.earlier]
+    after = [turn for turn in control.turns if turn.earlier]
+    assert before[-1].skips.total() > 0
+    assert all(not turn.tally.skips for turn in after)
+    assert {turn.earlier for turn in after} == {before[-1].samples}  # the order about the policy alone starts nothing
+    assert summary.samples == 100 == summary.inferences + summary.skipped
+    assert summary.skipped == before[-1].skips.total()
+
+
+def test_a_configuration_that_failed_is_no_less_broken_under_other_limits(tiny_bundle: Bundle) -> None:
+    fragile = Fragile(tiny_bundle, "int8")
+    fragile.failing = (3,)
+    control = Script((60, Change(budget=Budget(latency_ms=500.0))))
+    summary, _ = run(tiny_bundle, board(tiny_bundle.manifest.profile), control=control, executor=fragile, dwell_s=0.0)
+    assert {turn.tally.failures for turn in control.turns if turn.earlier} == {1}
+    assert summary.failures == 1
+
+
 def test_a_change_that_cannot_be_made_is_refused_and_changes_nothing(tiny_bundle: Bundle, other: Bundle) -> None:
     wider = replace(other.manifest, input=replace(tiny.INPUT, raw_high=255.0))
     foreign = Loaded(bundle=_with(other, wider), executor=Executor(other), policy=None)

@@ -139,6 +139,24 @@ def test_a_device_that_skipped_before_the_update_may_go_on_to_and_no_more(
     assert (device.version == 2) is kept
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_an_order_in_the_middle_of_a_trial_changes_is_not_charged_to_the_bundle(
+    disk: CuttingDisk, releases: Releases, ordered: bool
+) -> None:
+    """Two samples of forty may be skipped: that many are, and a third one when the limits may be others."""
+    device, office = Device(disk), Office(Shelf(releases[2]))
+    hear(device, order(bundle=offer(releases[2])))
+    until(lambda: device.version == 2, device, office)
+    device.tally.samples += 2
+    device.tally.skips["skip_energy"] += 2
+    hear(device, order(2, budget=Budget(latency_ms=5000.0) if ordered else None, policy=None if ordered else False))
+    device.step()
+    device.tally.samples += 1
+    device.tally.skips["skip_energy"] += 1
+    until(lambda: not device.record.on_trial, device)
+    assert (device.record.slots["b"].state is SlotState.CONFIRMED) is ordered
+
+
 def test_the_record_is_on_disk_before_anything_is_said(disk: CuttingDisk, releases: Releases) -> None:
     device, office = Device(disk), Office(Shelf(releases[2]))
     publish = device.air.publish

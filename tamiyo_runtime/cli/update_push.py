@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,12 +98,16 @@ def push(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of a push. ``sent``: the last order; ``rows``: where devices were with it at the end."""
+    """What came of a push. ``sent``: the last order; ``rows``: where devices were with it at the end.
+
+    ``stopped``: too many went back. ``untried``: nobody of the last share tried the bundle.
+    """
 
     sent: Sent
     stages: list[Stage] = field(default_factory=list)
     rows: list[Standing]
     stopped: bool = False
+    untried: bool = False
     sent_bytes: int = 0
     unreadable: int = 0
 
@@ -233,30 +238,47 @@ def _run(
     stop_at: float,
     timeout_s: float,
 ) -> Result:
-    """One order, or one a share until too many go back or one does not come to its end."""
+    """One order, or one a share until too many go back, nobody tries it or one does not come to its end."""
     stages: list[Stage] = []
-    stopped = False
-    shares: Sequence[int | None] = percents or (None,)
-    for percent in shares:
+    stopped = untried = False
+    limit = math.inf if percents is None else stop_at
+    for percent in _shares(desk, maker.what.bundle, percents):
         sent = maker.make(desk, percent, first=not stages)
         _put_on_shelf(desk, sent, maker.what.bundle)
-        rows = _see_through(desk, line, view, sent, timeout_s)
+        rows = _see_through(desk, line, view, sent, timeout_s, stop_at=limit)
         stages.append(_stage(sent, rows))
-        stopped = percents is not None and stages[-1].share_back > stop_at
-        if stopped:
-            _see_through(
-                desk, line, view, maker.make(desk, 0, first=False), 0.0
-            )  # whoever has not begun is not to begin
-        if stopped or not stages[-1].ended:
+        stopped = stages[-1].share_back > limit
+        untried = percents is not None and stages[-1].ended and not stages[-1].tried
+        if stopped:  # whoever has not begun is not to begin
+            _see_through(desk, line, view, maker.make(desk, 0, first=False), 0.0)
+        if stopped or untried or not stages[-1].ended:
             break
     return Result(
         sent=sent,
         stages=stages,
         rows=rows,
         stopped=stopped,
+        untried=untried,
         sent_bytes=desk.sent_bytes,
         unreadable=desk.rollout.refused,
     )
+
+
+def _shares(desk: Desk, bundle: Path | None, percents: list[int] | None) -> Sequence[int | None]:
+    """The shares to offer, each with somebody in it, as far as there is anybody; None stands for no shares."""
+    from tamiyo_runtime.cli.render import note
+    from tamiyo_runtime.update.record import Offer
+    from tamiyo_runtime.update.rollout import with_somebody_in
+    from tamiyo_runtime.update.shelf import Shelf
+
+    if percents is None or bundle is None:
+        return [None]
+    shelf = Shelf(bundle)
+    desk.offer(shelf)
+    shares = with_somebody_in(percents, Offer(sha256=shelf.sha256, size_bytes=shelf.size_bytes), desk.rollout.takers())
+    if shares[0] > percents[0]:
+        note(f"{percents[0]} % of the fleet is none of the devices that are there; the first share is {shares[0]} %")
+    return shares
 
 
 def _stage(sent: Sent, rows: list[Standing]) -> Stage:
@@ -281,8 +303,13 @@ def _put_on_shelf(desk: Desk, sent: Sent, path: Path | None) -> None:
     desk.offer(shelf)
 
 
-def _see_through(desk: Desk, line: Line, view: View, sent: Sent, timeout_s: float) -> list[Standing]:
-    """Serve until everybody has come to an end with an order, or the time is over, but everybody has it."""
+def _see_through(
+    desk: Desk, line: Line, view: View, sent: Sent, timeout_s: float, *, stop_at: float = math.inf
+) -> list[Standing]:
+    """Serve until everybody has come to an end with an order, or the time is over, but everybody has it.
+
+    Or until more than ``stop_at`` of them are lost to it, whatever becomes of the rest.
+    """
     from tamiyo_runtime.update.desk import turn
 
     now_s = time.monotonic()
@@ -294,6 +321,7 @@ def _see_through(desk: Desk, line: Line, view: View, sent: Sent, timeout_s: floa
             look_s = now_s + _LOOK_S
             rows = desk.rollout.standings(sent)
             view.show(rows)
-            over = _stage(sent, rows).ended or now_s >= until_s
+            stage = _stage(sent, rows)
+            over = stage.ended or stage.lost(stop_at) or now_s >= until_s
             if (everybody and over) or now_s >= sent_by_s:
                 return rows

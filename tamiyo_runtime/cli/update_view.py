@@ -91,6 +91,7 @@ def as_data(result: Result) -> dict[str, Any]:
             for stage in result.stages
         ],
         "stopped": result.stopped,
+        "untried": result.untried,
         "sent_bytes": result.sent_bytes,
         "unreadable": result.unreadable,
     }
@@ -119,6 +120,11 @@ def judge(result: Result) -> None:
         raise BudgetError(
             f"none of {len(result.rows)} devices was there",
             hint="the broker keeps the order for those that take orders; push a bundle again when they are back",
+        )
+    if result.untried:
+        raise BudgetError(
+            f"stopped at {result.stages[-1].percent} %: nobody tried the bundle there, so nothing is known of it",
+            hint="push again when devices that can answer are there, or without --stages",
         )
     waiting = sum(count for phase, count in counts.items() if phase not in ENDED)
     if waiting:

@@ -74,8 +74,12 @@ class Offer:
 
     def reaches(self, device: str) -> bool:
         """Whether a device is among the share. A higher share always holds the devices of a lower one."""
+        return self.least_percent(device) <= self.stage_percent
+
+    def least_percent(self, device: str) -> int:
+        """The smallest share that a device is among, from 1 to 100: a fair draw from the bundle and the name."""
         draw = int.from_bytes(hashlib.sha256(f"{self.sha256} {device}".encode()).digest()[:8], "big")
-        return draw * 100 < self.stage_percent << 64
+        return (draw * 100 >> 64) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ else, and a message that cannot be read moves nobody.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -16,6 +16,7 @@ from tamiyo_runtime.transport import announcement
 from tamiyo_runtime.transport.topics import Channel, parse
 from tamiyo_runtime.update.messages import SHORT, Outcome, Reported, Want
 from tamiyo_runtime.update.orders import Sent
+from tamiyo_runtime.update.record import Offer
 from tamiyo_runtime.update.states import SlotState
 
 MOST_DEVICES = 10_000
@@ -97,6 +98,10 @@ class Rollout:
         """Where everybody is, by name."""
         return [standing(device, order) for _, device in sorted(self.devices.items())]
 
+    def takers(self) -> Iterator[str]:
+        """Devices that are there and can take a bundle."""
+        return (device.name for device in self.devices.values() if device.online and device.hears == "all")
+
     def counters(self, signer: str) -> Iterator[int]:
         """What devices have told of the counters of a key."""
         for device in self.devices.values():
@@ -177,6 +182,26 @@ class Stage:
         return back / (back + kept) if back + kept else 0.0
 
     @property
+    def tried(self) -> bool:
+        """Whether anybody came to an end with the bundle, so that something is known of it."""
+        return bool(self.phases[Phase.BACK] or self.phases[Phase.CONFIRMED])
+
+    @property
     def ended(self) -> bool:
         """Whether there is nobody left to wait for."""
         return all(phase in ENDED for phase in self.phases)
+
+    def lost(self, limit: float) -> bool:
+        """Whether more than that share goes back even if everybody who is on the way keeps the bundle."""
+        on_the_way = sum(count for phase, count in self.phases.items() if phase not in ENDED)
+        back, kept = self.phases[Phase.BACK], self.phases[Phase.CONFIRMED]
+        return back > limit * (back + kept + on_the_way)
+
+
+def with_somebody_in(percents: Iterable[int], offer: Offer, takers: Iterable[str]) -> list[int]:
+    """The same shares, rising, those that hold nobody widened to the smallest that holds one.
+
+    A share of a small fleet often holds nobody, and says nothing of the bundle then.
+    """
+    least = min((offer.least_percent(device) for device in takers), default=0)
+    return sorted({max(percent, least) for percent in percents})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -20,6 +21,7 @@ from tamiyo_runtime.update.apply import install
 from tamiyo_runtime.update.desk import Desk
 from tamiyo_runtime.update.record import Offer
 from tamiyo_runtime.update.rollout import Phase, Rollout, Standing
+from tamiyo_runtime.update.shelf import Shelf
 from tamiyo_runtime.update.store import Store
 from tests.fleet import Device, load
 from tests.power import CuttingDisk
@@ -107,11 +109,13 @@ def test_a_good_bundle_reaches_the_whole_fleet_share_by_share(
     site = Site(releases[1], *NAMES)
     result = pushed(site, offer(releases[2]), percents=[1, 50, 100])
     assert site.versions() == [2] * len(NAMES)
-    assert [stage.percent for stage in result.stages] == [1, 50, 100]
-    reached = [stage.phases[Phase.CONFIRMED] for stage in result.stages]
-    assert reached == sorted(reached)
-    assert reached[-1] == len(NAMES)
-    assert 0 < reached[1] < len(NAMES)
+    least = min(draws(releases[2], *NAMES).values())
+    assert [stage.percent for stage in result.stages] == [least, 50, 100]
+    assert f"1 % of the fleet is none of the devices that are there; the first share is {least} %" in (
+        capsys.readouterr().err
+    )
+    confirmed = [stage.phases[Phase.CONFIRMED] for stage in result.stages]
+    assert 0 < confirmed[0] < confirmed[1] < confirmed[2] == len(NAMES)
     judge(result)
     show(result)
     assert "100 % of the fleet  8 confirmed" in capsys.readouterr().out
@@ -159,7 +163,7 @@ def test_what_was_rejected_before_is_tried_again_if_asked_for_once_in_a_push(
 
 def test_a_device_that_does_not_answer_holds_the_next_share_up(releases: dict[int, Path]) -> None:
     site = Site(releases[1], *NAMES)
-    first = next(name for name in NAMES if reached(releases[2], name, 50))
+    first = next(name for name, percent in draws(releases[2], *NAMES).items() if percent <= 50)
     site.silent.add(first)
     result = pushed(site, offer(releases[2]), percents=[50, 100], timeout_s=1.0)
     assert [stage.percent for stage in result.stages] == [50]
@@ -170,11 +174,55 @@ def test_a_device_that_does_not_answer_holds_the_next_share_up(releases: dict[in
     assert site.versions() == [2] * len(NAMES)
 
 
-def reached(path: Path, name: str, percent: int) -> bool:
-    from tamiyo_runtime.update.shelf import Shelf
-
+def draws(path: Path, *names: str) -> dict[str, int]:
+    """Of each device, the smallest share that it is among."""
     shelf = Shelf(path)
-    return Offer(sha256=shelf.sha256, size_bytes=shelf.size_bytes, stage_percent=percent).reaches(name)
+    made = Offer(sha256=shelf.sha256, size_bytes=shelf.size_bytes)
+    return {name: made.least_percent(name) for name in names}
+
+
+def test_two_devices_do_not_try_a_bad_bundle_at_once_though_no_early_share_holds_either(
+    releases: dict[int, Path],
+) -> None:
+    first, second = sorted((percent, name) for name, percent in draws(releases[3], *NAMES).items())[-2:]
+    assert 10 < first[0] < second[0]
+    site = Site(releases[1], first[1], second[1])
+    result = pushed(site, offer(releases[3]), percents=[1, 10, 100])
+    assert [(stage.percent, stage.phases[Phase.BACK]) for stage in result.stages] == [(first[0], 1)]
+    assert result.stopped
+    assert site.devices[second[1]].switches == []
+
+
+def test_a_push_is_stopped_when_too_many_went_back_whatever_becomes_of_the_rest(releases: dict[int, Path]) -> None:
+    site = Site(releases[1], *NAMES)
+    site.silent.add("pump-3")
+    begun_s = time.monotonic()
+    result = pushed(site, offer(releases[3]), percents=[100], stop_at=0.2, timeout_s=60.0)
+    assert time.monotonic() - begun_s < 50.0
+    assert result.stopped
+    assert result.stages[0].phases[Phase.BACK] >= 2
+    assert result.stages[0].phases[Phase.WAITING] == 1
+    site.silent.clear()
+    for _ in range(5):
+        list(site.receive(0.0))
+    assert site.devices["pump-3"].switches == []
+    with pytest.raises(BudgetError, match="stopped at 100 %"):
+        judge(result)
+
+
+def test_a_share_in_which_nobody_can_try_the_bundle_is_no_reason_to_go_on(releases: dict[int, Path]) -> None:
+    rollout = Rollout("pumps")
+    for name, hears in (("pump-0", "orders"), ("pump-1", "all")):
+        rollout.hear(Address("pumps", name).topic(Channel.BIRTH), announcement.write({"update": hears}, name))
+    site: Any = Site(releases[1])
+    with View() as view:
+        desk = Desk(rollout, "pumps", site.publish, bytes_per_s=1e9)
+        maker = _Maker(offer(releases[2]), OFFICE, "pumps", (), 300)
+        result = _run(desk, site, view, maker, [1, 100], stop_at=0.0, timeout_s=30.0)
+    assert [stage.percent for stage in result.stages] == [1]
+    assert result.stages[0].phases == {Phase.BLIND: 1, Phase.AWAY: 1}
+    with pytest.raises(BudgetError, match="stopped at 1 %: nobody tried the bundle"):
+        judge(result)
 
 
 def test_an_order_to_one_device_leaves_the_others_alone_and_a_strangers_is_refused(releases: dict[int, Path]) -> None:

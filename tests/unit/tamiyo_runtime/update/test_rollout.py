@@ -29,7 +29,7 @@ from tamiyo_runtime.update.messages import (
 )
 from tamiyo_runtime.update.orders import Sent, command_of, next_counter
 from tamiyo_runtime.update.record import Offer
-from tamiyo_runtime.update.rollout import ENDED, Phase, Rollout, Stage, Standing
+from tamiyo_runtime.update.rollout import ENDED, Phase, Rollout, Stage, Standing, with_somebody_in
 from tamiyo_runtime.update.shelf import Shelf
 from tamiyo_runtime.update.states import SlotState
 from tests.updates import NOW_S, OFFICE, order, release
@@ -144,6 +144,32 @@ def test_a_share_has_ended_when_nobody_is_on_the_way_and_what_went_back_is_count
     assert Stage.of(10, rows(OUTSIDE=10)).share_back == 0.0
     assert Stage.of(10, rows(CONFIRMED=1, AWAY=1, BACK=1)).ended
     assert not any(Stage.of(10, rows(**{phase.name: 1})).ended for phase in set(Phase) - ENDED)
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20), st.floats(0, 1))
+def test_a_share_is_lost_when_no_end_of_those_on_the_way_could_bring_it_within_the_limit(
+    kept: int, back: int, under_way: int, limit: float
+) -> None:
+    stage = Stage.of(10, rows(CONFIRMED=kept, BACK=back, TRIAL=under_way, OUTSIDE=5))
+    ends = [Stage.of(10, rows(CONFIRMED=kept + under_way - n, BACK=back + n)) for n in range(under_way + 1)]
+    assert stage.lost(limit) == all(end.lost(limit) for end in ends)
+    assert stage.tried == (kept + back > 0)
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, unique=True), st.sets(st.text("abc", min_size=1), max_size=5))
+def test_every_share_holds_somebody_if_anybody_is_there_and_none_is_smaller_than_was_asked_for(
+    percents: list[int], takers: set[str]
+) -> None:
+    offered = Offer(sha256=NEW, size_bytes=1000)
+    shares = with_somebody_in(percents, offered, takers)
+    assert shares == sorted(set(shares))
+    assert shares[-1] >= max(percents)
+    assert set(shares) - set(percents) <= {offered.least_percent(name) for name in takers}
+    assert all(
+        any(replace(offered, stage_percent=share).reaches(name) for name in takers) for share in shares if takers
+    )
+    widened = shares[0] > min(percents)
+    assert not (widened and any(replace(offered, stage_percent=shares[0] - 1).reaches(name) for name in takers))
 
 
 @given(st.lists(st.integers(0, 1 << 52), max_size=5), st.integers(0, 1 << 33))

@@ -52,20 +52,20 @@ def scenario_for(runnables: Sequence[Runnable], profile: ProfileSnapshot, *, sam
     duration_s = samples * period_s
     period_ms = period_s * 1e3
     deadline_ms = full.latency_ms.high * worst * _MARGIN * _ROOM
+    # The slowest that a configuration about half-way between host and full network can bear: some seeds must go. By
+    # then the governor has seen that this board keeps to its estimates.
+    between = (host.latency_ms.value + full.latency_ms.value) / 2
+    middle = min((r.cost.latency_ms.value for r in runnables), key=lambda value_ms: abs(value_ms - between))
+    slowdown = _EASE * deadline_ms / (middle * worst * _MARGIN)
     generous = Budget(
         latency_ms=deadline_ms,
-        power_mw=1.5 * full.energy_uj.value / period_ms,
+        power_mw=1.5 * slowdown * full.energy_uj.value / period_ms,  # a slow board also takes longer at its power
         energy_burst_uj=30 * full.energy_uj.high * worst,
         airtime_s_per_hour=36.0,
     )
     plan = Plan(samples=samples, period_s=period_s, budget=generous, dwell_s=5 * period_s, trace=True)
     if full.latency_ms.value < _SPREAD * host.latency_ms.value:
         return Scenario(plan, (), (Stretch(0.0, "rated speed"),))
-
-    # The slowest that a configuration about half-way between host and full network can bear: some seeds must go.
-    between = (host.latency_ms.high + full.latency_ms.high) / 2
-    middle = min((r.cost.latency_ms.high for r in runnables), key=lambda high_ms: abs(high_ms - between))
-    slowdown = _EASE * deadline_ms / (middle * worst * _MARGIN)
     starts = [0.0, 0.3 * duration_s, 0.55 * duration_s, 0.7 * duration_s]
     scarce = replace(generous, power_mw=(0.45 * full.energy_uj.value + 0.55 * host.energy_uj.value) / period_ms)
     return Scenario(

@@ -78,6 +78,8 @@ def examine(board: Board, cached: Path, folder: Path) -> list[Row]:
 
     def install() -> str:
         wheel = wheels.build(folder / "dist")
+        for earlier in cached.glob("tamiyo_edge-*.whl"):  # of the same name, so pip would keep it
+            earlier.unlink()
         wheels.download(cached, f"{wheel}[device]", "onnxruntime", *checks.TEST_TOOLS)
         board.clear()
         board.install(cached, f"{WHEELS}/{wheel.name}[device]", "onnxruntime")

@@ -206,7 +206,7 @@ def watchers(field: Field) -> dict[str, Callable[[], Watcher]]:
     own = next(iter(field.clean.values())).confidence
     made: dict[str, Callable[[], Watcher]] = {"tamiyo": lambda: Ours(field), "CUSUM": lambda: Cusum(own)}
     try:
-        import river.drift  # noqa: F401
+        import river.drift  # noqa: F401  asks only whether it is there
     except ImportError:
         print("river is not installed: ADWIN and Page-Hinkley are left out", file=sys.stderr)
     else:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from tamiyo_runtime.contracts.manifest import InputSpec
+from tamiyo_train.metrics import DEFAULT
 from tamiyo_train.tasks import Augmentation, Split, Task, stages
 
 _CENTRE = 4  # of the nine shifts, the one that moves nothing
@@ -32,7 +33,7 @@ class Labelled:
 class Tensors:
     """All splits of a task, and its training inputs in every variant: (V, N, *input), V = 1 when it is not augmented.
 
-    ``still``: which variant is the plain one.
+    ``still``: which variant is the plain one. ``metric``: name of the task's own.
     """
 
     variants: torch.Tensor
@@ -42,6 +43,7 @@ class Tensors:
     score: Labelled
     validation: Labelled
     test: Labelled
+    metric: str = DEFAULT
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """``size`` training samples drawn with replacement, each plain with probability 1/2 + 1/(2V).
@@ -69,6 +71,7 @@ class Tensors:
             score=moved(self.score),
             validation=moved(self.validation),
             test=moved(self.test),
+            metric=self.metric,
         )
 
 
@@ -93,6 +96,7 @@ def tensors(task: Task) -> Tensors:
         score=labelled(task.score),
         validation=labelled(task.validation),
         test=labelled(task.test),
+        metric=task.metric,
     )
 
 

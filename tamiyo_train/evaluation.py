@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from tamiyo_train.data import Labelled, Tensors, data_of
 from tamiyo_train.footprint import Footprint
+from tamiyo_train.metrics import DEFAULT, metrics
 from tamiyo_train.run import ConfigurationRecord, NetworkResult, Run
 from tamiyo_train.seed import GrownNetwork, evaluating
 
@@ -36,11 +37,27 @@ class Scores:
 
 def score(network: GrownNetwork, split: Labelled, alphas: Sequence[float] | None = None) -> Scores:
     """Outcome of the network on a split, with other blending factors if given."""
+    return _scores(_logits(network, split, alphas), split)
+
+
+def _logits(network: GrownNetwork, split: Labelled, alphas: Sequence[float] | None) -> torch.Tensor:
     with evaluating(network):
-        logits = network(split.x, alphas)
-        loss = float(F.cross_entropy(logits, split.y))
-        sureness = logits.softmax(1).gather(1, split.y[:, None])[:, 0]
+        logits: torch.Tensor = network(split.x, alphas)
+    return logits
+
+
+def _scores(logits: torch.Tensor, split: Labelled) -> Scores:
+    loss = float(F.cross_entropy(logits, split.y))
+    sureness = logits.softmax(1).gather(1, split.y[:, None])[:, 0]
     return Scores(correct=logits.argmax(1) == split.y, sureness=sureness, loss=loss)
+
+
+def _own(logits: torch.Tensor, data: Tensors, split: Labelled) -> float | None:
+    """The task's own metric; None when that is accuracy, which is measured anyway, or when it is not finite."""
+    if data.metric == DEFAULT:
+        return None
+    value = metrics.get(data.metric).of(logits.cpu().numpy(), split.y.cpu().numpy())
+    return value if math.isfinite(value) else None
 
 
 def paired_gain(with_seed: Scores, without: Scores, *, confidence: float = 1.645) -> tuple[float, float]:
@@ -71,43 +88,38 @@ def subsets(slots: int, filled: Sequence[int]) -> list[tuple[bool, ...]]:
     return sorted(itertools.product(*choices), key=lambda gates: (sum(gates), gates))
 
 
-def configuration_accuracies(
-    network: GrownNetwork, split: Labelled, filled: Sequence[int]
-) -> dict[tuple[bool, ...], float]:
-    """Accuracy of every configuration on a split."""
-    return {
-        gates: score(network, split, [float(gate) for gate in gates]).accuracy
-        for gates in subsets(network.host.slots, filled)
-    }
-
-
 def configurations(network: GrownNetwork, data: Tensors) -> tuple[ConfigurationRecord, ...]:
-    """Accuracy and size of every subset of the seeds, the bare host first."""
+    """Accuracy, the task's own metric and size of every subset of the seeds, the bare host first."""
     filled = [slot for slot, seed in enumerate(network.seeds) if seed is not None]
-    validation = configuration_accuracies(network, data.validation, filled)
-    test = configuration_accuracies(network, data.test, filled)
     records = []
-    for gates, accuracy in validation.items():
+    for gates in subsets(network.host.slots, filled):
+        alphas = [float(gate) for gate in gates]
+        validation, test = (_logits(network, split, alphas) for split in (data.validation, data.test))
         on = [slot for slot, gate in enumerate(gates) if gate]
         cost = Footprint.of(layer for piece in network.graphs(only=on) for layer in piece)
         records.append(
             ConfigurationRecord(
                 gates=gates,
-                validation_accuracy=accuracy,
-                test_accuracy=test[gates],
+                validation_accuracy=_scores(validation, data.validation).accuracy,
+                test_accuracy=_scores(test, data.test).accuracy,
                 params=cost.params,
                 macs=cost.macs,
+                validation_metric=_own(validation, data, data.validation),
+                test_metric=_own(test, data, data.test),
             )
         )
     return tuple(records)
 
 
 def network_result(network: GrownNetwork, data: Tensors, training_macs: int, steps: int) -> NetworkResult:
-    """Accuracy and size of a trained network."""
+    """Accuracy, the task's own metric and size of a trained network."""
     cost = Footprint.of(layer for piece in network.graphs() for layer in piece)
+    validation, test = (_logits(network, split, None) for split in (data.validation, data.test))
     return NetworkResult(
-        test_accuracy=score(network, data.test).accuracy,
-        validation_accuracy=score(network, data.validation).accuracy,
+        test_accuracy=_scores(test, data.test).accuracy,
+        validation_accuracy=_scores(validation, data.validation).accuracy,
+        validation_metric=_own(validation, data, data.validation),
+        test_metric=_own(test, data, data.test),
         params=cost.params,
         macs=cost.macs,
         training_macs=training_macs,

@@ -56,6 +56,8 @@ class EventLog:
             scalars = {
                 f"result/{name}/test_accuracy": result.test_accuracy,
                 f"result/{name}/validation_accuracy": result.validation_accuracy,
+                f"result/{name}/test_metric": result.test_metric,
+                f"result/{name}/validation_metric": result.validation_metric,
                 f"result/{name}/parameters": result.params,
                 f"result/{name}/macs": result.macs,
                 f"result/{name}/training_macs": result.training_macs,

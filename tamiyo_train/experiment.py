@@ -234,6 +234,7 @@ def _run(
         policy_samples_seed=derive(config.seed, "samples") % 2**32,
         profile=config.profile,
         inner_seeds=final.inner_seeds,
+        metric=task.metric,
     )
     return Run(record=record, network=final.network, policy=taught.policy, observations=torch.from_numpy(seen))
 

@@ -9,6 +9,7 @@ from tamiyo_train.data import task_of
 from tamiyo_train.hosts import Host, hosts
 from tamiyo_train.jobs import GROWTH, POLICY, SCHEDULE, new_host, offered
 from tamiyo_train.lifecycle import Transition
+from tamiyo_train.metrics import metrics
 from tamiyo_train.pricing import Pricer
 from tamiyo_train.run import Run
 from tamiyo_train.schedule import check_schedule
@@ -30,7 +31,9 @@ def check(config: TrainConfig, *, policy_from: Run | None = None) -> None:
 
         load_profile(config.profile)
     _check_nesting(config)
-    check_data(task_of(config.task))
+    task = task_of(config.task)
+    metrics.get(task.metric)
+    check_data(task)
     host = new_host(config, 0)
     if policy_from is not None:
         check_heads(policy_from, config, host)

@@ -61,7 +61,10 @@ class WindowRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkResult:
-    """A trained network: accuracies are fractions; params and MACs as deployed (batch norm folded)."""
+    """A trained network: accuracies are fractions; params and MACs as deployed (batch norm folded).
+
+    ``test_metric``, ``validation_metric``: by the record's metric, None where that is accuracy itself.
+    """
 
     test_accuracy: float
     validation_accuracy: float
@@ -69,17 +72,21 @@ class NetworkResult:
     macs: int
     training_macs: int
     steps: int
+    test_metric: float | None = None
+    validation_metric: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationRecord:
-    """One subset of the seeds and its accuracy. ``gates[k]``: the seed of slot k runs."""
+    """One subset of the seeds and its figures, as in `NetworkResult`. ``gates[k]``: the seed of slot k runs."""
 
     gates: tuple[bool, ...]
     validation_accuracy: float
     test_accuracy: float
     params: int
     macs: int
+    validation_metric: float | None = None
+    test_metric: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +104,8 @@ class MethodSummary:
 class RunRecord:
     """Contents of ``run.json``. ``results``: grown, ungrown (the bare host) and twin (grown topology from step 0).
 
-    ``slots``: of the host; ``seeds``: those in them, by slot; ``inner_seeds``: those inside seeds, by path.
+    ``metric``: the task's own, see `tamiyo_train.metrics`. ``slots``: of the host; ``seeds``: those in them, by slot;
+    ``inner_seeds``: those inside seeds, by path.
     """
 
     schema: str
@@ -125,6 +133,7 @@ class RunRecord:
     policy_samples_seed: int = 0
     profile: str | None = None
     inner_seeds: tuple[SeedRecord, ...] = ()
+    metric: str = "accuracy"
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tamiyo_runtime.cli.train_report import reported, show_plan, show_results, show_run, summary
+from tamiyo_runtime.cli.train_report import (
+    metric_names,
+    metric_texts,
+    reported,
+    show_plan,
+    show_results,
+    show_run,
+    summary,
+)
 
 if TYPE_CHECKING:
     from tamiyo_train.run import ConfigurationRecord
@@ -148,7 +156,16 @@ def evaluate(
         return
     recorded = {item.gates: item.test_accuracy for item in run.record.configurations}
     table(
-        ["configuration", "seeds", "parameters", "MACs", "validation", "test", "test, recorded"],
+        [
+            "configuration",
+            "seeds",
+            "parameters",
+            "MACs",
+            "validation",
+            "test",
+            "test, recorded",
+            *metric_names(run.record),
+        ],
         [
             [
                 row["id"],
@@ -158,6 +175,7 @@ def evaluate(
                 f"{item.validation_accuracy:.1%}",
                 f"{item.test_accuracy:.1%}",
                 f"{recorded[item.gates]:.1%}" if item.gates in recorded else None,
+                *metric_texts(run.record, item.test_metric),
             ]
             for item in measured
             for row in [_row(item)]

@@ -36,7 +36,7 @@ def summary(folder: Path, record: RunRecord) -> dict[str, Any]:
     from tamiyo_runtime.contracts.document import dump
 
     data = dump(record)
-    keys = ("task", "seed", "growth", "profile", "seeds", "results", "methods", "lesson", "configurations")
+    keys = ("task", "seed", "growth", "profile", "metric", "seeds", "results", "methods", "lesson", "configurations")
     return {"run": str(folder), **{key: data[key] for key in keys if key in data}}
 
 
@@ -101,14 +101,34 @@ def show_run(folder: Path, record: RunRecord) -> None:
 def show_results(record: RunRecord) -> None:
     """The networks side by side."""
     names = {"grown": "grown", "ungrown": "same host, ungrown", "twin": "static twin (grown topology from step 0)"}
+    figures = [f"test {name}" for name in metric_names(record)]
     table(
-        ["network", "test accuracy", "parameters", "MACs", "training GMACs"],
+        ["network", "test accuracy", *figures, "parameters", "MACs", "training GMACs"],
         [
-            [title, f"{r.test_accuracy:.1%}", r.params, r.macs, _giga(r.training_macs)]
+            [
+                title,
+                f"{r.test_accuracy:.1%}",
+                *metric_texts(record, r.test_metric),
+                r.params,
+                r.macs,
+                _giga(r.training_macs),
+            ]
             for name, title in names.items()
             for r in [record.results[name]]
         ],
     )
+
+
+def metric_names(record: RunRecord) -> list[str]:
+    """Titles of the columns that a run's tables have beside accuracy: its task's own metric, if it has one."""
+    return [] if record.metric == "accuracy" else [record.metric]
+
+
+def metric_texts(record: RunRecord, value: float | None) -> list[str | None]:
+    """A cell for each of `metric_names`."""
+    from tamiyo_train.metrics import metrics
+
+    return [None if value is None else metrics.get(name).text(value) for name in metric_names(record)]
 
 
 def _giga(count: float) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_runtime.contracts.registry import Registry
+from tamiyo_train.metrics import DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Task:
 
     Validation has two halves that never mix: ``gate`` decides whether a seed may stay, ``score`` prices the outcome of
     an episode, so that the policy is not rewarded for what its gates were fitted to. ``test`` is reported, never used.
+    ``metric``: name of what a network is judged by in the end, see `tamiyo_train.metrics`; growing looks at accuracy.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Task:
     score: Split
     test: Split
     augmentation: Augmentation = Augmentation.NONE
+    metric: str = DEFAULT
 
     @property
     def validation(self) -> Split:

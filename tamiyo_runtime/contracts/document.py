@@ -83,7 +83,7 @@ def load(cls: type[C], data: Any, *, path: str = "document") -> C:
     try:
         return cls(**known)
     except SchemaError as exc:
-        raise SchemaError(f"{path}.{exc.path}", exc.message.removeprefix(f"{exc.path}: ")) from exc
+        raise SchemaError(f"{path}.{exc.path}", exc.message.removeprefix(f"{exc.path}: "), hint=exc.hint) from exc
 
 
 def parse_json(raw: bytes, *, path: str = "document", limit_bytes: int = 4 << 20) -> Any:

@@ -1,0 +1,80 @@
+"""A stage of the curriculum as data: what is learned, for which device, and the conditions of its gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tamiyo_runtime.contracts.document import require
+from tamiyo_runtime.contracts.errors import UnknownNameError
+from tamiyo_train.config import TrainConfig, smoke
+from tamiyo_train.curriculum.conditions import Condition, Sense
+from tamiyo_train.presets import preset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """``success`` is the condition that counts for forgetting too, ``safety`` are the others; ``taught`` names the
+    blueprints that the stage is there to teach, ``warm_ups`` tasks that its episodes are collected on as well."""
+
+    id: str
+    title: str
+    task: str
+    profile: str
+    taught: tuple[str, ...]
+    success: Condition
+    safety: tuple[Condition, ...]
+    warm_ups: tuple[str, ...] = ()
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The whole gate, success first."""
+        return (self.success, *self.safety)
+
+    def config(self, *, is_smoke: bool = False) -> TrainConfig:
+        """How its networks are grown: the task's preset, priced for the stage's device."""
+        config = replace(preset(self.task), profile=self.profile)
+        return smoke(config) if is_smoke else config
+
+
+@dataclass(frozen=True, slots=True)
+class Curriculum:
+    """Stages in order."""
+
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        ids = [stage.id for stage in self.stages]
+        require(len(set(ids)) == len(ids), "stages", "ids come once each")
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that id; raises UnknownNameError with those there are."""
+        for stage in self.stages:
+            if stage.id == name:
+                return stage
+        raise UnknownNameError("stage", name, [stage.id for stage in self.stages])
+
+    def between(self, first: str | None, last: str | None) -> tuple[Stage, ...]:
+        """The stages from one to another, both included; None is the first or the last there is.
+
+        Raises UnknownNameError for an id that is none, SchemaError when the last comes before the first.
+        """
+        begin = 0 if first is None else self.stages.index(self.stage(first))
+        end = len(self.stages) - 1 if last is None else self.stages.index(self.stage(last))
+        require(begin <= end, "stages", f"stage {last} comes before stage {first}")
+        return self.stages[begin : end + 1]
+
+
+def at_least(measure: str, bound: float) -> Condition:
+    """``measure`` has to be ``bound`` or more."""
+    return Condition(measure=measure, sense=Sense.AT_LEAST, bound=bound)
+
+
+def at_most(measure: str, bound: float) -> Condition:
+    """``measure`` has to be ``bound`` or less."""
+    return Condition(measure=measure, sense=Sense.AT_MOST, bound=bound)
+
+
+def ids(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """Their ids in order."""
+    return tuple(stage.id for stage in stages)

@@ -1,0 +1,31 @@
+"""The ten stages. Bounds are fixed here and nowhere else; a stage that misses one says by how much."""
+
+from __future__ import annotations
+
+from tamiyo_train.curriculum.stage import Curriculum, Stage, at_least, at_most
+
+_CPU, _GPU, _EDGE_TPU, _TPU, _EDGE = "x86-64", "gpu-server", "coral-usb", "cloud-tpu", "ethos-u55-128"
+
+CURRICULUM = Curriculum(
+    (
+        Stage(
+            id="0",
+            title="two spirals of 2.5 turns",
+            task="spirals",
+            warm_ups=("moons", "complex-moons"),
+            profile=_CPU,
+            taught=("bottleneck", "low-rank"),
+            success=at_least("accuracy", 0.99),
+            safety=(at_most("bare host", 0.80), at_most("drift", 0.15)),
+        ),
+        Stage(
+            id="3.5",
+            title="Gaussian clusters",
+            task="clusters",
+            profile=_EDGE_TPU,
+            taught=("glu",),
+            success=at_least("purity", 0.95),
+            safety=(at_most("drift", 0.05), at_most("alerts", 0.0)),
+        ),
+    )
+)

@@ -78,7 +78,7 @@ class _Doing:
         config = self.config
         phase = Phase("collect", self.crew, self.report)
         tasks = []
-        for index, method in enumerate(_collection(config.episodes)):
+        for index, method in enumerate(collection(config.episodes)):
             tasks.append(self._episode(phase, f"episode-{index}", method, index, None))
         phase.begin()
         futures = [task() for task in tasks]
@@ -176,7 +176,7 @@ class _Doing:
         return lambda: self.crew.submit(do_and_keep, path, job, *args)
 
 
-def _collection(count: int) -> list[str]:
+def collection(count: int) -> list[str]:
     """Methods of the collected episodes: each once on every host, most of them drawn heuristics, then over again."""
     order = ["kasmina-drawn", "kasmina", "kasmina-drawn", "random", "kasmina-drawn", "none", "kasmina-drawn"]
     return [order[index // HOSTS % len(order)] for index in range(count)]

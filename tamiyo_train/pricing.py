@@ -21,6 +21,7 @@ from tamiyo_train.footprint import Kind, Layer
 
 if TYPE_CHECKING:
     from device_profiles.ops import Op
+    from tamiyo_runtime.contracts.cost import Cost
 
 Graphs = Sequence[Sequence[Layer]]
 """A chain of pieces; every piece is one graph invocation on the device."""
@@ -75,12 +76,15 @@ class Pricer:
         self.profile_id = profile_id
         self._profile = None
         self.features: Mapping[str, float] = {}
+        self.jitter: Mapping[str, float] = {}
         self._known: dict[tuple[tuple[Layer, ...], ...], Priced] = {}
         if profile_id is not None:
             from device_profiles.loader import load_profile
 
             self._profile = load_profile(profile_id)
-            self.features = self._profile.snapshot().features
+            snapshot = self._profile.snapshot()
+            self.features = snapshot.features
+            self.jitter = snapshot.extra.get("simulation") or {}
 
     def price(self, graphs: Graphs) -> Priced:
         """Cost of one inference that runs the pieces one after the other."""
@@ -91,9 +95,7 @@ class Pricer:
 
     def _price(self, graphs: Graphs) -> Priced:
         if self._profile is not None:
-            from device_profiles.cost import estimate
-
-            cost = estimate(self._profile, [self._ops(graph) for graph in graphs], precision=Precision.INT8)
+            cost = self.cost(graphs)
             return Priced(
                 params=cost.params,
                 macs=cost.macs,
@@ -111,6 +113,13 @@ class Pricer:
             latency_ms=None,
             energy_uj=None,
         )
+
+    def cost(self, graphs: Graphs) -> Cost:
+        """The same with intervals; there has to be a profile."""
+        from device_profiles.cost import estimate
+
+        assert self._profile is not None, "nobody knows what it costs without a profile"
+        return estimate(self._profile, [self._ops(graph) for graph in graphs], precision=Precision.INT8)
 
     def _ops(self, graph: Sequence[Layer]) -> list[Op]:
         left = self._profile is not None and self._profile.export.operator_table in _WITHOUT_ATTENTION

@@ -33,6 +33,7 @@ class Command:
 GROUPS: dict[str, dict[str, Command]] = {
     "Grow": {
         "train": Command("tamiyo_runtime.cli.train_cmd:train", "grow a network on a task, with Tamiyo deciding"),
+        "train --curriculum": Command("tamiyo_runtime.cli.course_cmd:course", "lead a policy through the stages"),
         "train faults": Command("tamiyo_runtime.cli.faults_cmd:faults", "inject faults, count what is rolled back"),
         "evaluate": Command("tamiyo_runtime.cli.train_cmd:evaluate", "test a grown network beside its baselines"),
         "blueprints": Command("tamiyo_runtime.cli.blueprints_cmd:blueprints", "list the kinds of seeds and their cost"),
@@ -65,6 +66,8 @@ GROUPS: dict[str, dict[str, Command]] = {
 }
 COMMANDS: dict[str, Command] = {name: command for group in GROUPS.values() for name, command in group.items()}
 """A command of two words goes before the one it begins with; a run folder called like the second is given as ./NAME."""
+
+CURRICULUM = "--curriculum"
 
 # Modules of extras that a command may find missing deep inside a library call.
 _EXTRA_OF = {
@@ -113,6 +116,8 @@ def _dispatch(arguments: list[str]) -> int:
     if not arguments:
         say(overview())
         return ExitCode.USAGE
+    if arguments[0] == "train" and CURRICULUM in arguments:  # an option that makes it another command
+        arguments = ["train", CURRICULUM, *(each for each in arguments[1:] if each != CURRICULUM)]
     words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
     name, rest = " ".join(arguments[:words]), arguments[words:]
     if name in {"--help", "-h"}:

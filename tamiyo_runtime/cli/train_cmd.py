@@ -114,19 +114,13 @@ def train(
         else:
             show_plan(plan.folder, plan.config, memory)
         return
-    try:
-        with _stoppable(), reported() as on_progress:
-            run = plan.carry_out(
-                resume=resume,
-                events=plan.folder / "events" if tensorboard else None,
-                on_progress=on_progress,
-                on_remark=note,
-            )
-    except KeyboardInterrupt as exc:
-        note(f"stopped; go on with: tamiyo train {plan.folder} --resume")
-        if exc.args == (signal.SIGTERM,):
-            raise typer.Exit(_TERMINATED) from None
-        raise
+    with stoppable(f"tamiyo train {plan.folder} --resume"), reported() as on_progress:
+        run = plan.carry_out(
+            resume=resume,
+            events=plan.folder / "events" if tensorboard else None,
+            on_progress=on_progress,
+            on_remark=note,
+        )
     if as_json:
         emit_json(summary(plan.folder, run.record))
         return
@@ -187,20 +181,25 @@ def evaluate(
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM stops a run the way Ctrl-C does: workers ended, and word of how to go on."""
+def stoppable(go_on: str) -> Iterator[None]:
+    """SIGTERM stops work the way Ctrl-C does: workers ended, and word of the command to go on with."""
+    from tamiyo_runtime.cli.render import note
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt(signal.SIGTERM)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if in_main else None
     try:
         yield
+    except KeyboardInterrupt as exc:
+        note(f"stopped; go on with: {go_on}")
+        if exc.args == (signal.SIGTERM,):
+            raise typer.Exit(_TERMINATED) from None
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _row(item: ConfigurationRecord) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def after(standing: Standing, outcome: Outcome, rules: Rules) -> tuple[Standing,
 
 
 def _forgotten(standing: Standing, outcome: Outcome, rules: Rules) -> str | None:
-    """The earliest stage of those rehearsed that lost more than it may, unless the course went back to it for that before."""
+    """The earliest stage rehearsed that lost more than it may; once the course went back to it, it is let be."""
     lost = [
         stage
         for stage, success in outcome.rehearsed.items()
@@ -116,9 +116,7 @@ def _forgotten(standing: Standing, outcome: Outcome, rules: Rules) -> str | None
     return next((stage for stage in rules.stages if stage in lost and stage not in standing.went_back_to), None)
 
 
-def _back_to_forgotten(
-    standing: Standing, stage: str, outcome: Outcome, rules: Rules
-) -> tuple[Standing, Move, str]:
+def _back_to_forgotten(standing: Standing, stage: str, outcome: Outcome, rules: Rules) -> tuple[Standing, Move, str]:
     lost = standing.passed[stage] - outcome.rehearsed[stage]
     why = f"stage {stage} lost {lost:.3f}, more than {rules.may_lose:g}: back to it"
     index, gone = rules.stages.index(stage), standing.went_back_to | {stage}

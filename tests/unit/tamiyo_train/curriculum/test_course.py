@@ -60,7 +60,7 @@ def test_an_earlier_stage_that_lost_more_than_a_point_is_gone_back_to_once() -> 
 
 
 def test_a_point_may_be_lost() -> None:
-    standing, made = moves([PASSED, PASSED, Outcome(passed=True, success=0.9, rehearsed={"0": 0.8901})])
+    _, made = moves([PASSED, PASSED, Outcome(passed=True, success=0.9, rehearsed={"0": 0.8901})])
     assert made[-1] is Move.CONFIRM
 
 

@@ -1,0 +1,172 @@
+"""``tamiyo train --curriculum``: lead a policy through the stages, and say what each gate showed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tamiyo_train.curriculum.conditions import Verdict
+    from tamiyo_train.curriculum.round import CourseRecord, Round
+    from tamiyo_train.curriculum.runner import Settings
+
+
+def course(
+    folder: Annotated[Path, typer.Argument(metavar="COURSE", help="folder the course is written to")] = Path(
+        "runs/course"
+    ),
+    *,
+    first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="stage to begin with")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="STAGE", help="stage to end with")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="everything random follows from it")] = 0,
+    networks: Annotated[int, typer.Option(min=2, help="networks grown for an examination")] = 5,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="leave a stage behind that cannot be passed, instead of ending there")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="processes; the result is the same")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the stages and their gates, do nothing")] = False,
+    smoke_run: Annotated[bool, typer.Option("--smoke", help="the whole path on very little work")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a course that is there")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where an interrupted course was")] = False,
+) -> None:
+    """Lead a policy through the curriculum: teach, examine, advance by itself, rehearse, go back where it must.
+
+    A stage is passed when every condition of its gate holds at its 95 % bound, twice running. Exit 3 when a stage was
+    not passed; the tables then say by how much.
+
+    Examples:
+
+      tamiyo train --curriculum --from 0 --to 0
+
+      tamiyo train --curriculum runs/course --keep-going
+
+      tamiyo train --curriculum runs/course --resume
+    """
+    from tamiyo_runtime.cli.render import emit_json, note, say
+    from tamiyo_runtime.cli.train_cmd import stoppable
+    from tamiyo_runtime.cli.train_report import reported
+    from tamiyo_runtime.contracts.errors import UsageError
+    from tamiyo_train.pool import prepare
+
+    if workers > 1 and not dry_run:
+        prepare()  # loads torch beside this process, which takes as long
+    from tamiyo_train.curriculum.coursework import carry_out, check_course
+    from tamiyo_train.curriculum.measures import FAULTS
+    from tamiyo_train.curriculum.runner import Settings
+    from tamiyo_train.curriculum.stages import CURRICULUM
+
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other", hint="go on with the work, or start anew")
+    settings = Settings(
+        stages=CURRICULUM.between(first, last),
+        seed=seed,
+        networks=networks,
+        faults=4 if smoke_run else FAULTS,
+        keep_going=keep_going,
+        smoke=smoke_run,
+    )
+    check_course(folder, settings, resume=resume, overwrite=overwrite)
+    if dry_run:
+        _show_plan(folder, settings, as_json=as_json)
+        return
+
+    def on_round(one: Round) -> None:
+        if not as_json:
+            show_round(one)
+
+    with stoppable(f"tamiyo train --curriculum {folder} --resume"), reported() as on_progress:
+        record = carry_out(
+            folder,
+            settings,
+            resume=resume,
+            processes=workers,
+            on_progress=on_progress,
+            on_round=on_round,
+            on_remark=note,
+        )
+    if as_json:
+        emit_json(as_data(folder, record))
+    else:
+        _show_course(record)
+        say(f"Next:  tamiyo audit show {folder} | tamiyo train --curriculum {folder} --overwrite --seed {seed + 1}")
+    if not record.complete:
+        raise typer.Exit(3)
+
+
+def show_round(one: Round) -> None:
+    """A round's gate as a table, and what follows."""
+    from tamiyo_runtime.cli.render import say, table
+
+    say()
+    say(f"stage {one.stage}, round {one.number + 1}: {len(one.networks)} networks")
+    table(["condition", "bound", "measured", "90 % interval", "passed"], [_row(verdict) for verdict in one.verdicts])
+    for name, success in one.rehearsed.items():
+        say(f"rehearsed stage {name}: {success:.4g}")
+    say(f"{one.move.value}: {one.why}")
+
+
+def _row(verdict: Verdict) -> list[Any]:
+    condition, evidence = verdict.condition, verdict.evidence
+    bound = f"{condition.sense.value} {condition.bound:g}"
+    if evidence.estimate is None or evidence.low is None or evidence.high is None:
+        return [condition.measure, bound, None, None, f"no: not measured: {evidence.note}"]
+    passed = "yes" if verdict.passed else f"no, by {verdict.short_by:.3g}"
+    return [condition.measure, bound, f"{evidence.estimate:.4g}", f"{evidence.low:.4g} to {evidence.high:.4g}", passed]
+
+
+def _show_plan(folder: Path, settings: Settings, *, as_json: bool) -> None:
+    from tamiyo_runtime.cli.render import emit_json, say, table
+
+    rows = [
+        {
+            "stage": stage.id,
+            "title": stage.title,
+            "task": stage.task,
+            "profile": stage.profile,
+            "teaches": list(stage.taught),
+            "gate": [str(condition) for condition in stage.conditions],
+        }
+        for stage in settings.stages
+    ]
+    if as_json:
+        emit_json({"course": str(folder), "seed": settings.seed, "networks": settings.networks, "stages": rows})
+        return
+    say(f"would write {folder}: {settings.networks} networks an examination, each stage examined twice at least")
+    keys = ["stage", "title", "task", "profile", "teaches", "gate"]
+    table(keys, [[_joined(row[key]) for key in keys] for row in rows])
+
+
+def _joined(cell: Any) -> Any:
+    return ", ".join(cell) if isinstance(cell, list) else cell
+
+
+def _show_course(record: CourseRecord) -> None:
+    from tamiyo_runtime.cli.render import say, table
+
+    say()
+    rows = []
+    for stage in record.stages:
+        rounds = [one for one in record.rounds if one.stage == stage]
+        last = rounds[-1] if rounds else None
+        missed = [] if last is None else [verdict for verdict in last.verdicts if not verdict.passed]
+        state = "passed" if stage in record.passed else "not passed" if rounds else "not reached"
+        rows.append(
+            [
+                stage,
+                state,
+                len(rounds),
+                f"{sum(one.training_macs for one in rounds) / 1e9:.3g}",
+                "; ".join(str(verdict.condition) for verdict in missed) or None,
+            ]
+        )
+    table(["stage", "gate", "rounds", "training GMACs", "missed in the last round"], rows)
+
+
+def as_data(folder: Path, record: CourseRecord) -> dict[str, Any]:
+    """A course as JSON-ready data."""
+    from tamiyo_train.codec import encode
+
+    return {"course": str(folder), **encode(record, {})}

@@ -1,0 +1,136 @@
+"""A course in its folder: begun, taken up again, and written down when it is over.
+
+course.json                every round with its verdicts
+audit.jsonl                every decision, hash-chained
+policy-LAYOUT.safetensors  the policy of each layout, as the course left it
+.work                      while it is not over: see `work`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tamiyo_runtime.contracts.document import check_schema, parse_json
+from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SchemaError, UsageError
+from tamiyo_runtime.files import write_atomic_text
+from tamiyo_train import tensorfile
+from tamiyo_train.audit_file import NAME as AUDIT
+from tamiyo_train.audit_file import AuditFile
+from tamiyo_train.codec import decode, encode
+from tamiyo_train.curriculum.round import SCHEMA, CourseRecord, Round
+from tamiyo_train.curriculum.runner import Finished, Runner, Settings
+from tamiyo_train.curriculum.stage import ids
+from tamiyo_train.data import task_of
+from tamiyo_train.experiment import versions
+from tamiyo_train.preflight import check
+from tamiyo_train.progress import OnProgress
+from tamiyo_train.work import Work, is_unfinished
+
+RECORD = "course.json"
+_LIMIT_BYTES = 256 << 20
+
+
+def check_course(folder: Path, settings: Settings, *, resume: bool, overwrite: bool) -> None:
+    """Find what stands in the way before any work; raises a UsageError."""
+    for stage in settings.stages:
+        check(stage.config(is_smoke=settings.smoke))
+        metric = task_of(stage.task).metric
+        if metric != stage.success.measure:
+            raise UsageError(
+                f"stage {stage.id} is passed by {stage.success.measure}, but its task {stage.task} is judged by {metric}",
+                hint="one of the two is misspelt",
+            )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder", hint="give the folder the course shall be written to")
+    if resume:
+        if not is_unfinished(folder):
+            raise InputError(f"there is no unfinished course in {folder}", hint="leave out --resume to begin one")
+        return
+    if overwrite:
+        return
+    if (folder / RECORD).exists():
+        raise InputError(f"{folder} already holds a course", hint="choose another folder or add --overwrite")
+    if is_unfinished(folder):
+        raise InputError(
+            f"{folder} holds work that was begun and not finished",
+            hint="add --resume to go on with it, or --overwrite to start anew",
+        )
+
+
+def carry_out(
+    folder: Path,
+    settings: Settings,
+    *,
+    resume: bool,
+    processes: int,
+    on_progress: OnProgress,
+    on_round: Callable[[Round], None],
+    on_remark: Callable[[str], None],
+) -> CourseRecord:
+    """Do a course, or the rest of it, write it down, and clear the work away."""
+    work = Work(folder, on_remark=on_remark)
+    try:
+        described = _described(settings)
+        if resume:
+            work.go_on(described)
+            work.check_log(AUDIT)
+        else:
+            work.begin(described)
+        with AuditFile(work.folder / AUDIT) as audit:
+            runner = Runner(settings, processes=processes, work=work, audit=audit, on_progress=on_progress)
+            finished = runner.run(on_round)
+        record = _save(folder, settings, finished)
+        (work.folder / AUDIT).replace(folder / AUDIT)
+        work.remove()
+    finally:
+        work.release()
+    return record
+
+
+def load_course(folder: Path) -> CourseRecord:
+    """Read a course that is over; raises InputError when there is none, IntegrityError when it is damaged."""
+    path = folder / RECORD
+    try:
+        raw = path.read_bytes()
+    except OSError as exc:
+        hint = "finish it: add --resume" if is_unfinished(folder) else "make one: tamiyo train --curriculum"
+        raise InputError(f"no course in {folder}: {exc.strerror}", hint=hint) from exc
+    try:
+        document = parse_json(raw, path=RECORD, limit_bytes=_LIMIT_BYTES)
+        check_schema(document["schema"], SCHEMA, path=f"{RECORD}.schema")
+        record: CourseRecord = decode(CourseRecord, document, {}, path=RECORD)
+    except (SchemaError, KeyError, TypeError) as exc:
+        raise IntegrityError(f"{path} is damaged: {exc}", hint="restore it from a copy or do the course again") from exc
+    return record
+
+
+def _save(folder: Path, settings: Settings, finished: Finished) -> CourseRecord:
+    policies = {}
+    for layout, weights in finished.policies.items():
+        policies[layout] = f"policy-{layout}.safetensors"
+        tensorfile.write(folder / policies[layout], {"layout": layout}, weights)
+    record = CourseRecord(
+        schema=SCHEMA,
+        seed=settings.seed,
+        networks=settings.networks,
+        smoke=settings.smoke,
+        stages=ids(settings.stages),
+        rounds=finished.rounds,
+        passed=tuple(stage for stage in ids(settings.stages) if stage in finished.standing.passed),
+        left=finished.standing.left,
+        policies=policies,
+        versions=versions(),
+    )
+    text = json.dumps(encode(record, {}), indent=1, sort_keys=True, allow_nan=False)
+    write_atomic_text(folder / RECORD, text, overwrite=True)
+    return record
+
+
+def _described(settings: Settings) -> dict[str, Any]:
+    """Everything the result depends on, as it is kept beside unfinished work."""
+    body: dict[str, Any] = encode(settings, {})
+    stages = body.pop("stages")
+    return {"course": body, "stages": {stage["id"]: stage for stage in stages}, "versions": versions()}

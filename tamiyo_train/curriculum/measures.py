@@ -1,0 +1,150 @@
+"""What can be asked of a stage, by name.
+
+A measure of one kind looks at one grown network and gives a number; the examination takes it of every network. A
+measure of the other kind looks at the stage as a whole: a campaign of faults, a price on its device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tamiyo_runtime.contracts.cost import Cost, Estimate
+from tamiyo_runtime.contracts.errors import IntegrityError
+from tamiyo_runtime.contracts.registry import Registry
+from tamiyo_train.audit import Entry, verify
+from tamiyo_train.curriculum.conditions import Evidence, of_computed, of_rate, unmeasured
+from tamiyo_train.curriculum.pupil import Pupil, success_of
+from tamiyo_train.evaluation import score, without
+from tamiyo_train.faults.campaign import run_campaign
+from tamiyo_train.pricing import Pricer
+from tamiyo_train.seed import blend, evaluating
+from tamiyo_train.telemetry.reading import drift_of
+from tamiyo_train.worth import worth_of
+
+PROBES = 256
+"""Samples of the gate split that drift is measured on: the first ones, the same for every network."""
+UTILISATION = 0.01
+"""Of a seed's share of the parameters: the least relative loss increase that earns it its place."""
+FAULTS = 299
+"""Without a miss they show a rate above .99 at 95 % confidence."""
+_Z_99 = 2.3263
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """A stage's networks, and what a measure of the whole stage may use beside them."""
+
+    pupils: Sequence[Pupil]
+    seed: int
+    workers: int
+    faults: int = FAULTS
+
+
+networks: Registry[Callable[[Pupil], float]] = Registry("measures-of-networks", noun="measure of a network")
+wholes: Registry[Callable[[Examined], Evidence]] = Registry("measures-of-stages", noun="measure of a stage")
+
+
+def success(pupil: Pupil) -> float:
+    """The task's own metric on the test set."""
+    return success_of(pupil.grown.result)
+
+
+for _name in ("accuracy", "macro-auc", "bits/char", "purity", "recall@1"):
+    networks.register(_name)(success)
+
+
+@networks.register("bare host")
+def bare_host(pupil: Pupil) -> float:
+    """The same metric of the host trained as long without growing."""
+    if pupil.ungrown is None:
+        raise ValueError("the bare host was not trained beside it")
+    return success_of(pupil.ungrown)
+
+
+@networks.register("drift")
+def drift(pupil: Pupil) -> float:
+    """Interface drift of the worst seed: 95th percentile over the probes of 1 - cosine, slot with against without."""
+    network, probes = pupil.network, pupil.data.gate.x[:PROBES]
+    worst = 0.0
+    with evaluating(network):
+        alphas = network.alphas()
+        for slot, seed in enumerate(network.seeds):
+            if seed is not None:
+                entering = network.entering(probes, alphas, slot)
+                worst = max(worst, drift_of(entering, blend(seed.module, entering, 1.0))[1])
+    return worst
+
+
+@networks.register("useful seeds")
+def useful_seeds(pupil: Pupil) -> float:
+    """Share of the seeds that pull their weight on the test set; 1 where nothing was grown.
+
+    A seed does when leaving it out raises the loss with a lower 95 % bound above 0, and relative to the loss by a
+    hundredth of the seed's share of the parameters or more.
+    """
+    network, split = pupil.network, pupil.data.test
+    seeds, params = pupil.grown.seeds, pupil.grown.result.params
+    present = score(network, split)
+    worth = [
+        worth_of(
+            present,
+            score(network, split, without(network.alphas(), seed.slot)),
+            share=seed.params / params,
+            confidence=pupil.config.final.confidence,
+        )
+        for seed in seeds
+    ]
+    return sum(own.earns(UTILISATION) for own in worth) / len(seeds) if seeds else 1.0
+
+
+@networks.register("alerts")
+def alerts(pupil: Pupil) -> float:
+    """Integrity checks that fail on what growing left: the audit chain, and every weight being a number."""
+    failed = 0
+    try:
+        verify(Entry(**entry) for entry in pupil.grown.audit)  # type: ignore[arg-type]  # as it was written
+    except IntegrityError:
+        failed += 1
+    failed += sum(not bool(torch.isfinite(tensor).all()) for tensor in pupil.grown.network.values())
+    return float(failed)
+
+
+@wholes.register("rollback")
+def rollback(examined: Examined) -> Evidence:
+    """Share of seeded faults that the governor takes back on the stage's task: in time, bit-equal, metric restored."""
+    task = examined.pupils[0].config.task
+    report = run_campaign(faults=examined.faults, seed=examined.seed, task=task, processes=examined.workers)
+    return of_rate(report.rolled_back, len(report.trials), note=f"faults injected while growing on {task}")
+
+
+@wholes.register("latency p99 (ms)")
+def latency(examined: Examined) -> Evidence:
+    """99th percentile of the dearest network's latency on the stage's profile, by the cost model (analytic)."""
+    return _dearest(examined, _latency_p99_ms)
+
+
+@wholes.register("energy (uJ)")
+def energy(examined: Examined) -> Evidence:
+    """Energy of one inference of the dearest network on the stage's profile, by the cost model (analytic)."""
+    return _dearest(examined, lambda cost, pricer: cost.energy_uj)
+
+
+def _latency_p99_ms(cost: Cost, pricer: Pricer) -> Estimate:
+    """Log-normal spread as the profile states it, cut off as there."""
+    spread = math.exp(_Z_99 * pricer.jitter.get("jitter_sigma", 0.0))
+    return cost.latency_ms.scaled(min(spread, pricer.jitter.get("jitter_max", math.inf)))
+
+
+def _dearest(examined: Examined, figure: Callable[[Cost, Pricer], Estimate]) -> Evidence:
+    profile = examined.pupils[0].config.profile
+    if profile is None:
+        return unmeasured("no profile says what it costs")
+    pricer = Pricer(profile)
+    figures = [figure(pricer.cost(pupil.network.graphs()), pricer) for pupil in examined.pupils]
+    dearest = max(figures, key=lambda estimate: estimate.high)
+    note = f"int8 on {profile}, {dearest.source} estimate"
+    return of_computed(dearest.value, low=dearest.low, high=dearest.high, note=note)

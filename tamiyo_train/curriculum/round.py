@@ -1,0 +1,70 @@
+"""A round of a course as it is kept: what was examined, what came out, what followed and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tamiyo_train.curriculum.conditions import Verdict
+from tamiyo_train.curriculum.course import Move
+from tamiyo_train.run import NetworkResult, WindowRecord
+
+SCHEMA = "tamiyo.course/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkLine:
+    """One network of an examination. ``seeds``: slot and blueprint of each; ``audit``: transitions of its slots as
+    (step, slot, state)."""
+
+    seed: int
+    figures: Mapping[str, float]
+    result: NetworkResult
+    seeds: tuple[str, ...]
+    history: tuple[WindowRecord, ...]
+    lives: tuple[tuple[int, int, str], ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One examination and its consequence. ``rehearsed``: success of earlier stages, more is better; ``lessons``:
+    episodes by stage that the policy was taught with before it; MACs and seconds are of all of it."""
+
+    number: int
+    stage: str
+    layout: str
+    verdicts: tuple[Verdict, ...]
+    networks: tuple[NetworkLine, ...]
+    rehearsed: Mapping[str, float]
+    lessons: Mapping[str, int]
+    move: Move
+    why: str
+    training_macs: int
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every condition held."""
+        return all(verdict.passed for verdict in self.verdicts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CourseRecord:
+    """Contents of ``course.json``. ``passed`` and ``left``: stages; ``policies``: file of each layout's policy."""
+
+    schema: str
+    seed: int
+    networks: int
+    smoke: bool
+    stages: tuple[str, ...]
+    rounds: tuple[Round, ...]
+    passed: tuple[str, ...]
+    left: tuple[str, ...]
+    policies: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every stage was passed."""
+        return set(self.passed) == set(self.stages)

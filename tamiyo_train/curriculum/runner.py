@@ -1,0 +1,248 @@
+"""Leads a policy through a course: teach, examine, decide what follows; every decision audited, every job kept.
+
+A course is a fold over its rounds, and a round over its jobs, each a pure function of the settings. To take up one
+that was interrupted it is gone through from its beginning, and what was kept is not done again; the audit log has to
+tell the same story as far as it goes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+
+from tamiyo_train.audit import AuditLog
+from tamiyo_train.curriculum.conditions import Condition, Evidence
+from tamiyo_train.curriculum.course import Move, Rules, Standing, after
+from tamiyo_train.curriculum.examine import Examination, Tried, judged, merit, try_one
+from tamiyo_train.curriculum.jobs import Job, done
+from tamiyo_train.curriculum.measures import FAULTS, Examined, wholes
+from tamiyo_train.curriculum.round import NetworkLine, Round
+from tamiyo_train.curriculum.school import Layout, Lesson, layout_of, lessons
+from tamiyo_train.curriculum.stage import Stage, ids
+from tamiyo_train.jobs import POLICY, EpisodeResult, collect
+from tamiyo_train.policy.experience import Experience, concatenate
+from tamiyo_train.policy.imitation import teach
+from tamiyo_train.progress import OnProgress
+from tamiyo_train.seeding import derive
+from tamiyo_train.work import Work, keep
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the result of a course depends on. ``networks``: grown for an examination; ``rehearsal``: share of a
+    round's episodes that are of earlier stages; ``faults``: injected where a gate asks for the rollback rate."""
+
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    networks: int = 5
+    rehearsal: float = 0.15
+    faults: int = FAULTS
+    keep_going: bool = False
+    smoke: bool = False
+
+    @property
+    def rules(self) -> Rules:
+        """How the course goes on."""
+        return Rules(stages=ids(self.stages), keep_going=self.keep_going)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A course that is over."""
+
+    standing: Standing
+    rounds: tuple[Round, ...]
+    policies: Mapping[str, Mapping[str, torch.Tensor]]
+
+
+class Runner:
+    """One course in progress."""
+
+    def __init__(
+        self, settings: Settings, *, processes: int, work: Work, audit: AuditLog, on_progress: OnProgress
+    ) -> None:
+        self.settings, self._processes = settings, processes
+        self._work, self._audit, self._report = work, audit, on_progress
+        self._seen: dict[Layout, list[Experience]] = {}
+        self._policies: dict[Layout, dict[str, torch.Tensor]] = {}
+
+    def run(self, on_round: Callable[[Round], None]) -> Finished:
+        """Go on until the course is over; ``on_round`` hears of each round."""
+        standing, confirming = Standing(), False
+        rounds: list[Round] = []
+        while not standing.over:
+            one, standing = self._round(len(rounds), standing, confirming=confirming)
+            rounds.append(one)
+            on_round(one)
+            confirming = one.move is Move.CONFIRM
+        policies = {str(layout): policy for layout, policy in self._policies.items()}
+        return Finished(standing=standing, rounds=tuple(rounds), policies=policies)
+
+    def _round(self, number: int, standing: Standing, *, confirming: bool) -> tuple[Round, Standing]:
+        settings, began = self.settings, time.perf_counter()
+        stage = settings.stages[standing.stage]
+        layout = layout_of(stage.config(is_smoke=settings.smoke))
+        earlier = [
+            one
+            for one in settings.stages
+            if one.id in standing.passed
+            and one is not stage
+            and layout_of(one.config(is_smoke=settings.smoke)) == layout
+        ]
+        taught: tuple[Lesson, ...] = ()
+        if not confirming:
+            taught = self._teach(number, stage, earlier, layout)
+        examined = self._examine(number, stage, layout)
+        rehearsed: dict[str, float] = {}
+        if earlier and not confirming:
+            back = earlier[number % len(earlier)]
+            rehearsed[back.id] = merit(self._examine(number, back, layout, only=back.success).verdicts[0])
+        standing, move, why = after(standing, examined.outcome(rehearsed), settings.rules)
+        self._audit.append(
+            "course",
+            step=number,
+            stage=stage.id,
+            passed=examined.passed,
+            failed=[str(verdict.condition) for verdict in examined.verdicts if not verdict.passed],
+            rehearsed={name: repr(value) for name, value in rehearsed.items()},
+            move=move.value,
+            why=why,
+        )
+        one = Round(
+            number=number,
+            stage=stage.id,
+            layout=str(layout),
+            verdicts=examined.verdicts,
+            networks=tuple(_line(index, tried) for index, tried in enumerate(examined.tried)),
+            rehearsed=rehearsed,
+            lessons=_counted(taught),
+            move=move,
+            why=why,
+            training_macs=examined.training_macs,
+            seconds=time.perf_counter() - began,
+        )
+        return one, standing
+
+    def _layout(self, stage: Stage) -> Layout:
+        return layout_of(stage.config(is_smoke=self.settings.smoke))
+
+    def _teach(self, number: int, stage: Stage, earlier: Sequence[Stage], layout: Layout) -> tuple[Lesson, ...]:
+        settings = self.settings
+        plan = lessons(
+            stage,
+            earlier,
+            seed=derive(settings.seed, "lessons", number),
+            share=settings.rehearsal,
+            has_policy=layout in self._policies,
+            is_smoke=settings.smoke,
+        )
+        policy = self._policies.get(layout)
+        episodes = self._done(
+            f"round {number + 1}, stage {stage.id}: lessons",
+            [
+                Job(
+                    name=f"round-{number}-lesson-{index}",
+                    kind=EpisodeResult,
+                    function=collect,
+                    arguments=(one.config, one.method, one.index, policy if one.method == POLICY else None),
+                    steps=one.config.collect.total_steps,
+                )
+                for index, one in enumerate(plan)
+            ],
+        )
+        seen = self._seen.setdefault(layout, [])
+        seen += [replace(episode.experience, group=episode.experience.group + len(seen)) for episode in episodes]
+        self._policies[layout] = self._taught(number, stage, layout, seen)
+        return plan
+
+    def _taught(self, number: int, stage: Stage, layout: Layout, seen: Sequence[Experience]) -> dict[str, torch.Tensor]:
+        name = f"round-{number}-policy"
+        found = self._work.kept(name, dict[str, torch.Tensor])
+        if found is not None:
+            return found
+
+        def on_step(done: int, total: int) -> None:
+            if done % 10 == 0 or done == total:
+                self._report(f"round {number + 1}, stage {stage.id}: teaching", done, total, "")
+
+        network, _ = teach(
+            concatenate(list(seen)),
+            heads=layout.heads,
+            config=stage.config(is_smoke=self.settings.smoke).teaching,
+            seed=derive(self.settings.seed, "teach", number),
+            on_step=on_step,
+        )
+        weights = {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}
+        keep(self._work.path(name), weights)
+        return weights
+
+    def _examine(self, number: int, stage: Stage, layout: Layout, *, only: Condition | None = None) -> Examination:
+        """The gate of a stage, or its success alone."""
+        settings = self.settings
+        asked = stage if only is None else replace(stage, success=only, safety=())
+        base = stage.config(is_smoke=settings.smoke)
+        configs = tuple(
+            replace(base, seed=derive(settings.seed, "examine", number, stage.id, index) % 2**31)
+            for index in range(settings.networks)
+        )
+        policy = self._policies[layout]
+        tried = self._done(
+            f"round {number + 1}, stage {stage.id}: {'rehearsal' if only else 'examination'}",
+            [
+                Job(
+                    name=f"round-{number}-{stage.id}-{index}",
+                    kind=Tried,
+                    function=try_one,
+                    arguments=(config, POLICY, policy, asked.conditions),
+                    steps=config.final.total_steps,
+                )
+                for index, config in enumerate(configs)
+            ],
+        )
+
+        def whole(measure: str, examined: Examined) -> Evidence:
+            name = f"round-{number}-{stage.id}-{measure.replace(' ', '-').replace('/', '-')}"
+            found = self._work.kept(name, Evidence)
+            if found is None:
+                found = wholes.get(measure)(examined)
+                keep(self._work.path(name), found)
+            return found
+
+        seed = derive(settings.seed, "whole", number, stage.id) % 2**31
+        return judged(
+            asked, tuple(tried), configs, whole=whole, seed=seed, workers=self._processes, faults=settings.faults
+        )
+
+    def _done(self, phase: str, jobs: Sequence[Job[T]]) -> list[T]:
+        return done(phase, jobs, processes=self._processes, work=self._work, report=self._report)
+
+
+def _counted(taught: Sequence[Lesson]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for lesson in taught:
+        counts[lesson.stage] = counts.get(lesson.stage, 0) + 1
+    return counts
+
+
+def _line(index: int, tried: Tried) -> NetworkLine:
+    grown = tried.grown
+    lives = tuple(
+        (int(entry["step"]), int(entry["data"]["slot"]), str(entry["data"]["after"]))  # type: ignore[call-overload,index]  # as audited
+        for entry in grown.audit
+        if entry["kind"] == "transition"
+    )
+    return NetworkLine(
+        seed=index,
+        figures=dict(tried.figures),
+        result=grown.result,
+        seeds=tuple(f"{seed.path or seed.slot} {seed.blueprint}" for seed in (*grown.seeds, *grown.inner_seeds)),
+        history=grown.history,
+        lives=lives,
+        seconds=tried.seconds,
+    )

@@ -1,0 +1,162 @@
+"""A course on very little work: it fails its gates, says so, and leaves the same whatever stops it on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tamiyo_runtime.cli.main import main
+from tamiyo_runtime.contracts.errors import ExitCode, InputError, IntegrityError, UnknownNameError, UsageError
+from tamiyo_train import tensorfile
+from tamiyo_train.audit import verify
+from tamiyo_train.audit_file import read_entries
+from tamiyo_train.curriculum.coursework import carry_out, check_course, load_course
+from tamiyo_train.curriculum.measures import networks, wholes
+from tamiyo_train.curriculum.round import CourseRecord, Round
+from tamiyo_train.curriculum.runner import Settings
+from tamiyo_train.curriculum.stage import at_least, at_most
+from tamiyo_train.curriculum.stages import CURRICULUM
+
+CLUSTERS = replace(CURRICULUM.stage("3.5"), success=at_least("purity", 0.99), safety=(at_most("drift", 2.0),))
+SHORT = Settings(stages=(CLUSTERS,), networks=2, smoke=True, seed=5)
+
+
+class StoppedError(Exception):
+    """Somebody pulled the plug."""
+
+
+def do(
+    folder: Path, settings: Settings, *, on_round: Callable[[Round], None] = lambda one: None, **options: bool
+) -> CourseRecord:
+    resume = options.get("resume", False)
+    check_course(folder, settings, resume=resume, overwrite=False)
+    return carry_out(
+        folder,
+        settings,
+        resume=resume,
+        processes=1,
+        on_progress=lambda *news: None,
+        on_round=on_round,
+        on_remark=lambda remark: None,
+    )
+
+
+def told(folder: Path) -> list[str]:
+    """What the audit log tells, and every policy bit by bit."""
+    entries = read_entries(folder / "audit.jsonl")
+    verify(entries)
+    policies = [
+        str(sorted((n, t.sum().item()) for n, t in tensorfile.read(p)[1].items()))
+        for p in sorted(folder.glob("*.safetensors"))
+    ]
+    return [*(entry.sha256 for entry in entries), *policies]
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("courses") / "whole"
+    do(folder, SHORT)
+    return folder
+
+
+def test_a_gate_that_is_missed_ends_the_course_with_what_is_missing(course: Path) -> None:
+    record = load_course(course)
+    assert not record.complete
+    assert [one.move.value for one in record.rounds] == ["repeat", "stop"]
+    success, drift = record.rounds[-1].verdicts
+    assert not success.passed
+    assert success.short_by is not None and success.short_by > 0
+    assert drift.passed
+    assert record.rounds[0].lessons == {"3.5": 2}
+    assert record.rounds[1].training_macs > 0
+
+
+def test_the_audit_log_tells_of_every_round(course: Path) -> None:
+    entries = read_entries(course / "audit.jsonl")
+    assert [entry.data["move"] for entry in entries] == ["repeat", "stop"]
+    assert entries[0].data["failed"] == ["purity at least 0.99"]
+
+
+def test_a_course_that_was_stopped_ends_as_one_that_was_not(course: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+
+    def stop(one: Round) -> None:
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        do(folder, SHORT, on_round=stop)
+    with pytest.raises(InputError, match="begun and not finished"):
+        do(folder, SHORT)
+    with pytest.raises(UsageError, match="seed = 5, not 6"):
+        do(folder, replace(SHORT, seed=6), resume=True)
+    (folder / ".work" / "round-0-3.5-1.safetensors").write_bytes(b"torn")
+    do(folder, SHORT, resume=True)
+    assert told(folder) == told(course)
+    assert not (folder / ".work").exists()
+
+
+def test_a_folder_with_a_course_is_not_overwritten_and_a_damaged_record_is_refused(
+    course: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="already holds a course"):
+        check_course(course, SHORT, resume=False, overwrite=False)
+    check_course(course, SHORT, resume=False, overwrite=True)
+    with pytest.raises(InputError, match="no unfinished course"):
+        check_course(course, SHORT, resume=True, overwrite=False)
+    with pytest.raises(InputError, match="no course in"):
+        load_course(tmp_path)
+    (tmp_path / "course.json").write_text((course / "course.json").read_text()[:-200])
+    with pytest.raises(IntegrityError, match="damaged"):
+        load_course(tmp_path)
+
+
+def test_every_condition_of_every_stage_names_a_measure_and_every_task_its_metric() -> None:
+    for stage in CURRICULUM.stages:
+        for condition in stage.conditions:
+            assert condition.measure in {*networks.names(), *wholes.names()}, (stage.id, condition)
+    check_course(Path("nowhere"), Settings(stages=CURRICULUM.stages), resume=False, overwrite=False)
+
+
+def test_a_stage_that_does_not_exist_is_told_with_those_that_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UnknownNameError):
+        CURRICULUM.stage("7")
+    assert main(["train", "--curriculum", "--from", "35"]) == ExitCode.USAGE
+    assert "did you mean 3.5" in capsys.readouterr().err
+    assert main(["train", "--curriculum", "--from", "3.5", "--to", "0"]) == ExitCode.USAGE
+    assert "stage 0 comes before stage 3.5" in capsys.readouterr().err
+
+
+def test_a_stage_judged_by_another_metric_than_its_task_is_refused(tmp_path: Path) -> None:
+    wrong = replace(CLUSTERS, success=at_least("recall@1", 0.6))
+    with pytest.raises(UsageError, match="is judged by purity"):
+        check_course(tmp_path, Settings(stages=(wrong,)), resume=False, overwrite=False)
+
+
+def test_the_command_shows_the_gates_without_doing_anything(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["train", str(tmp_path / "c"), "--curriculum", "--to", "0", "--dry-run", "--json"]) == ExitCode.OK
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    assert stage["gate"][0] == "accuracy at least 0.99"
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_command_exits_with_3_when_a_gate_is_missed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = [
+        "train",
+        "--curriculum",
+        str(tmp_path / "c"),
+        "--to",
+        "0",
+        "--smoke",
+        "--networks",
+        "2",
+        "--workers",
+        "1",
+    ]
+    assert main([*arguments, "--seed", "3"]) == ExitCode.BUDGET
+    out = capsys.readouterr().out
+    assert "accuracy   at least 0.99" in out
+    assert "not passed" in out

@@ -37,10 +37,10 @@ def check_course(folder: Path, settings: Settings, *, resume: bool, overwrite: b
     """Find what stands in the way before any work; raises a UsageError."""
     for stage in settings.stages:
         check(stage.config(is_smoke=settings.smoke))
-        metric = task_of(stage.task).metric
-        if metric != stage.success.measure:
+        wanted, metric = stage.success.measure, task_of(stage.task).metric
+        if metric != wanted:
             raise UsageError(
-                f"stage {stage.id} is passed by {stage.success.measure}, but its task {stage.task} is judged by {metric}",
+                f"stage {stage.id} is passed by {wanted}, but its task {stage.task} is judged by {metric}",
                 hint="one of the two is misspelt",
             )
     if folder.exists() and not folder.is_dir():

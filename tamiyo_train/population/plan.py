@@ -64,6 +64,16 @@ class Outline:
     training: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """Where a window leaves N lanes: ``updates`` (N, 1 + S), ``alpha`` and ``position`` (N, S), and the MACs spent."""
+
+    updates: Tensor
+    alpha: Tensor
+    position: Tensor
+    training_macs: Tensor
+
+
 class Planner:
     """Plans windows on ``device`` for lanes of one episode. ``macs``: of the bare host, a sample.
 
@@ -120,7 +130,22 @@ class Planner:
         kept = self._kept(lanes, start, counts.tolist(), steps)
         device = self.rates.device
         start, kept = start.to(device), kept.to(device)
-        done = torch.arange(steps, device=device)[:, None]
+        if self.draws is Draws.HASHED:
+            rows = hashed_rows(start.seed, start.step + _each(steps, device), self.config.batch, self.data)
+        else:
+            rows = stream_rows(lanes, counts.tolist(), steps, self.config, self.data).to(device)
+        plan, end = self.lay_out(start, rows, kept)
+        write_lanes(
+            lanes, steps=counts, updates=end.updates, alpha=end.alpha, position=end.position, macs=end.training_macs
+        )
+        return plan, outline
+
+    def lay_out(self, start: Start, rows: Tensor, kept: Tensor) -> tuple[Plan, End]:
+        """The plan of as many steps as ``rows`` (W, N, B) has, and where it leaves the lanes; all on one device.
+
+        ``kept`` (W or 1, N or 1, S): False where gate dropout leaves a seed out of a step.
+        """
+        done = _each(len(rows), rows.device)
         step, taking = start.step + done, done < start.own
         position = start.position + (start.rise * start.rising) * (torch.minimum(done, start.own - 1) + 1)[..., None]
         position = position.clamp_max(1.0)
@@ -129,10 +154,6 @@ class Planner:
         alphas = torch.where(taking[..., None], present * kept, 0.0)
         active = torch.cat([taking[..., None], (alphas > 0) | training], 2)
         updates = start.updates + active.cumsum(0)
-        if self.draws is Draws.HASHED:
-            rows = hashed_rows(start.seed, step, self.config.batch, self.data)
-        else:
-            rows = stream_rows(lanes, counts.tolist(), steps, self.config, self.data).to(device)
         plan = Plan(
             rows=rows,
             alphas=self._by_family(alphas, start),
@@ -140,15 +161,12 @@ class Planner:
             training=training[..., None],
             **self._coefficients(start, step, updates, active),
         )
-        write_lanes(
-            lanes,
-            steps=counts,
+        return plan, End(
             updates=updates[-1],
             alpha=torch.where(start.own[:, None] > 0, present[-1], start.alpha),
             position=torch.where(start.own[:, None] > 0, position[-1], start.position),
-            macs=self._work(start, taking, present, training),
+            training_macs=self._work(start, taking, present, training),
         )
-        return plan, outline
 
     def _coefficients(self, start: Start, step: Tensor, updates: Tensor, active: Tensor) -> dict[str, Tensor]:
         """Adam's numbers a group and step: nought where a group is not active, which leaves it as it is."""
@@ -186,6 +204,11 @@ class Planner:
         forward = self.macs + (start.macs * (present > 0)).sum(2)
         held = torch.where(training.any(2), forward + (start.macs * training).sum(2), 0)
         return BACKWARD_FACTOR * self.config.batch * ((forward + held) * taking).sum(0)
+
+
+def _each(steps: int, device: torch.device) -> Tensor:
+    """The steps of a window, (W, 1)."""
+    return torch.arange(steps, device=device)[:, None]
 
 
 def rate_table(config: Episode) -> Tensor:

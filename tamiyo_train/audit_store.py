@@ -97,6 +97,8 @@ def _network_moment(entry: Entry) -> tuple[str, str | None, str]:
     if entry.kind == "decision":
         details = [f"{key} {data[key]}" for key in ("slot", "blueprint", "intensity") if key in data]
         return f"decision {str(data.get('operation', '')).lower()}", None, ", ".join(details)
+    if entry.kind == "course":
+        return f"stage {data.get('stage')}: {data.get('move')}", None, str(data.get("why", ""))
     return entry.kind, None, _reason(data)
 
 

@@ -49,10 +49,12 @@ def course(
     from tamiyo_runtime.cli.train_cmd import stoppable
     from tamiyo_runtime.cli.train_report import reported
     from tamiyo_runtime.contracts.errors import UsageError
+    from tamiyo_runtime.files import write_atomic_text
     from tamiyo_train.pool import prepare
 
     if workers > 1 and not dry_run:
         prepare()  # loads torch beside this process, which takes as long
+    from tamiyo_runtime.cli.course_page import render
     from tamiyo_train.curriculum.coursework import carry_out, check_course
     from tamiyo_train.curriculum.measures import FAULTS
     from tamiyo_train.curriculum.runner import Settings
@@ -87,10 +89,13 @@ def course(
             on_round=on_round,
             on_remark=note,
         )
+    report = folder / "report.html"
+    write_atomic_text(report, render(record, settings.stages), overwrite=True)
     if as_json:
         emit_json(as_data(folder, record))
     else:
         _show_course(record)
+        say(f"Look:  {report}")
         say(f"Next:  tamiyo audit show {folder} | tamiyo train --curriculum {folder} --overwrite --seed {seed + 1}")
     if not record.complete:
         raise typer.Exit(3)
@@ -144,6 +149,7 @@ def _joined(cell: Any) -> Any:
 
 
 def _show_course(record: CourseRecord) -> None:
+    from tamiyo_runtime.cli.course_page import state_of
     from tamiyo_runtime.cli.render import say, table
 
     say()
@@ -152,11 +158,10 @@ def _show_course(record: CourseRecord) -> None:
         rounds = [one for one in record.rounds if one.stage == stage]
         last = rounds[-1] if rounds else None
         missed = [] if last is None else [verdict for verdict in last.verdicts if not verdict.passed]
-        state = "passed" if stage in record.passed else "not passed" if rounds else "not reached"
         rows.append(
             [
                 stage,
-                state,
+                state_of(record, stage),
                 len(rounds),
                 f"{sum(one.training_macs for one in rounds) / 1e9:.3g}",
                 "; ".join(str(verdict.condition) for verdict in missed) or None,

@@ -160,3 +160,10 @@ def test_the_command_exits_with_3_when_a_gate_is_missed(capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "accuracy   at least 0.99" in out
     assert "not passed" in out
+    page = (tmp_path / "c" / "report.html").read_text()
+    assert "Stage 0: two spirals of 2.5 turns, not passed" in page
+    assert "A smoke run" in page
+    assert page.count("<svg") == 2
+    assert main(["audit", "show", str(tmp_path / "c")]) == ExitCode.OK
+    assert "stage 0: stop" in capsys.readouterr().out
+    assert main(["audit", "verify", str(tmp_path / "c")]) == ExitCode.OK

@@ -56,6 +56,8 @@ _EXPIRY_RECORDS = 4096  # of a class at a time
 class Spool:
     """See the module's description. ``limit_bytes`` bounds bodies plus `ROW_BYTES` a record.
 
+    ``path`` None: a spool in memory, of a simulated device; ``randbits`` draws the random part of the boot's number.
+
     Tombstones are only ever merged, so a bound of a few records may be exceeded by them, and they do not age.
     ``memory_bytes``: the bound while the spool is in memory. ``reserve``: share of the disk, 0..1, that is to stay free
     as ``space`` tells, see `Reserve`. ``keep_s``: how old records of a class may get; those of a class that is not
@@ -65,7 +67,7 @@ class Spool:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         *,
         limit_bytes: int = 64 << 20,
         memory_bytes: int = _MEMORY_BYTES,
@@ -76,6 +78,7 @@ class Spool:
         group_records: int = 100,
         group_s: float = 1.0,
         clock: Clock | None = None,
+        randbits: Callable[[int], int] = secrets.randbits,
     ) -> None:
         self.path = path
         self._limit_bytes = limit_bytes
@@ -85,7 +88,7 @@ class Spool:
         self._group_records = group_records
         self._group_s = group_s
         self._clock = clock or MonotonicClock()
-        self._reserve = Reserve(reserve, self._clock, space or partial(Space.of, path))
+        self._reserve = Reserve(reserve, self._clock, space or _space_of(path))
         self._group: list[Row] = []
         self._group_bytes = 0
         self._group_since_s = 0.0
@@ -103,7 +106,7 @@ class Spool:
         self.flash_bytes = 0
         """What this boot's writes have cost in flash so far, as the kernel counts them; 0 where it doesn't."""
         self._home = Home(path)
-        self.boot = secrets.randbits(RANDOM_BITS)
+        self.boot = randbits(RANDOM_BITS)
         try:
             self._begin_boot()
         except (TamiyoError, sqlite3.OperationalError) as exc:
@@ -211,6 +214,10 @@ class Spool:
         stones = [spooled.record for spooled in left if isinstance(spooled.record, Tombstone)]
         told = (seq for stone in stones for seq in range(stone.first_seq, stone.last_seq + 1))
         return wire.spans([*(spooled.key.seq for spooled in left), *told])
+
+    def due_s(self) -> float:
+        """When `tick` will commit the group; infinite while there is none."""
+        return self._group_since_s + self._group_s if self._group else math.inf
 
     def pending(
         self, priority: Priority, *, after: Key | None = None, limit: int = 512, newest: bool = False
@@ -448,3 +455,7 @@ class Spool:
             raise
         finally:
             self.flash_bytes += self._flash.read() - written
+
+
+def _space_of(path: Path | None) -> Callable[[], Space | None]:
+    return (lambda: None) if path is None else partial(Space.of, path)

@@ -1,4 +1,4 @@
-"""Where the tables of a spool are: in its file, or in memory while the disk of that is full.
+"""Where the tables of a spool are: in its file, or in memory while the disk of that is full, or without a file at all.
 
 Two moves, there and back. Memory holds only what was recorded since the first: what is in the file stays there, and is
 not read until the spool is back. Both together are the spool's accounts at any time.
@@ -22,7 +22,7 @@ _RETRY_S, _RETRY_CAP_S = 1.0, 60.0  # how long a full disk is left alone, at fir
 class Home:
     """See the module's description. `rows` is where records go and come from now."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._file: Rows | None = None
         self._memory: Rows | None = None
@@ -37,7 +37,7 @@ class Home:
         if self._memory is not None:
             return self._memory
         if self._file is None:
-            self._file = Rows(open_spool(self._path))
+            self._file = Rows(memory_spool() if self._path is None else open_spool(self._path))
         return self._file
 
     @property

@@ -193,6 +193,11 @@ class Telemetry:
         self._watch_connection(now_ms)
         self._uplink.pump(now_s)
 
+    def next_s(self, now_s: float) -> float:
+        """When `pump` may have something to do next, if nothing is recorded or acked before: ``now_s`` or later."""
+        window_s = math.inf if self._window.empty else self._end_ms / 1000.0
+        return max(now_s, min(window_s, self._spool.due_s(), self._uplink.next_s(now_s)))
+
     def flush(self, now_s: float, timeout_s: float) -> bool:
         """Record and send everything, waiting up to ``timeout_s`` on the runtime's clock; whether all of it was acked.
 
@@ -215,7 +220,7 @@ class Telemetry:
             before_s, now_s = now_s, max(now_s, self._clock.now_s())
             if now_s == before_s:  # a clock that only moves when told
                 step_s = 1.0 if connected else min(2 * step_s, _RECONNECT_STEP_CAP_S)
-                later_s = max(self._uplink.next_s(now_s), now_s + (1e-3 if connected else step_s))
+                later_s = max(self._uplink.next_s(now_s, everything=True), now_s + (1e-3 if connected else step_s))
                 self._clock.sleep_until(min(later_s, deadline_s))
                 now_s = self._clock.now_s()
 

@@ -167,17 +167,22 @@ class Uplink:
         while self._send_one(now_s, everything=everything):
             pass
 
-    def next_s(self, now_s: float) -> float:
-        """When `pump` may have something to do next, as link, budget and time-outs go; at least ``now_s``."""
+    def next_s(self, now_s: float, *, everything: bool = False) -> float:
+        """When `pump` may have something to do next, as link, budget and time-outs go; infinite for never.
+
+        ``everything``: as in `pump`. What comes in meanwhile, an ack or a record, may make it sooner.
+        """
         way = self._link.way(now_s)
         size = min(self._estimate(way), way.max_payload_bytes())
         free_s = now_s if way is not self._link else self._budget_frees_s(size, now_s)
         times = [max(flight.due_s, free_s) for flight in self._flights]
-        if self._outbox.waiting(raw=way.carries_raw):
-            times.append(max(way.ready_at_s(size, now_s), free_s))
+        if candidates := self._outbox.waiting(raw=way.carries_raw):
+            if not self._crowded(candidates[0].key.priority):
+                company_s = now_s if everything else self._company_s(candidates, way, now_s)
+                times.append(max(way.ready_at_s(size, now_s), free_s, company_s))
         elif self._outbox.waiting(raw=True):
             times.append(self._link.changes_at_s(now_s))
-        return max(now_s, min((when_s for when_s in times if math.isfinite(when_s)), default=now_s))
+        return max(now_s, min(times, default=math.inf))
 
     def _estimate(self, way: Link) -> int:
         return HEADER_BYTES + self._outbox.waiting_bytes(raw=way.carries_raw)
@@ -226,7 +231,7 @@ class Uplink:
             return False
         if self._waiting_since_s is None:
             self._waiting_since_s = now_s
-        urgent = everything or self._urgent(candidates, now_s)
+        urgent = everything or now_s >= self._urgent_s(candidates, now_s)
         limit = way.max_payload_bytes()
         if not urgent and (self._held_for == self._spool.commits or estimate < _FULL * limit):
             return False
@@ -271,13 +276,19 @@ class Uplink:
             return False  # a full disk: later
         return True
 
-    def _urgent(self, candidates: Sequence[Spooled], now_s: float) -> bool:
+    def _urgent_s(self, candidates: Sequence[Spooled], now_s: float) -> float:
+        """When these will have waited long enough for company."""
         first = candidates[0].key.priority
-        waited_s = now_s - (now_s if self._waiting_since_s is None else self._waiting_since_s)
         if first is Priority.ALARM:
-            return True
+            return -math.inf
         hurried = first is Priority.EVENT or self._in_contact  # which may be over soon
-        return waited_s >= (self._pace.event_wait_s if hurried else self._pace.metric_wait_s)
+        since_s = now_s if self._waiting_since_s is None else self._waiting_since_s
+        return since_s + (self._pace.event_wait_s if hurried else self._pace.metric_wait_s)
+
+    def _company_s(self, candidates: Sequence[Spooled], way: Link, now_s: float) -> float:
+        """Until when these wait for company; the past when they don't, or when `pump` has not looked at them yet."""
+        full = self._estimate(way) >= _FULL * way.max_payload_bytes() and self._held_for != self._spool.commits
+        return -math.inf if full or self._waiting_since_s is None else self._urgent_s(candidates, now_s)
 
     @property
     def _in_contact(self) -> bool:

@@ -76,15 +76,18 @@ class CellularLink(Lasting):
         distance_m: float | None = None,
         speed_m_s: float | None = None,
         network: Preset | None = None,
+        device: int = 0,
     ) -> None:
-        """Raises ValueError for a place outside the path-loss model or without coverage, and a broken seed."""
+        """``device``: number in a fleet, whose channel and chances it has.
+
+        Raises ValueError for a place outside the path-loss model or without coverage, and a broken seed."""
         if seed % 1 != 0:  # an option is read as a float where it is no integer
             raise ValueError(f"seed {seed} is not a whole number")
         self.preset = network or preset(self.network)
         self._plan = lru_cache(_PLANS)(self._planned)
         site = self.preset.site
         self.distance_m = site.distance_m if distance_m is None else distance_m
-        self._device = fleet(self.preset, [0], seed=int(seed), distance_m=self.distance_m, speed_m_s=speed_m_s)
+        self._device = fleet(self.preset, [device], seed=int(seed), distance_m=self.distance_m, speed_m_s=speed_m_s)
         self._coverage = Coverage(self._device)
         self._account = Account(self.preset.radio)
         self._free_s = -math.inf

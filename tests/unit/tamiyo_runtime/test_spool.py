@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -744,3 +746,18 @@ def test_committed_records_survive_sigkill(tmp_path: Path) -> None:
         reported |= {(boot, n) for n in range(seq + 1)}
     with Spool(path) as spool:
         assert reported <= set(numbers(spool))
+
+
+def test_a_spool_without_a_path_is_in_memory_and_its_boot_is_drawn_by_whom_it_is_told(tmp_path: Path) -> None:
+    clock, before = VirtualClock(), set(Path.cwd().iterdir())
+    spools = [Spool(None, clock=clock, randbits=random.Random(3).getrandbits) for _ in range(2)]
+    assert spools[0].boot == spools[1].boot
+    with spools[0] as one, spools[1] as two:
+        assert one.due_s() == math.inf
+        one.append(metric())
+        assert one.due_s() == 1.0
+        clock.advance(1.0)
+        one.tick()
+        assert (one.accounts().pending, two.accounts().pending, one.trouble) == (1, 0, None)
+        assert one.acked(Ack(one.boot, ((0, 0),))) == 1
+    assert set(Path.cwd().iterdir()) == before

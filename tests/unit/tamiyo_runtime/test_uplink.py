@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -261,6 +262,25 @@ def test_who_waits_for_the_budget_is_told_when_it_frees(rig: Rig) -> None:
     rig.uplink.pump(first + 3600.0, everything=True)
     assert len(rig.link.sent) == 3
     assert rig.uplink.next_s(first + 3600.0) >= second + 3600.0
+
+
+def test_nothing_is_sent_before_the_time_that_the_uplink_names(rig: Rig) -> None:
+    draws, next_s = random.Random(4), 0.0
+    for step in range(4000):
+        now_s, sent = 0.25 * step, len(rig.link.sent)
+        rig.uplink.pump(now_s)
+        assert len(rig.link.sent) == sent or now_s >= next_s
+        if draws.random() < 0.02:
+            rig.spool.append(draws.choice((metric, decision))(int(now_s * 1e3)))
+            rig.spool.commit()
+            next_s = now_s
+        else:
+            next_s = rig.uplink.next_s(now_s)
+    assert len(rig.link.sent) > 20
+
+
+def test_an_uplink_with_nothing_to_do_names_no_time(rig: Rig) -> None:
+    assert rig.uplink.next_s(7.0) == math.inf
 
 
 @pytest.mark.parametrize("rig", [{"link": {"gap_s": 1.0}, "budget": Budget(link_bytes_per_day=500)}], indirect=True)

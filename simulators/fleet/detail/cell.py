@@ -1,0 +1,88 @@
+"""A cellular uplink of one device of a fleet: the runtime's own simulated link, with a number and a log.
+
+Nobody else's traffic matters to it: verdicts are the device's own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from simulators.cellular.presets import preset
+from simulators.fleet.detail.link import Frame
+from simulators.links.cellular import NETWORKS, CellularLink
+from tamiyo_runtime.link import Lasting, Transmission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """Where a device is in a network. ``network``: a name of `simulators.links.cellular.NETWORKS`. Others as there,
+    ``number`` and ``end_s`` as of `simulators.fleet.detail.link.Radio`."""
+
+    seed: int
+    number: int
+    network: str
+    distance_m: float | None = None
+    speed_m_s: float | None = None
+    carries_raw: bool = False
+    end_s: float = math.inf
+
+
+class CellLink(Lasting):
+    """Implements `tamiyo_runtime.link.Link`. ``frames`` and ``received`` have an entry a payload; the only channel and
+    data rate are 0, and no airtime is charged."""
+
+    answer_s = 0.0
+
+    def __init__(self, cell: Cell) -> None:
+        """Raises ValueError for a place without coverage."""
+        self._link = CellularLink(
+            seed=cell.seed,
+            device=cell.number,
+            distance_m=cell.distance_m,
+            speed_m_s=cell.speed_m_s,
+            network=preset(NETWORKS[cell.network]),
+        )
+        self.label, self.carries_raw = self._link.label, cell.carries_raw
+        self.frames: list[Frame] = []
+        self.received: list[bool] = []
+        self._end_s, self._arrived_s = cell.end_s, 0.0
+
+    def max_payload_bytes(self) -> int:
+        """Of the preset."""
+        return self._link.max_payload_bytes()
+
+    def ready_at_s(self, size_bytes: int, now_s: float) -> float:
+        """When the payload before has left and there is coverage; never, once the simulation is over."""
+        ready_s = self._link.ready_at_s(size_bytes, now_s)
+        return ready_s if ready_s < self._end_s else math.inf
+
+    def transmit(self, size_bytes: int, now_s: float) -> Transmission:
+        """Send a payload."""
+        sent = self._link.transmit(size_bytes, now_s)
+        self._arrived_s = now_s + sent.latency_s
+        self.received.append(sent.delivered)
+        self.frames.append(
+            Frame(
+                index=len(self.frames),
+                start_s=now_s,
+                airtime_s=0.0,
+                channel=0,
+                data_rate=0,
+                power_index=0,
+                size_bytes=size_bytes,
+            )
+        )
+        return sent
+
+    def sustainable_bytes_per_s(self) -> float:
+        """Of the link."""
+        return self._link.sustainable_bytes_per_s()
+
+    def level(self, now_s: float) -> float:
+        """There is no credit to use up."""
+        return 1.0
+
+    def arrived_s(self) -> float:
+        """When the last payload was at the server."""
+        return self._arrived_s

@@ -13,6 +13,9 @@ def doctor(
     root: Annotated[
         Path, typer.Option(help="look for meters below this folder: a copied or simulated /sys and /proc")
     ] = Path("/"),
+    safeguards: Annotated[
+        bool, typer.Option("--safeguards", help="try the technical safeguards of 45 CFR 164.312 instead")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
 ) -> None:
     """Examine this machine: what is installed, what works, what it can measure.
@@ -26,6 +29,9 @@ def doctor(
     from tamiyo_runtime.cli.render import emit_json, progress, say, table
     from tamiyo_runtime.contracts.errors import MissingDependencyError
 
+    if safeguards:
+        _show_safeguards(as_json=as_json)
+        return
     findings = []
     with progress("doctor") as bar:
         for finding in examine():
@@ -58,3 +64,25 @@ def doctor(
     if not as_json:
         say()
         say("everything that is required works")
+
+
+def _show_safeguards(*, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from tamiyo_runtime.cli.render import emit_json, say, table
+    from tamiyo_runtime.contracts.errors import IntegrityError
+    from tamiyo_runtime.safeguards import check_safeguards
+
+    found = check_safeguards()
+    if as_json:
+        emit_json({"safeguards": [asdict(one) for one in found]})
+    else:
+        table(
+            ["safeguard", "45 CFR", "holds", "what was tried"],
+            [[one.name, one.rule, "yes" if one.held else "NO", one.told] for one in found],
+        )
+        say()
+        say("a self-check of this installation: it certifies nothing, and sees neither people nor the broker's rules")
+    if broken := [one for one in found if not one.held]:
+        names = ", ".join(one.name for one in broken)
+        raise IntegrityError(f"safeguards that do not hold: {names}", hint=broken[0].told)

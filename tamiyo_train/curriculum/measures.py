@@ -15,6 +15,7 @@ import torch
 from tamiyo_runtime.contracts.cost import Cost, Estimate
 from tamiyo_runtime.contracts.errors import IntegrityError
 from tamiyo_runtime.contracts.registry import Registry
+from tamiyo_runtime.safeguards import check_safeguards
 from tamiyo_train.audit import Entry, verify
 from tamiyo_train.curriculum.conditions import Evidence, of_computed, of_rate, unmeasured
 from tamiyo_train.curriculum.pupil import Pupil, success_of
@@ -131,6 +132,14 @@ def latency(examined: Examined) -> Evidence:
 def energy(examined: Examined) -> Evidence:
     """Energy of one inference of the dearest network on the stage's profile, by the cost model (analytic)."""
     return _dearest(examined, lambda cost, pricer: cost.energy_uj)
+
+
+@wholes.register("safeguards")
+def safeguards(examined: Examined) -> Evidence:
+    """Share of the technical safeguards of 45 CFR 164.312 that hold on this installation: a self-check."""
+    found = check_safeguards()
+    broken = ", ".join(one.name for one in found if not one.held)
+    return of_computed(sum(one.held for one in found) / len(found), note=broken or "self-check, no certificate")
 
 
 def _latency_p99_ms(cost: Cost, pricer: Pricer) -> Estimate:

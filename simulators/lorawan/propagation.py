@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulators.lorawan.streams import Floats, Purpose, normals
+from simulators.lorawan.streams import Floats, Ints, Purpose, normals
 from tamiyo_runtime.contracts.errors import InputError, SchemaError
 from tamiyo_runtime.contracts.registry import Registry
 
@@ -112,10 +112,13 @@ class Shadowing:
             raise SchemaError("correlation", f"{self.correlation} is not in 0 to 1")
 
     def draw_db(self, *, seed: int, devices: int, gateways: int) -> Floats:
+        """(gateways, devices) deviations in dB of the first so many devices."""
+        return self.of(np.arange(devices), seed=seed, gateways=gateways)
+
+    def of(self, numbers: Ints, *, seed: int, gateways: int) -> Floats:
         """(gateways, devices) deviations in dB; a link keeps its own whatever links there are besides."""
         if self.sigma_db == 0:
-            return np.zeros((gateways, devices))
-        numbers = np.arange(devices)
+            return np.zeros((gateways, numbers.size))
         common = normals(seed, Purpose.SHADOW_DEVICE, numbers, 0)
         own = np.stack([normals(seed, Purpose.SHADOW_LINK, numbers, 0, salt=gateway) for gateway in range(gateways)])
         mixed: Floats = math.sqrt(self.correlation) * common + math.sqrt(1.0 - self.correlation) * own

@@ -70,7 +70,7 @@ def receive(packets: Packets, ears: Ears, downlinks: Sequence[Downlinks] = ()) -
     gateways, count = packets.rssi_dbm.shape
     verdicts = np.empty((gateways, count), np.uint8)
     by_start = np.argsort(packets.start_s, kind="stable")
-    collided = _collisions(packets, ears, by_start)
+    collided = collisions(packets, ears, by_start)
     needed_dbm = ears.sensitivity_dbm[packets.modulation]
     start_s, end_s = packets.start_s[by_start], packets.end_s[by_start]
     for gateway in range(gateways):
@@ -78,7 +78,7 @@ def receive(packets: Packets, ears: Ears, downlinks: Sequence[Downlinks] = ()) -
         sending_at_start, sending = _sending(start_s, end_s, downlinks[gateway] if downlinks else None)
         wants = heard & ~sending_at_start
         blocked = np.zeros(count, np.bool_)
-        blocked[wants] = _blocked(start_s[wants], end_s[wants], ears.paths)
+        blocked[wants] = without_path(start_s[wants], end_s[wants], ears.paths)
         verdict = np.where(collided[gateway][by_start], np.uint8(Verdict.COLLIDED), np.uint8(Verdict.RECEIVED))
         verdict[blocked] = Verdict.NO_PATH
         verdict[sending] = Verdict.GATEWAY_SENDING
@@ -87,8 +87,8 @@ def receive(packets: Packets, ears: Ears, downlinks: Sequence[Downlinks] = ()) -
     return verdicts
 
 
-def _collisions(packets: Packets, ears: Ears, by_start: Ints) -> Bools:
-    """(gateways, packets) in the order given: spoilt by an interferer."""
+def collisions(packets: Packets, ears: Ears, by_start: Ints) -> Bools:
+    """(gateways, packets) in the order given: spoilt by an interferer. ``by_start`` puts them in order of start."""
     order = by_start[np.argsort(packets.channel[by_start], kind="stable")]
     start_s, end_s, vulnerable_s = packets.start_s[order], packets.end_s[order], packets.vulnerable_s[order]
     channel, modulation = packets.channel[order], packets.modulation[order]
@@ -136,8 +136,15 @@ def _sending(start_s: Floats, end_s: Floats, downlinks: Downlinks | None) -> tup
     return at_start, throughout
 
 
-def _blocked(start_s: Floats, end_s: Floats, paths: int) -> Bools:
-    """Packets in order of start that find no free path. One that finds one holds it to its end, spoilt or not."""
+def without_path(start_s: Floats, end_s: Floats, paths: int, held_until_s: Floats | None = None) -> Bools:
+    """Packets in order of start that find no free path. One that finds one holds it to its end, spoilt or not.
+
+    ``held_until_s``: ends of packets from before that hold paths, at most as many as there are.
+    """
+    if held_until_s is not None and held_until_s.size:
+        before_s = np.full(held_until_s.size, -np.inf)
+        everyone = np.concatenate([before_s, start_s]), np.concatenate([held_until_s, end_s])
+        return without_path(*everyone, paths)[held_until_s.size :]
     count = start_s.size
     blocked = np.zeros(count, np.bool_)
     busy = np.arange(count) - np.searchsorted(np.sort(end_s), start_s, "right")  # if none had ever been blocked

@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     SHADOW_DEVICE = 6
     SHADOW_LINK = 7
     JOIN = 8
+    FAULT = 9
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:

@@ -87,7 +87,11 @@ def busiest_s(device: Ints, start_s: Floats, airtime_s: Floats) -> tuple[Ints, F
     apart = float(np.ptp(start_s)) + 2 * HOUR_S
     place = device * apart + (start_s - start_s.min())
     first = np.searchsorted(place, place - HOUR_S, "right")
+    # places are rounded, and by where the window begins: what is within the hour is said by the times themselves
+    first += start_s - start_s[first] >= HOUR_S
+    before = np.maximum(first - 1, 0)
+    first -= (device[before] == device) & (first > before) & (start_s - start_s[before] < HOUR_S)
     whole = (np.arange(device.size) - first) * airtime_s
-    use = whole + np.minimum(airtime_s, HOUR_S - (place - place[first]))
+    use = whole + np.minimum(airtime_s, HOUR_S - (start_s - start_s[first]))
     begins = np.flatnonzero(np.diff(device, prepend=-1))
     return device[begins], np.maximum.reduceat(use, begins)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulators.airtime import AirtimeLedger
@@ -54,7 +54,8 @@ def test_a_fleet_of_one_group_fares_as_in_the_open_loop_packet_by_packet(jitter_
     assert np.array_equal(tallied(one).fates, counted)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None)
+@example(26.0, "goursaud", 1)  # the hour before once depended on rounding by the window's beginning
 @given(st.floats(25, 50_000), st.sampled_from(["goursaud", "energy-goursaud", "lorasim"]), st.integers(0, 9))
 def test_windows_of_any_length_leave_the_same_bits(length_s: float, capture: str, seed: int) -> None:
     faults = (

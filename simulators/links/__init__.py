@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tamiyo_runtime.contracts.errors import UnknownNameError, UsageError
+from tamiyo_runtime.contracts.registry import Registry
 from tamiyo_runtime.link import Link, links
 
 
@@ -11,23 +12,29 @@ def open_link(text: str) -> Link:
 
     Raises UnknownNameError for a name or an option that is none, UsageError for a value.
     """
-    import simulators.links.cellular
-    import simulators.links.contact
-    import simulators.links.lora  # noqa: F401  all file themselves in the registry
-
+    registry = known_links()
     name, _, query = text.partition("?")
-    kind = links.get(name)
+    kind = registry.get(name)
     options = dict(part.partition("=")[::2] for part in query.split("&") if part)
-    known: tuple[str, ...] = getattr(kind, "options", ())
-    if options and not known:
+    legal: tuple[str, ...] = getattr(kind, "options", ())
+    if options and not legal:
         raise UsageError(f"{name} has no options", hint=f"leave out ?{query}")
     for option in options:
-        if option not in known:
-            raise UnknownNameError(f"option of {name}", option, known)
+        if option not in legal:
+            raise UnknownNameError(f"option of {name}", option, legal)
     try:
         return kind(**{option: _number(value) for option, value in options.items()})
     except ValueError as exc:
         raise UsageError(f"--link {text}: {exc}", hint=f"as in {name}?{getattr(kind, 'example', '')}") from exc
+
+
+def known_links() -> Registry[type[Link]]:
+    """The registry, with the simulated links in it."""
+    import simulators.links.cellular
+    import simulators.links.contact
+    import simulators.links.lora  # noqa: F401  all file themselves in the registry
+
+    return links
 
 
 def _number(text: str) -> float:

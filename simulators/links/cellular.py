@@ -14,6 +14,7 @@ caller's.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 from statistics import NormalDist
@@ -45,6 +46,10 @@ class Coverage:
         self._cursor: Cursor = start(device)
         self._chunks: list[bytes] = []
         self._origin: int | None = None
+
+    def before(self, step: int) -> bool:
+        """Whether a step is before the first that was asked for."""
+        return self._origin is not None and step < self._origin
 
     def rung(self, step: int) -> int:
         """The rung at a step; raises ValueError before the first that was asked for."""
@@ -95,6 +100,7 @@ class CellularLink(Lasting):
         self.air_s = 0.0
         self._lucks: list[Luck] = []
         sight = "in sight of" if bool(self._device.los[0]) else "behind buildings,"
+        self.sources = self.preset.sources
         self.label = f"{self.preset.name} (simulated, {sight} an antenna {self.distance_m:g} m away)"
         self._check_reach()
 
@@ -105,7 +111,7 @@ class CellularLink(Lasting):
     def ready_at_s(self, size_bytes: int, now_s: float) -> float:
         """When the payload before has left and there is coverage."""
         self._check(size_bytes)
-        return self._covered_s(max(now_s, self._free_s))
+        return self.covered_at_s(max(now_s, self._free_s))
 
     def transmit(self, size_bytes: int, now_s: float) -> Transmission:
         """Send a payload; its latency ends at the server."""
@@ -153,6 +159,35 @@ class CellularLink(Lasting):
         """There is no credit to use up."""
         return 1.0
 
+    def covered_at_s(self, now_s: float) -> float:
+        """When there is coverage: ``now_s``, or the end of the outage."""
+        step = math.floor(now_s / self.preset.step_s)
+        if self._coverage.rung(step):
+            return now_s
+        while not self._coverage.rung(step):
+            step += 1
+        return step * self.preset.step_s
+
+    def outages(self, since_s: float, until_s: float) -> Iterator[tuple[float, float]]:
+        """Begin and end of each stretch without coverage that begins in ``since_s <= t < until_s``.
+
+        The first step that was ever asked for counts as a beginning.
+        """
+        step_s = self.preset.step_s
+        first, end = math.ceil(since_s / step_s), math.ceil(until_s / step_s)
+        if first >= end:
+            return
+        self._coverage.rung(first)
+        before = self._covered(first - 1)
+        for step in range(first, end):
+            here = self._covered(step)
+            if before and not here:
+                yield step * step_s, self.covered_at_s(step * step_s)
+            before = here
+
+    def _covered(self, step: int) -> bool:
+        return self._coverage.before(step) or bool(self._coverage.rung(step))
+
     def _luck(self) -> Luck:
         place = self._sent % _CHUNK
         if not place:
@@ -163,7 +198,7 @@ class CellularLink(Lasting):
     def _carry(self, transfer: Plan, asked_s: float) -> tuple[float, float, int]:
         """When data that asks for its grant at ``asked_s`` has been decoded, time on air, and the last rung."""
         step_s, access = self.preset.step_s, self.preset.access
-        now_s = self._covered_s(asked_s) + access.grant_ms * 1e-3
+        now_s = self.covered_at_s(asked_s) + access.grant_ms * 1e-3
         left, air_s = 1.0, 0.0
         while True:
             step = math.floor(now_s / step_s)
@@ -177,14 +212,6 @@ class CellularLink(Lasting):
                     return now_s + left * whole_s + access.station_ms * 1e-3, air_s, rung
                 left -= done
             now_s = step_end_s
-
-    def _covered_s(self, now_s: float) -> float:
-        step = math.floor(now_s / self.preset.step_s)
-        if self._coverage.rung(step):
-            return now_s
-        while not self._coverage.rung(step):
-            step += 1
-        return step * self.preset.step_s
 
     def _shares(self) -> list[float]:
         """Share of the time on each rung."""

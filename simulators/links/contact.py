@@ -12,9 +12,10 @@ the slow radio, and its energy is not counted.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
-from simulators.links.lora import PRESETS, LoRaLink
+from simulators.links.lora import PRESETS, SOURCES, LoRaLink
 from tamiyo_runtime.link import Lasting, Link, Transmission, links
 
 CONTACT_BYTES_PER_S = 250_000.0
@@ -61,8 +62,9 @@ class LoRaWithContact:
     """LoRa all the time; from ``period_s`` on, every ``period_s``, a contact of ``length_s`` beside it."""
 
     carries_raw = False
-    options = ("period_s", "length_s")
+    options = ("period_s", "length_s", "loss_probability", "seed")
     example = "period_s=3600&length_s=60, the length shorter than the period"
+    sources: ClassVar[Mapping[str, str]] = {**SOURCES, "contact": "rate and timetable: chosen"}
     lora: ClassVar[type[LoRaLink]] = LoRaLink
 
     def __init__(

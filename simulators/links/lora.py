@@ -5,14 +5,13 @@ channels lie in, the receive windows that keep the radio busy after each uplink,
 Frames are unconfirmed; a frame is lost with a given probability. No other devices, fading or data-rate adaptation:
 those belong to a fleet simulator.
 
-Sources: data rates, payloads, sub-band limit and windows from LoRaMac-node ``RegionEU868.h``, with the 222 bytes that
-The Things Network and repeaters allow; currents at 3.3 V as simulators of SX127x radios tabulate them (44 mA sending at
-+14 dBm in LoRaSim and FLoRa, 11.2 mA receiving in ns-3 lorawan).
+Sources: `SOURCES`.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import ClassVar
 
 from simulators.airtime import HOUR_S, AirtimeLedger, CreditAccount
@@ -26,6 +25,13 @@ MAX_PAYLOAD_BYTES: dict[int, int] = {7: 222, 8: 222, 9: 115, 10: 51, 11: 51, 12:
 """Largest application payload by spreading factor, DR5 down to DR0."""
 LIMIT_S_PER_HOUR = 36.0
 """1 % of an hour in 868.0 to 868.6 MHz, where the default channels 868.1, 868.3 and 868.5 lie."""
+
+SOURCES = {
+    "rules": "data rates, payloads, sub-band limit, windows: LoRaMac-node RegionEU868.h; 222 bytes: The Things Network",
+    "airtime": "Semtech SX1276 data sheet and AN1200.13",
+    "energy": "3.3 V; 44 mA at +14 dBm in LoRaSim and FLoRa; 11.2 mA receiving in ns-3 lorawan",
+    "loss": "none by default: it is the caller's",
+}
 
 _SUPPLY_V = 3.3
 _TX_MA = 44.0
@@ -44,11 +50,16 @@ class LoRaLink(Lasting):
     drawn from a generator of its own, so runs with one ``seed`` are identical.
     """
 
+    options = ("loss_probability", "seed")
+    example = "loss_probability=0.1&seed=1"
+    sources: ClassVar[Mapping[str, str]] = SOURCES
     spreading_factor: ClassVar[int] = 7
 
     def __init__(self, *, loss_probability: float = 0.0, seed: int = 0, account: CreditAccount | None = None) -> None:
         if not 0 <= loss_probability <= 1:
             raise ValueError(f"loss_probability {loss_probability} is not in [0, 1]")
+        if seed % 1 != 0:  # an option is read as a float where it is no integer
+            raise ValueError(f"seed {seed} is not a whole number")
         self.label = f"lora-eu868 SF{self.spreading_factor} (simulated, 1 % duty cycle)"
         self.cap_s_per_hour = LIMIT_S_PER_HOUR
         self._loss_probability = loss_probability

@@ -55,6 +55,9 @@ GROUPS: dict[str, dict[str, Command]] = {
         "collect export": Command("tamiyo_runtime.cli.collect_view_cmd:export", "write collected records to a file"),
         "collect report": Command("tamiyo_runtime.cli.collect_view_cmd:report", "what each device did, from a store"),
         "broker": Command("tamiyo_runtime.cli.broker_cmd:broker", "start an MQTT broker on this machine"),
+        "link": Command(
+            "tamiyo_runtime.cli.link_cmd:app", "put a simulated link between real programs, or foretell it"
+        ),
         "demo": Command("tamiyo_runtime.cli.demo_cmd:demo", "the whole path at once, with a report"),
     },
     "Look after": {

@@ -198,6 +198,20 @@ def airtime(t_min: Sequence[float], used_s: Sequence[float], cap_s: float, *, ca
     return _svg(figure)
 
 
+def delays(at_s: Sequence[float], delay_ms: Sequence[float], outages: Sequence[tuple[float, float]], label: str) -> str:
+    """How late what was offered to a link at ``at_s`` arrived, outages shaded."""
+    figure, (axes,) = _figure(3.4, 1)
+    axes.plot(at_s, delay_ms, ".", markersize=4, color=BLUE, label=label)
+    for index, (begins_s, ends_s) in enumerate(outages):
+        axes.axvspan(begins_s, ends_s, color=RED, alpha=0.18, linewidth=0, label=None if index else "outage")
+    if any(delay > 0 for delay in delay_ms):
+        axes.set_yscale("log")
+    axes.set_xlabel("offered, s of the link's time (simulated)")
+    axes.set_ylabel("delay, ms")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=8.5, frameon=False)
+    return _svg(figure)
+
+
 def _figure(height: float, rows: int, *, heights: Sequence[float] = (1,)) -> tuple[Figure, list[Axes]]:
     try:
         import matplotlib as mpl

@@ -198,7 +198,7 @@ def _fit(
     for step in range(config.steps):
         rows = torch.randint(len(observation), (config.batch,), generator=rng)
         order = torch.rand(config.batch, network.heads.slots, generator=rng).argsort(1)
-        logits = network(_shuffled(observation[rows], order, network.heads.slots))[:, where]
+        logits = network(shuffled(observation[rows], order, network.heads.slots))[:, where]
         known = present[rows].gather(1, order)
         errors = F.binary_cross_entropy_with_logits(logits, gates[rows].gather(1, order), reduction="none")
         losses = {"gates": (errors * known).sum() / known.sum().clamp_min(1.0)}
@@ -215,7 +215,7 @@ def _fit(
     return history
 
 
-def _shuffled(observation: torch.Tensor, order: torch.Tensor, slots: int) -> torch.Tensor:
+def shuffled(observation: torch.Tensor, order: torch.Tensor, slots: int) -> torch.Tensor:
     """Observations with their slots in another order, (B, slots) indices; each place keeps its depth."""
     shared, each = observation[:, : len(GLOBAL_FEATURES)], observation[:, len(GLOBAL_FEATURES) :]
     each = each.reshape(-1, slots, len(SLOT_FEATURES))

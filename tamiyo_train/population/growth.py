@@ -19,7 +19,7 @@ import torch
 
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.errors import TamiyoError
-from tamiyo_runtime.contracts.observation import Heads, Operation
+from tamiyo_runtime.contracts.observation import INTENSITIES, Heads, Operation
 from tamiyo_train.blueprints import Blueprint
 from tamiyo_train.config import Episode
 from tamiyo_train.costs import footprint_in
@@ -48,8 +48,9 @@ Tensor = torch.Tensor
 class TensorGrowth:
     """N episodes in step. ``taught``: numbers, in ``blueprints``, of those that lanes can grow; the others are masked.
 
-    ``tasks``: data of one shape and size. Raises SchemaError for an episode with consolidation, gate dropout, learned
-    gates, several evaluations or retirement, and IncompatibleError for hosts that are no perceptrons.
+    ``tasks``: data of one shape and size, taken as it comes, without augmentation. Raises SchemaError for an episode
+    with consolidation, gate dropout, learned gates, several evaluations or retirement, and IncompatibleError for hosts
+    that are no perceptrons.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class TensorGrowth:
         require(config == replace(plain, utilisation=None), "config", "has more than a population of episodes can do")
         with initialising(0):
             self.host = build()
+        tasks = [replace(data, variants=data.variants[data.still][None], still=0) for data in tasks]
         self.config, self.tasks, self.draws = config, tuple(tasks), draws
         self.device = torch.device(device)
         self.blueprints, self.taught = tuple(blueprints), tuple(taught)
@@ -87,7 +89,7 @@ class TensorGrowth:
             [[0 if b.misfit(p) else footprint_in(b.layers, p).params for b in blueprints] for p in self.host.places],
             device=self.device,
         )
-        self._engine: Engine | None = None
+        self._engines: dict[int, Engine] = {}
         self.planner = Planner(
             config,
             tasks[0],
@@ -98,11 +100,14 @@ class TensorGrowth:
         )
 
     def reset(self, lanes: Lanes) -> Seen:
-        """Start an episode in every lane; as many lanes as before reuse what was captured on the device."""
+        """Start an episode in every lane; as many lanes as once before reuse what was captured then."""
         count, device = len(lanes.init), self.device
-        if self._engine is None or len(self._engine.hosts.params) != count:
-            self._engine = Engine(self.layout, self.config, lanes=count, inputs=self._inputs, labels=self._labels)
-        self.lanes, engine = lanes, self.engine
+        if count not in self._engines:
+            self._engines[count] = Engine(
+                self.layout, self.config, lanes=count, inputs=self._inputs, labels=self._labels
+            )
+        self.lanes, self.engine = lanes, self._engines[count]
+        engine = self.engine
         for block in (engine.hosts, engine.seeds):
             for tensor in (block.params, block.grads, block.mean, block.square):
                 tensor.zero_()
@@ -123,11 +128,21 @@ class TensorGrowth:
         self.seen = observed(self)
         return self.seen
 
-    @property
-    def engine(self) -> Engine:
-        """The stacked networks."""
-        assert self._engine is not None, "reset first"
-        return self._engine
+    @torch.no_grad()
+    def commit(self, codes: Tensor) -> None:
+        """Plant a topology, codes (N, S), as part of every host before its first step: the static twin's start."""
+        if self.step:
+            raise TamiyoError("a topology is committed before the first step", hint="reset first")
+        lanes, slot = (codes > 0).nonzero(as_tuple=True)
+        numbers = torch.tensor([-1, *self.taught], device=self.device)[codes[lanes, slot]]
+        plain = torch.full_like(lanes, INTENSITIES.index(1.0))
+        if len(lanes):
+            self._germinate(lanes, torch.stack([plain, slot, numbers, plain], 1))
+        planted = codes > 0
+        self.slots.phase[planted] = int(Phase.FOSSILISED)
+        self.slots.alpha[planted] = self.slots.position[planted] = 1.0
+        self._measure()
+        self.seen = observed(self)
 
     @property
     def done(self) -> bool:

@@ -196,7 +196,10 @@ def test_statistics_are_frozen_into_the_network_and_extreme_inputs_stay_finite()
     seen = torch.randn(100, observation_size(4)) * 50 + 7
     seen[:, 0] = 1.0
     fresh.freeze_statistics(seen)
-    assert torch.allclose(fresh.mean, seen.mean(0))
+    shared = len(GLOBAL_FEATURES)
+    each = seen[:, shared:].reshape(-1, len(SLOT_FEATURES))
+    assert torch.allclose(fresh.mean[:shared], seen[:, :shared].mean(0), atol=1e-4)
+    assert torch.allclose(fresh.mean[shared:], each.mean(0).repeat(4), atol=1e-4)
     assert {"mean", "inverse_deviation"} <= set(fresh.state_dict())
     with torch.no_grad():
         assert torch.isfinite(fresh(torch.full((1, observation_size(4)), 1e12))).all()
@@ -217,6 +220,41 @@ def test_a_normalised_feature_is_clipped_at_six_deviations():
         answers = [fresh(row[None]) for row in (at_the_clip, far, near)]
     assert torch.allclose(answers[0], answers[1], atol=1e-5)
     assert not torch.allclose(answers[0], answers[2], atol=1e-3)
+
+
+def taught_network() -> tuple[PolicyNetwork, torch.Tensor]:
+    network, _ = teach(experience(), heads=HEADS, config=FAST, seed=0)
+    return network, torch.from_numpy(simulate(64, 4, seed=5).observation)
+
+
+def test_a_policy_serves_any_number_of_slots_and_padding_changes_nothing():
+    network, seen = taught_network()
+    wider = network.with_slots(6)
+    padded = torch.cat([seen, torch.zeros(len(seen), 2 * len(SLOT_FEATURES))], 1)
+    with torch.no_grad():
+        a, b = HeadViews(HEADS)(network(seen)), HeadViews(wider.heads)(wider(padded))
+    for name in ("operation", "value", "intensity", "safety"):
+        assert torch.allclose(a[name], b[name], atol=1e-5), name
+    assert torch.allclose(a["slot"], b["slot"][:, :, :4], atol=1e-5)
+    assert torch.allclose(a["gates"], b["gates"][:, :4], atol=1e-5)
+
+
+def test_the_value_head_can_change_its_unit_and_nothing_else():
+    network, seen = taught_network()
+    with torch.no_grad():
+        before = HeadViews(HEADS)(network(seen))
+        network.rescale_value(factor=3.0, shift=-1.0)
+        after = HeadViews(HEADS)(network(seen))
+    assert torch.allclose(after["value"], 3 * before["value"] - 1, atol=1e-5)
+    assert all(torch.equal(before[name], after[name]) for name in before if name != "value")
+
+
+def test_a_blueprint_that_was_never_taught_is_the_last_choice_wherever_another_is_allowed():
+    network, seen = taught_network()
+    network.forget_blueprints([2, 4])
+    with torch.no_grad():
+        order = HeadViews(HEADS)(network(seen))["blueprint"].argsort(2)
+    assert set(order[:, :, :2].flatten().tolist()) == {2, 4}
 
 
 def test_a_feature_that_never_varied_is_centred_and_not_scaled():

@@ -1,0 +1,146 @@
+"""Plays episodes of all lanes with one decider and keeps what can be learned from them, as tensors on their device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+
+from tamiyo_train.policy.experience import DRIFT_RISK
+from tamiyo_train.policy.lane_deciders import LaneDecider
+from tamiyo_train.population.cost_table import LIMITS, drawn_budgets
+from tamiyo_train.population.growth import TensorGrowth
+from tamiyo_train.population.growth_state import Lanes, Result, Seen
+from tamiyo_train.population.reward import SHAPING, rewards, utilities
+
+Tensor = torch.Tensor
+_LATENCY, _MEMORY = LIMITS.index("latency_ms"), LIMITS.index("memory_bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions:
+    """D decisions. ``actions`` (D, 4); ``returns``: what was still to be earned, (D,); ``utility`` of their episodes.
+
+    ``safety`` (D, 3) and ``hardware`` (D, 2): what came in the window after each, as in `experience.Experience`.
+    """
+
+    vector: Tensor
+    slot_mask: Tensor
+    blueprint_mask: Tensor
+    actions: Tensor
+    returns: Tensor
+    utility: Tensor
+    safety: Tensor
+    hardware: Tensor
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def seen(self) -> Seen:
+        """What was shown, for a distribution over actions."""
+        return Seen(
+            vector=self.vector, slot_mask=self.slot_mask, blueprint_mask=self.blueprint_mask, params=self.vector[:, :0]
+        )
+
+    def rows(self, index: Tensor) -> Decisions:
+        """Some of them."""
+        return Decisions(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+
+def joined(parts: Sequence[Decisions]) -> Decisions:
+    """All decisions of all parts."""
+    return Decisions(
+        **{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Decisions)}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """Episodes of N lanes with T decisions each: ``decisions`` T-major, ``rewards`` (T, N), ``utility`` (N,)."""
+
+    decisions: Decisions
+    rewards: Tensor
+    utility: Tensor
+    result: Result
+    codes: Tensor
+
+    @property
+    def actions(self) -> Tensor:
+        """(T, N, 4)."""
+        return self.decisions.actions.reshape(len(self.rewards), -1, 4)
+
+
+def drawn_lanes(
+    env: TensorGrowth, rng: np.random.Generator, *, count: int, inits: range, task: Sequence[int] | None = None
+) -> Lanes:
+    """Lanes with tasks in turn, or those given, and everything else drawn: hosts, batches, profiles and budgets."""
+    tasks = torch.tensor([number % len(env.tasks) for number in range(count)] if task is None else list(task))
+    profile = torch.from_numpy(rng.integers(len(env.table.features), size=count))
+    budget = drawn_budgets(env.table.host.cpu()[profile], rng)
+    return Lanes(
+        task=tasks,
+        init=[int(value) for value in rng.integers(inits.start, inits.stop, size=count)],
+        seed=[int(value) for value in rng.integers(2**31, size=count)],
+        profile=profile,
+        budget=budget,
+    )
+
+
+def repeated(lanes: Lanes, times: int) -> Lanes:
+    """Every lane ``times`` times, one after the other."""
+    return Lanes(
+        task=lanes.task.repeat_interleave(times),
+        init=[init for init in lanes.init for _ in range(times)],
+        seed=[seed for seed in lanes.seed for _ in range(times)],
+        profile=lanes.profile.repeat_interleave(times),
+        budget=lanes.budget.repeat_interleave(times, 0),
+    )
+
+
+@torch.no_grad()
+def roll(
+    env: TensorGrowth,
+    lanes: Lanes,
+    decider: LaneDecider,
+    *,
+    shaping: float = SHAPING,
+    teacher: LaneDecider | None = None,
+    codes: Tensor | None = None,
+) -> Rollout:
+    """Play to the end. ``teacher``: what it would have done is kept, not what was done; ``codes``: see `commit`."""
+    seen = env.reset(lanes)
+    if codes is not None:
+        env.commit(codes)
+        seen = env.seen
+    kept: list[dict[str, Tensor]] = []
+    sureness: list[Tensor] = []
+    while not env.done:
+        actions = decider.decide(seen)
+        label = actions if teacher is None else teacher.decide(seen)
+        row = {"vector": seen.vector, "slot_mask": seen.slot_mask, "blueprint_mask": seen.blueprint_mask}
+        sureness.append(env.sensed.sureness)
+        events, culled = env.events.clone(), env.culled.clone()
+        seen = env.act(actions)
+        risky = torch.where(env.slots.code > 0, env.sensed.drift_p95, 0.0).amax(1) > DRIFT_RISK
+        within = env.cost <= env.budget
+        safety = torch.stack([risky, env.events > events, env.culled > culled], 1).float()
+        hardware = within[:, [_LATENCY, _MEMORY]].float()
+        kept.append({**row, "actions": label, "safety": safety, "hardware": hardware})
+    result = env.finish()
+    result = replace(result, events=result.events.clone(), training_macs=result.training_macs.clone())
+    utility = utilities(result, env.budget, env.config.prices)
+    paid = rewards(utility, torch.stack(sureness), shaping=shaping)
+    returns = paid.flip(0).cumsum(0).flip(0)
+    return Rollout(
+        decisions=Decisions(
+            **{name: torch.cat([row[name] for row in kept]) for name in kept[0]},
+            returns=returns.flatten().float(),
+            utility=utility.repeat(len(kept)).float(),
+        ),
+        rewards=paid,
+        utility=utility,
+        result=result,
+        codes=torch.where(result.fossilised, env.slots.code, 0),
+    )

@@ -1,9 +1,9 @@
 """Monitors of input and certainty: false alarms where all is well, how soon faults are noticed, and what it costs.
 
 All streams are simulated: samples of real scans are drawn at random, with replacement, and disturbed as
-`simulators.sensor` says. Without ``--bundle`` a perceptron and a logistic regression stand in for a bundle's network,
-with and without its seeds, on three disjoint parts of scikit-learn's digits: for training, for the reference, and held
-out. A bundle has only its test set, so there the streams come from the reference's own samples.
+`simulators.faults.sensor` says. Without ``--bundle`` a perceptron and a logistic regression stand in for a bundle's
+network, with and without its seeds, on three disjoint parts of scikit-learn's digits: for training, for the reference,
+and held out. A bundle has only its test set, so there the streams come from the reference's own samples.
 
 Peers see the same confidences: CUSUM, set to the same mean time to a false alarm by the textbook formula for normal
 figures (D. Siegmund 1985), and river's ADWIN and Page-Hinkley as they come (extra ``bench``; left out when missing).
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 if __package__ is None or __package__ == "":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.results import append, spread
-from simulators.sensor import FAULTS
+from simulators.faults.sensor import FAULTS
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_runtime.monitors import Monitors, MonitorSettings
 from tamiyo_runtime.reference import confidence_of, reference_of

@@ -10,6 +10,7 @@ from typing import Any
 
 from device_profiles.calibrate import DISPATCH, OPERATOR, Calibration, Rate
 from device_profiles.figures import Basis
+from device_profiles.points import SECTION as POINTS
 from device_profiles.schema import parse_profile
 from device_profiles.sections import SECTIONS
 from tamiyo_runtime.contracts.runs import Machine
@@ -120,6 +121,8 @@ def _toml(document: Mapping[str, Any]) -> str:
             table = table.get(part, {}) if isinstance(table, Mapping) else {}
         if table:
             lines += ["", f"[{section}]", *_pairs({key: table[key] for key in SECTIONS[section] if key in table})]
+    for name, point in document.get(POINTS, {}).items():
+        lines += ["", f"[{POINTS}.{_key(name)}]", *_pairs(point)]
     for block in document["validation"]:
         lines += ["", "[[validation]]", *_pairs(block)]
     return "\n".join(lines) + "\n"

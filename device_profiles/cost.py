@@ -23,6 +23,10 @@ cases. Errors of rates are ratios (half as fast is as likely as twice as fast), 
 reach below nothing for a device that is known within a factor of three. Energy widens it by the interval of the power,
 or of the energies a MAC and a byte.
 
+At another operating point (`device_profiles.points`) a cost's latency takes f_rated / f times as long, but for its
+``unclocked_ms``: buses, an accelerator's floor and host, memory off the chip. What hides behind computing at the rated
+clock is not counted there, so where computing slows down until it hides more, the sum is an upper bound.
+
 `estimate` is the inner loop of growth; `explain` is the same sum with its terms kept.
 """
 
@@ -97,6 +101,7 @@ def estimate(profile: Profile, graphs: Graphs, *, precision: Precision) -> Cost:
         peak_memory_bytes=weight_bytes + activations,
         weight_bytes=weight_bytes,
         activation_bytes=activations,
+        unclocked_ms=sum(term[4] for term in terms) * 1e-3,
         params=params,
         macs=macs,
     )
@@ -138,8 +143,10 @@ def latency_us(rates: Rates, graphs: Graphs) -> float:
     return sum(term[1] for term in _terms(rates, graphs))
 
 
-_Term = tuple[Op | None, float, float, float]
-"""An operator, its time in us, and on an array the bytes of both memories; None: the invocation of a graph."""
+_Term = tuple[Op | None, float, float, float, float]
+"""An operator, its time in us, on an array the bytes of both memories, and what of the time keeps to no clock, us.
+
+None for the operator: the invocation of a graph."""
 
 
 def _terms(rates: Rates, graphs: Graphs) -> list[_Term]:
@@ -149,22 +156,24 @@ def _terms(rates: Rates, graphs: Graphs) -> list[_Term]:
     if engine is None:
         for graph in graphs:
             crossing = graph[0].input_bytes + graph[-1].output_bytes if graph else 0
-            terms.append((None, rates.dispatch_us + crossing * rates.us_per_io_byte, 0.0, 0.0))
-            terms.extend((op, _host_us(rates, op), 0.0, 0.0) for op in graph)
+            io_us = crossing * rates.us_per_io_byte
+            terms.append((None, rates.dispatch_us + io_us, 0.0, 0.0, io_us))
+            terms.extend((op, _host_us(rates, op), 0.0, 0.0, 0.0) for op in graph)
         return terms
     cache = _room_for_weights(engine, graphs) if isinstance(engine, Systolic) else engine.cache_bytes
     for graph in graphs:
         placed = [op for op in graph if op.on_accelerator]
         if not placed:
-            terms.append((None, rates.dispatch_us, 0.0, 0.0))
+            us = rates.dispatch_us
         elif isinstance(engine, Systolic):
-            terms.append((None, engine.floor_us, 0.0, 0.0))
+            us = engine.floor_us
         else:
-            crossing = placed[0].input_bytes + placed[-1].output_bytes
-            terms.append((None, engine.floor_us + crossing * engine.us_per_io_byte, 0.0, 0.0))
+            us = engine.floor_us + (placed[0].input_bytes + placed[-1].output_bytes) * engine.us_per_io_byte
+        terms.append((None, us, 0.0, 0.0, us))
         for op in graph:
             if not op.on_accelerator:
-                terms.append((op, _host_us(rates, op), 0.0, 0.0))
+                us = _host_us(rates, op)
+                terms.append((op, us, 0.0, 0.0, us))
                 continue
             kept = min(cache, op.weight_bytes)
             cache -= kept
@@ -172,7 +181,9 @@ def _terms(rates: Rates, graphs: Graphs) -> list[_Term]:
             if isinstance(engine, Systolic):
                 terms.append((op, *engine.run(op, streamed)))
             else:
-                terms.append((op, engine.op_us(op, streamed), 0.0, 0.0))
+                us = engine.op_us(op, streamed)
+                unclocked_us = us - engine.op_us(op, 0.0) if streamed else 0.0
+                terms.append((op, us, 0.0, 0.0, unclocked_us))
     return terms
 
 
@@ -191,7 +202,7 @@ def _room_for_weights(array: Systolic, graphs: Graphs) -> float:
 
 def _energies_uj(profile: Profile, rates: Rates, term: _Term) -> tuple[float, float, float]:
     """Energy of one term, uJ: value, low and high."""
-    op, us, sram_bytes, dram_bytes = term
+    op, us, sram_bytes, dram_bytes, _ = term
     array = rates.systolic
     spread = 1 + profile.figures["model.relative_error"].value
     if array is None or (op is not None and not op.on_accelerator):

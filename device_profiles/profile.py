@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from device_profiles.accelerator import Accelerator
 from device_profiles.figures import Basis, Figure
 from device_profiles.kernels import Kernels
 from device_profiles.ops import OpKind
+from device_profiles.points import OperatingPoint
 from device_profiles.systolic import Systolic
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.cost import Source
@@ -69,7 +70,10 @@ class Rates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What is known of a device. ``figures`` maps dotted names (``power.active_mw``); ``sha256`` is of the file."""
+    """What is known of a device. ``figures`` maps dotted names (``power.active_mw``); ``sha256`` is of the file.
+
+    ``points``: clocks it can run at, the slowest first; none where nothing is known but the rated one.
+    """
 
     id: str
     revision: int
@@ -80,6 +84,7 @@ class Profile:
     rates: Mapping[Precision, Rates]
     export: ExportHints
     validation: tuple[Validation, ...] = ()
+    points: tuple[OperatingPoint, ...] = ()
 
     def value(self, name: str) -> float:
         """Value of a figure that every profile has; raises SchemaError when this one does not have it."""
@@ -130,6 +135,7 @@ class Profile:
                 "title": self.title,
                 "simulation": self._section("simulation"),
                 "thermal": self._section("thermal"),
+                **({"points": [asdict(point) for point in self.points]} if self.points else {}),
             },
         )
 

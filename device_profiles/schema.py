@@ -4,6 +4,7 @@
     [sources.NAME]   basis, text            cited by figures
     [compute] [work.int8] [work.float32] [memory] [power] [model] [simulation] [budget]
     [kernels.int8] [kernels.float32] [accelerator] [systolic] [thermal]    where the device has one, where it is known
+    [points.NAME]                           clocks it can run at (`device_profiles.points`)
         key = { value = 3000, low = 2700, high = 4000, unit = "mW", source = "NAME" }
     [export]         variants, layout, operator_table, compiler, options    how networks are compiled for it
     [[validation]]   against, figure, rows, mean_error, worst_error, held_out, note    how far off the model was found
@@ -22,6 +23,8 @@ from typing import Any
 from device_profiles.engines import rates_of
 from device_profiles.figures import Basis, Citation, Figure, check_keys, read_figure, require_key, text
 from device_profiles.physics import check_physics
+from device_profiles.points import SECTION as POINTS
+from device_profiles.points import points_of, read_points
 from device_profiles.profile import Profile
 from device_profiles.recipe import read_export, read_validation
 from device_profiles.sections import OPTIONAL, SECTIONS
@@ -39,15 +42,17 @@ def parse_profile(document: Mapping[str, Any], *, sha256: str, path: str) -> Pro
     """A parsed TOML document as a profile; ``path`` names the file in errors. Raises SchemaError."""
     check_schema(text(document, "schema", path=path), SCHEMA, path=f"{path}: schema")
     tops = {section.partition(".")[0] for section in SECTIONS}
-    check_keys(document, {*_TEXTS, "revision", "sources", "export", "validation", *tops}, path=path)
+    check_keys(document, {*_TEXTS, "revision", "sources", "export", "validation", POINTS, *tops}, path=path)
     identity = text(document, "id", path=path)
     if not _ID.fullmatch(identity):
         raise SchemaError(f"{path}: id", f"'{identity}' is not lower-case words joined by '-'")
     revision = require_key(document, "revision", path=path)
     if isinstance(revision, bool) or not isinstance(revision, int) or revision < 1:
         raise SchemaError(f"{path}: revision", f"must be an integer from 1, got {revision!r}")
-    figures = _figures(document, _citations(document, path), path)
+    citations = _citations(document, path)
+    figures = _figures(document, citations, path)
     check_physics(figures, path)
+    figures |= read_points(document.get(POINTS, {}), citations, path=path)
     return Profile(
         id=identity,
         revision=revision,
@@ -55,6 +60,7 @@ def parse_profile(document: Mapping[str, Any], *, sha256: str, path: str) -> Pro
         notes=text(document, "notes", path=path),
         sha256=sha256,
         figures=figures,
+        points=points_of(figures, path=path),
         rates={precision: rates_of(figures, precision) for precision in Precision},
         export=read_export(require_key(document, "export", path=path), path=f"{path}: export"),
         validation=read_validation(document.get("validation", []), path=f"{path}: validation"),

@@ -46,6 +46,7 @@ _MEMORY = {
 _ACCELERATOR = {
     "floor_us": rule("least time of one invocation, bus included", "us", 0.1, 1e6),
     "operator_us": rule("time an operator takes beside its work", "us", 0, 1e4, needed=False),
+    "clock_mhz": rule("clock of the accelerator that its rates hold at", "MHz", 1, 6000, needed=False),
     "macs_per_us": rule("sustained MAC rate of convolutions", "MAC/us", 10, 1e9),
     "depthwise_macs_per_us": rule("the same of depthwise convolutions", "MAC/us", 1, 1e9, needed=False),
     "dense_macs_per_us": rule("the same of fully connected layers", "MAC/us", 1, 1e9, needed=False),
@@ -99,7 +100,8 @@ SECTIONS: Mapping[str, Mapping[str, Rule]] = {
         "time_constant_s": rule("time to 63 % of a change", "s", 0.5, 36_000),
         "throttle_c": rule("temperature at which the clock is lowered", "C", 40, 125),
         "recover_c": rule("temperature at which the clock returns", "C", 30, 125),
-        "throttled_slowdown": rule("latency multiplier while hot", "1", 1, 20),
+        "throttled_slowdown": rule("latency multiplier while hot, where no points are known", "1", 1, 20),
+        "step_s": rule("time between two changes of the clock", "s", 1e-3, 600, needed=False),
     },
     "budget": {
         "latency_ms": rule("deadline of one inference", "ms", 0.01, 60_000),

@@ -68,8 +68,9 @@ class Systolic:
         m, k, n, groups = gemm_of(op)
         return self._cycles(ceil(m / self.rows) * ceil(n / self.columns) * groups, k)
 
-    def run(self, op: Op, streamed_bytes: float) -> tuple[float, float, float]:
-        """Time of one operator in us, and the bytes that pass the on-chip buffer and the DRAM for it.
+    def run(self, op: Op, streamed_bytes: float) -> tuple[float, float, float, float]:
+        """Time of one operator in us, the bytes that pass the on-chip buffer and the DRAM for it, and by how much the
+        DRAM, which has a clock of its own, takes longer than what is on the chip, us.
 
         The longest of computing and the transfers beside it; ``streamed_bytes`` of its weights are not on the chip.
         """
@@ -82,8 +83,8 @@ class Systolic:
             sram = (across * m + down * n) * k * groups * self.item_bytes + op.output_bytes
         else:
             compute, sram = moved * self.us_per_vector_byte, float(moved)
-        us = self.operator_us + max(compute, sram * self.us_per_sram_byte, dram * self.us_per_dram_byte)
-        return us, sram, dram
+        on_chip, off_chip = max(compute, sram * self.us_per_sram_byte), dram * self.us_per_dram_byte
+        return self.operator_us + max(on_chip, off_chip), sram, dram, max(0.0, off_chip - on_chip)
 
     def energy_uj(self, macs: int, sram_bytes: float, dram_bytes: float, us: float, each: Energies) -> float:
         """Energy of what `run` answers, uJ, at the energies ``each``."""

@@ -38,6 +38,10 @@ class Purpose(IntEnum):
     SHADOW_LINK = 7
     JOIN = 8
     FAULT = 9
+    CLOUD = 16
+    JITTER = 17
+    BIT = 19
+    EPISODE = 20
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from device_profiles import errors_table
 from device_profiles.figures import Basis
+from device_profiles.points import POINT
+from device_profiles.points import SECTION as POINTS
 from device_profiles.profile import Profile
 from device_profiles.sections import SECTIONS
 from tamiyo_runtime.cli.render import WIDTH, format_table, labelled
@@ -111,4 +113,6 @@ def _wrapped(text: str) -> str:
 
 def _meaning(name: str) -> str:
     section, _, key = name.rpartition(".")
+    if section.startswith(f"{POINTS}."):
+        return POINT[key].meaning
     return SECTIONS[section][key].meaning

@@ -59,6 +59,7 @@ class Cost:
 
     ``peak_memory_bytes`` is weights plus the largest set of live activations; ``weight_bytes`` and ``activation_bytes``
     are the two by themselves, 0 in documents from before they were told apart. ``macs`` counts multiply-accumulates.
+    ``unclocked_ms``: the part of the latency that a slower clock does not stretch: buses, memories off the chip.
     """
 
     latency_ms: Estimate
@@ -68,8 +69,11 @@ class Cost:
     macs: int
     weight_bytes: int = 0
     activation_bytes: int = 0
+    unclocked_ms: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("peak_memory_bytes", "params", "macs", "weight_bytes", "activation_bytes"):
             require(getattr(self, name) >= 0, name, "must not be negative")
+        require_finite(unclocked_ms=self.unclocked_ms)
+        require(self.unclocked_ms >= 0, "unclocked_ms", "must not be negative")

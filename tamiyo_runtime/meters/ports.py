@@ -30,13 +30,15 @@ class Usage:
 class BoardStatus:
     """State of the board between inferences. ``slowdown`` multiplies rated latencies (1.0 = rated speed).
 
-    ``memory_bytes``: what of its memory is left; None where nobody can tell.
+    ``memory_bytes``: what of its memory is left; ``battery``: share of its charge that is left. None where nobody can
+    tell, or there is none.
     """
 
     slowdown: float
     temperature_c: float | None
     throttled: bool
     memory_bytes: int | None = None
+    battery: float | None = None
 
 
 class Board(Protocol):

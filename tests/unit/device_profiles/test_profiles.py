@@ -169,7 +169,7 @@ def test_cycles_and_nanoseconds_are_two_ways_to_say_one_thing(edited: Callable[[
             "",
         ),
         ('^basis = "estimate"', 'basis = "guess"', "'guess' is not one of", ""),
-        ("^revision = 1", "revision = true", "revision: must be an integer", ""),
+        ("^revision = 2", "revision = true", "revision: must be an integer", ""),
         ('^id = "raspberry-pi-4"', 'id = "Raspberry Pi"', "is not lower-case words", ""),
         ("^schema = .*$", 'schema = "tamiyo.profile/2"', "is newer than", "upgrade"),
         ("^title = .*$", "title = 4", "must be a non-empty string", ""),

@@ -29,7 +29,7 @@ def fenced(language: str) -> str:
 def example() -> str:
     """The page's example done: the nearest profile without its claims, the page's lines in the place of its own."""
     text = resources.files("device_profiles").joinpath("data/cortex-m4.toml").read_text()
-    text = re.sub(r"\[\[validation\]\]\n(?:.+\n)+\n", "", text)
+    text = re.sub(r"\[(?:\[validation\]|points\.[a-z0-9-]+)\]\n(?:.+\n)+\n", "", text)
     changes, claims = fenced("toml").split("[[validation]]")
     section = ""
     for line in changes.splitlines():

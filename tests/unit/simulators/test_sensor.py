@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simulators.sensor import FAULTS
+from simulators.faults.sensor import FAULTS
 from tamiyo_runtime.contracts.manifest import InputSpec
 
 SPEC = InputSpec(shape=(1, 6, 8), layout="CHW", offset=0.0, scale=1.0, raw_low=-2.0, raw_high=10.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simulators.sensor import FAULTS
+from simulators.faults.sensor import FAULTS
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_runtime.monitors import Monitors, Watch
 from tamiyo_runtime.reference import confidence_of, reference_of

@@ -84,13 +84,13 @@ def points_of(figures: Mapping[str, Figure], *, path: str) -> tuple[OperatingPoi
     rated = next((values for _, values in ordered if values["clock_mhz"] == rated_mhz), None)
     if rated is None:
         raise SchemaError(where, f"none is at {rated_mhz:g} MHz, the clock of {engine} that rates hold at")
+    if not {"active_mw", "idle_mw"}.isdisjoint(rated):
+        raise SchemaError(where, f"the rated point, {rated_mhz:g} MHz, draws what [power] says", hint="leave it out")
     active_mw, idle_mw = figures["power.active_mw"].value, figures["power.idle_mw"].value
     points = []
     for name, values in ordered:
         own_idle = values.get("idle_mw", idle_mw)
         if values is rated:
-            if not {"active_mw", "idle_mw"}.isdisjoint(values):
-                raise SchemaError(f"{where}.{name}", "the rated point draws what [power] says", hint="leave it out")
             own_active = active_mw
         elif "active_mw" in values:
             own_active = values["active_mw"]

@@ -22,6 +22,7 @@ from tamiyo_runtime.contracts.document import require, require_finite
 Floats = NDArray[np.float64]
 HOUR_S, DAY_S = 3600.0, 86_400.0
 _TILT = np.radians(23.44)
+_LOOK_BACK_H = 24
 
 
 class Harvest(Protocol):
@@ -91,14 +92,19 @@ class Solar:
     def cloudy(self, devices: ArrayLike, hours: ArrayLike) -> NDArray[np.bool_]:
         """Whether these hours are cloudy, (devices, hours)."""
         asked, number = np.asarray(hours, dtype=np.int64), np.asarray(devices, dtype=np.int64)
-        span = np.arange(int(asked.max(initial=0)) + 1)
-        anew, state = uniforms(self.seed, Purpose.CLOUD, number[..., None], span)
-        total = self.clouding + self.clearing
-        drawn = (anew < total) | (span == 0)  # the first hour is of the long run
-        last = np.maximum.accumulate(np.where(drawn, span, 0), axis=-1)
+        if not asked.size:
+            return np.zeros((*number.shape, 0), dtype=np.bool_)
+        total, back = self.clouding + self.clearing, _LOOK_BACK_H
+        while True:  # back to an hour in which each device's sky was drawn anew
+            span = np.arange(max(0, int(asked.min()) - back), int(asked.max()) + 1)
+            anew, state = uniforms(self.seed, Purpose.CLOUD, number[..., None], span)
+            drawn = (anew < total) | (span == 0)  # the first hour is of the long run
+            last = np.maximum.accumulate(np.where(drawn, span, -1), axis=-1)[..., asked - span[0]]
+            if (last >= 0).all():
+                break
+            back *= 8
         wet = state < self.clouding / total
-        found = np.take_along_axis(wet, last, axis=-1)
-        return np.asarray(found[..., asked])
+        return np.asarray(np.take_along_axis(wet, last - span[0], axis=-1))
 
     def _clear_s(self, start_s: Floats, end_s: Floats) -> Floats:
         """Seconds of full sun that a stretch within one day is worth: the integral of the elevation's sine above 0."""

@@ -109,7 +109,7 @@ class Serving:
         begun_s = now_s
         listening = self._policy_on and not self._alarmed and self.on.adviser is not None
         if listening and (tally.samples >= self._ask_at or self._moved()):
-            self._consult(now_s, slowdown)
+            self._consult(now_s, slowdown, status.battery)
             begun_s = self._clock.now_s()
             waited_ms += (begun_s - now_s) * 1e3
         conditions = Conditions(
@@ -271,8 +271,8 @@ class Serving:
         moved_uj = abs(self._state.bucket_uj - bucket_uj)
         return option != self._state.current or moved_uj > _FILL_STEP * self._governor.limits.burst_uj
 
-    def _consult(self, now_s: float, slowdown: float) -> None:
-        """Hear the policy, if there is one that answers."""
+    def _consult(self, now_s: float, slowdown: float, battery: float | None) -> None:
+        """Hear the policy, if there is one that answers. Of bucket and battery, it sees the emptier one."""
         assert self.on.adviser is not None
         limits = self._governor.limits
         self._asked = (self._state.current, self._state.bucket_uj)
@@ -281,7 +281,7 @@ class Serving:
             current=self._state.current,
             limits=limits,
             slowdown=slowdown,
-            bucket_level=self.fill(now_s),
+            bucket_level=min(self.fill(now_s), 1.0 if battery is None else battery),
             link_level=self._link_level(now_s),
         )
         answer = self.on.adviser.ask(state, patience_ms(limits.deadline_ms))

@@ -303,6 +303,10 @@ class Spool:
                 hint="free some space on its disk",
             )
 
+    def abandon(self) -> None:
+        """Close without a commit, as a loss of power does: what was not committed is gone."""
+        self._release()
+
     def __enter__(self) -> Spool:
         return self
 

@@ -237,6 +237,14 @@ class Telemetry:
         self._uplink.close({**farewell, LOST: lost[:LOST_RANGES]} if lost else farewell)
         self._spool.close()
 
+    def lose_power(self) -> None:
+        """Let go as a board does whose power fails: nothing more is recorded or committed, and nobody says goodbye.
+
+        The broker is told what it would say itself of a device that it hears no more of.
+        """
+        self._uplink.close({"state": "offline"})
+        self._spool.abandon()
+
     @property
     def in_memory(self) -> str | None:
         """Why the spool is in memory and not on the disk, None when it is on the disk."""

@@ -134,7 +134,7 @@ def mean_current_ma(
 
 
 def battery_life_s(capacity_mah: float, mean_ma: float) -> float:
-    """How long a battery lasts at a mean current; its self-discharge and what cold takes of it are not modelled."""
+    """How long a battery lasts at a mean current; see `simulators.battery` for what leaks, sags and is harvested."""
     if not (capacity_mah > 0 and mean_ma > 0):
         raise InputError(f"{capacity_mah} mAh at {mean_ma} mA is no battery life", hint="both are above 0")
     return 3600.0 * capacity_mah / mean_ma

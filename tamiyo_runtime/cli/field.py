@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.cli.damaged_spool import close, served
 from tamiyo_runtime.cli.field_checks import BROKERS, NO_BROKER, check_broker, check_flash, check_home, greet, open_link
 from tamiyo_runtime.cli.render import hushed, note
+from tamiyo_runtime.cli.simulated import Later, Rest, Restart, left, open_board
 from tamiyo_runtime.cli.trust import write_down
 from tamiyo_runtime.contracts.errors import DowngradeError, IntegrityError
 from tamiyo_runtime.contracts.records import Mode
@@ -55,7 +56,8 @@ _FLUSH_VIRTUAL_S = 6 * 3600.0  # the radio's duty cycle may hold the last frames
 class FieldRequest:
     """What to run and where.
 
-    ``throttle``: (start_s, slowdown) for simulated boards. ``state_dir``: where spool and store live.
+    ``throttle``: (start_s, slowdown) for simulated boards, ``faults``: what goes wrong with them, as
+    `simulators.faults.kinds` reads it. ``state_dir``: where spool and store live.
     ``access``: what to show to a broker that is not ours. ``home_assistant``: appear there, on that broker.
     ``as_it_comes``: on a real clock, samples of a live stream are taken when they arrive, whatever the plan's period.
     ``allow_downgrade``: on this machine, run an older version of a bundle than ran before.
@@ -79,6 +81,7 @@ class FieldRequest:
     variant: str | None = None
     use_policy: bool = True
     seed: int = 0
+    faults: tuple[str, ...] = ()
     allow_downgrade: bool = False
     as_it_comes: bool = True
 
@@ -88,7 +91,8 @@ class FieldResult:
     """What came of it. ``counters`` and ``ledger`` are None where there was no telemetry or no collector of ours.
 
     ``delivered``: everything recorded was stored by a collector before the run ended; ``trouble``: why not, if known.
-    ``board_total``: what a meter saw of the whole board, pauses included; None without a meter.
+    ``board_total``: what a meter saw of the whole board, pauses included; None without a meter. ``restarts``: losses of
+    power of a simulated board; all else but the ledger is of the time since the last one.
     """
 
     summary: SessionSummary
@@ -102,6 +106,7 @@ class FieldResult:
     store: Path | None = None
     airtime_worst_hour_s: float | None = None
     board_total: Total | None = None
+    restarts: tuple[Restart, ...] = ()
 
 
 class FieldRun:
@@ -115,17 +120,22 @@ class FieldRun:
         gate: Callable[[Bundle], None] | None = None,
         deployed: Deployed | None = None,
         again: Callable[[], tuple[Bundle, Budget | None]] | None = None,
+        rest: Rest | None = None,
     ) -> None:
         """Open what needs no network; raises TamiyoErrors for anything that cannot work.
 
         ``gate``: what a bundle has to pass, on this machine as the board, before any of its graphs is loaded.
         ``deployed``: the state folder that the bundle is from, by which the run may be changed. ``again``: opens the
         bundle anew when the device gets SIGHUP, with the budget to run it under, None for the one that holds then.
+        ``rest``: of a simulated board that lost its power: what is left to do after the restart.
         """
         self.bundle, self.request, self._deployed = bundle, request, deployed
         self.gate, self._again = gate, again
+        from simulators.faults.kinds import rig_of
+
         check_broker(request.broker)
-        self.board: Board = _board(bundle, request)
+        self.rest, rig = rest, rig_of(request.faults)
+        self.board: Board = rest.board if rest else open_board(bundle, request, rig)
         self._downgrade = self._check_version()  # before anything of an old bundle is loaded
         if self.on_device and gate is not None:
             gate(bundle)
@@ -135,13 +145,18 @@ class FieldRun:
         if request.home_assistant:
             check_home(request.broker, self.link)
         self.source: Source | Stream = open_source(request.source, bundle)
+        if isinstance(self.board.clock, VirtualClock):
+            self.source = rig.disturbed(self.source, bundle.manifest.input, clock=self.board.clock, seed=request.seed)
         with hushed():
-            self.executor = Executor(bundle, request.variant)
+            self.executor = Executor(rig.in_memory(bundle, seed=request.seed), request.variant)
             self.policy = Policy.of(bundle, self.executor.variant.format) if request.use_policy else None
         live = getattr(self.source, "live", False)
         self.plan = (
             replace(request.plan, period_s=0.0) if live and self.on_device and request.as_it_comes else request.plan
         )
+        if rest is not None:
+            self.plan = replace(self.plan, samples=left(self, rest))
+            self.source = Later(self.source, rest.gone) if isinstance(self.source, Sized) else self.source
         self._session(Silent())  # a budget that cannot be met is found out before anything is started
         self._stack = contextlib.ExitStack()
         self._telemetry: Telemetry | None = None
@@ -193,7 +208,13 @@ class FieldRun:
                     on_end()
                 if telemetry is None:
                     broker, link = self.broker, self.link.label
-                    return FieldResult(summary=summary, link=link, broker=broker, board_total=self._total)
+                    return FieldResult(
+                        summary=summary,
+                        link=link,
+                        broker=broker,
+                        board_total=self._total,
+                        restarts=self.rest.restarts if self.rest else (),
+                    )
                 clock = self.board.clock
                 limit_s = _FLUSH_VIRTUAL_S if isinstance(clock, VirtualClock) else _FLUSH_S
                 delivered = telemetry.flush(clock.now_s(), limit_s)
@@ -210,7 +231,18 @@ class FieldRun:
             store=self._store_path if self._collector else None,
             airtime_worst_hour_s=worst_hour_s() if worst_hour_s else None,
             board_total=self._total,
+            restarts=self.rest.restarts if self.rest else (),
         )
+
+    def lose_power(self) -> None:
+        """Let go of telemetry as a board does whose power fails; what is only in memory is lost."""
+        if self._telemetry is not None:
+            self._telemetry.lose_power()
+            self._telemetry = None
+
+    def _hang_up(self) -> None:
+        if self._telemetry is not None:
+            close(self._telemetry)
 
     @property
     def _total(self) -> Total | None:
@@ -300,7 +332,7 @@ class FieldRun:
             spool_days=request.spool_days,
             spool_reserve=request.spool_reserve,
         )
-        stack.callback(close, self._telemetry)
+        stack.callback(self._hang_up)
         if (why := self._telemetry.in_memory) is not None:
             note(
                 f"warning: the spool cannot be written: {why}; until there is room, telemetry waits in memory "
@@ -378,14 +410,3 @@ def ended_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _board(bundle: Bundle, request: FieldRequest) -> Board:
-    from simulators.devices import only, parse_device
-    from simulators.throttle import Phase, ThrottleSchedule
-
-    phases = [
-        Phase(start_s=start, slowdown=slowdown, label=f"x{slowdown:g}") for start, slowdown in sorted(request.throttle)
-    ]
-    snapshot = bundle.manifest.profile
-    return parse_device(request.device, only(snapshot), schedule=ThrottleSchedule(tuple(phases)), seed=request.seed)

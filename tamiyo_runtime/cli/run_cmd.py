@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tamiyo_runtime.cli.deployed import Deployed
     from tamiyo_runtime.cli.field import FieldResult, FieldRun
     from tamiyo_runtime.cli.render import Progress
+    from tamiyo_runtime.cli.simulated import Rest
     from tamiyo_runtime.contracts.budget import Budget
     from tamiyo_runtime.summary import Turn
 
@@ -30,7 +31,13 @@ def run(
         Path, typer.Argument(help="A bundle, as `tamiyo export` writes it, or a folder of `tamiyo update`.")
     ],
     *,
-    device: Annotated[str, typer.Option(help="host, simulated, or simulated:PROFILE")] = "host",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="host, simulated, or simulated:PROFILE; with ?mhz=600 at another operating point, with "
+            "?battery=li-ion-18650&solar_ma=400&latitude=48 on a battery (docs/devices.md)"
+        ),
+    ] = "host",
     link: Annotated[
         str,
         typer.Option(
@@ -90,6 +97,12 @@ def run(
     throttle: Annotated[
         str | None, typer.Option(help="slow a simulated board down: START_S:SLOWDOWN,...", metavar="PHASES")
     ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="of a simulated board: brown-out@10s+2s, clock-drift?ppm=50, sensor:stuck@5s+10s, bit-flips?bits=16"
+        ),
+    ] = None,
     budget_at: Annotated[
         list[str] | None,
         typer.Option(help="change the budget on the way: TIME_S:latency-ms=5,power-mw=20,energy-burst-mj=1"),
@@ -134,6 +147,7 @@ def run(
     from tamiyo_runtime.cli.render import progress
     from tamiyo_runtime.cli.run_trace import check_trace
     from tamiyo_runtime.cli.run_view import show_plan
+    from tamiyo_runtime.cli.simulated import Rest
     from tamiyo_runtime.cli.trust import canary_gate, open_bundle
     from tamiyo_runtime.contracts.errors import (
         BudgetError,
@@ -172,7 +186,7 @@ def run(
         "--budget-at": bool(budget_at),
     }
 
-    def opened_and_checked(deployed: Deployed | None) -> FieldRun:
+    def opened_and_checked(deployed: Deployed | None, rest: Rest | None = None) -> FieldRun:
         opened = open_bundle(bundle, key) if deployed is None else deployed.open()
         changed = partial(
             changed_budget,
@@ -215,12 +229,13 @@ def run(
             variant=variant,
             use_policy=policy,
             seed=seed,
+            faults=tuple(fault or ()),
             allow_downgrade=allow_downgrade,
             as_it_comes=period_ms is None,
         )
         gate = canary_gate(bundle, key) if deployed is None else deployed.gate
         request = request if deployed is None else deployed.request(request, opened)
-        return FieldRun(opened, request, gate=gate, deployed=deployed, again=again)
+        return FieldRun(opened, request, gate=gate, deployed=deployed, again=again, rest=rest)
 
     with _occupied(bundle, look_only=dry_run):
         while True:
@@ -234,8 +249,12 @@ def run(
         if dry_run:
             show_plan(field, as_json=as_json)
             return
-        with field, progress(f"run {field.bundle.manifest.name}", samples or length_of(field.source)) as bar:
-            result = _watched(field, bar)
+        while True:
+            with field, progress(f"run {field.bundle.manifest.name}", samples or length_of(field.source)) as bar:
+                result = _watched(field, bar) if field.on_device else _simulated(field, bar)
+            if not isinstance(result, Rest):
+                break
+            field = opened_and_checked(deployed, result)  # a simulated board that has its power back
     _end(result, trace, overwrite=overwrite, as_json=as_json)
 
 
@@ -276,8 +295,6 @@ def _watched(field: FieldRun, bar: Progress) -> FieldResult:
     from tamiyo_runtime.contracts.units import microjoules
     from tamiyo_runtime.service import Notifier
 
-    if not field.on_device:  # a virtual clock takes its turns as fast as it can
-        return field.run(lambda tally, mode: bar.advance(remark=f"{mode}, {microjoules(tally.energy_uj)}"))
     notifier = Notifier.of_environment()
 
     def on_turn(turn: Turn) -> None:
@@ -288,6 +305,28 @@ def _watched(field: FieldRun, bar: Progress) -> FieldResult:
     result = field.run(on_turn=on_turn, on_end=notifier.stopping if notifier else None)
     bar.show(f"{result.summary.mode}, {microjoules(result.summary.energy_uj)}", done=result.summary.samples)
     return result
+
+
+def _simulated(field: FieldRun, bar: Progress) -> FieldResult | Rest:
+    """Run it on a virtual clock, which takes its turns as fast as it can; the rest when the board lost its power."""
+    from simulators.faults.outage import PowerLost
+    from tamiyo_runtime.cli.simulated import after_loss
+    from tamiyo_runtime.contracts.records import Mode
+    from tamiyo_runtime.contracts.units import microjoules
+    from tamiyo_runtime.summary import Tally
+
+    done = 0
+
+    def on_sample(tally: Tally, mode: Mode) -> None:
+        nonlocal done
+        done = tally.samples
+        bar.advance(remark=f"{mode}, {microjoules(tally.energy_uj)}")
+
+    try:
+        return field.run(on_sample)
+    except PowerLost as lost:
+        field.lose_power()
+        return after_loss(field, lost, done)
 
 
 def _occupied(path: Path, *, look_only: bool) -> AbstractContextManager[None]:

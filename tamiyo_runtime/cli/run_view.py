@@ -20,6 +20,8 @@ def as_data(result: FieldResult) -> dict[str, Any]:
     data: dict[str, Any] = {item.name: getattr(summary, item.name) for item in fields(summary) if item.name != "trace"}
     data |= {"accuracy": summary.accuracy, "skipped": summary.skipped, "mean_power_mw": summary.mean_power_mw}
     data |= {"link": result.link, "broker": result.broker}
+    if result.restarts:
+        data["restarts"] = [{item.name: getattr(one, item.name) for item in fields(one)} for one in result.restarts]
     if result.board_total is not None:
         data |= {"board_energy_uj": result.board_total.energy_uj, "board_energy_s": result.board_total.seconds}
     if result.counters is not None:
@@ -71,6 +73,7 @@ def show_plan(field: FieldRun, *, as_json: bool) -> None:
         "budget": dump(field.plan.budget or field.bundle.manifest.budget),
         "budget_schedule": [[when_s, dump(later)] for when_s, later in request.plan.schedule],
         "throttle": [list(phase) for phase in request.throttle],
+        "faults": list(request.faults),
         "state_dir": str(request.state_dir),
     }
     if as_json:
@@ -115,6 +118,15 @@ def show(result: FieldResult, trace: Path | None) -> None:
     if s.lost:
         reasons = ", ".join(f"{reason} {count}" for reason, count in s.lost.items())
         say(f"lost on arrival  {sum(s.lost.values())}: {reasons}")
+    for one in result.restarts:
+        say(
+            f"power lost       {one.why} at {one.at_s:.1f} s, power again at {one.back_s:.1f} s, works again at "
+            f"{one.again_s:.1f} s (simulated)"
+        )
+        say(
+            f"                 {one.samples} samples before, {one.missed} came meanwhile; the boot took "
+            f"{microjoules(one.boot_uj)}, not in the energy above"
+        )
     if s.stopped_early:
         say("stopped          by a signal, in good order")
     say(f"decisions        {s.decisions} records of what ran and why")

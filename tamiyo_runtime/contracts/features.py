@@ -125,7 +125,7 @@ GLOBAL: tuple[Feature, ...] = (
         unit="share",
         low=1 - RATIO_LIMIT,
         high=1,
-        definition="growing: 1 - energy of one inference / budget; running: fill of the energy bucket",
+        definition="growing: 1 - energy of one inference / budget; running: fill of energy bucket or battery",
         growing=_OR_NO_LIMIT,
         running="1 without a budget",
     ),

@@ -1,0 +1,233 @@
+"""Faults as values: how they are written, whom they strike, what they do to boards, clocks, sources and memories."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulators.device import SimulatedBoard
+from simulators.devices import only, parse_device
+from simulators.faults.bits import BitFlips, weights_of
+from simulators.faults.clock import Drift, DriftingClock, true_s
+from simulators.faults.fleets import FleetFault, drifts_ppm
+from simulators.faults.kinds import Order, faults, parse_order, rig_of
+from simulators.faults.outage import Outage, PowerLost
+from simulators.faults.rig import Rig
+from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime.contracts.errors import IncompatibleError, SchemaError, TamiyoError, UnknownNameError, UsageError
+from tamiyo_runtime.executor import Executor
+from tamiyo_runtime.meters import VirtualClock
+from tamiyo_runtime.selftest import replay
+from tamiyo_runtime.sources import open_source
+from tests import tiny
+from tests.unit.simulators.test_device import STEADY, cost
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    made = tiny.make()
+    return Bundle(
+        name="tiny", size_bytes=0, manifest=made.manifest, digest="0" * 64, signer=None, files=dict(made.files)
+    )
+
+
+class TestNotation:
+    def test_a_fault_is_written_with_its_time_and_its_options(self) -> None:
+        assert parse_order("brown-out@10s+2s") == Order(kind="brown-out", at_s=10.0, for_s=2.0)
+        assert parse_order("sensor:stuck@1.5h") == Order(kind="sensor", what="stuck", at_s=5400.0)
+        assert parse_order("brown-out@1d+2min?boot_s=5").options == {"boot_s": 5.0}
+        assert parse_order("clock-drift?ppm=-50").options == {"ppm": -50.0}
+
+    @pytest.mark.parametrize(
+        ("text", "error", "message"),
+        [
+            ("brownout@1s+1s", UnknownNameError, "brownout"),
+            ("brown-out", UsageError, "needs a start and a length"),
+            ("brown-out@1s", UsageError, "needs a start and a length"),
+            ("brown-out@1week+1s", UsageError, "'1week' is no time"),
+            ("brown-out@1s+1s?boot=3", UnknownNameError, "option of brown-out"),
+            ("brown-out:dark@1s+1s", UsageError, "takes no :dark"),
+            ("clock-drift", UsageError, "by how much"),
+            ("clock-drift?ppm=fast", UsageError, "'fast' is no number"),
+            ("clock-drift@3s?ppm=1", UsageError, "from the start to the end"),
+            ("clock-drift?ppm=1e9", SchemaError, "no clock any more"),
+            ("sensor:darkness", UnknownNameError, "darkness"),
+            ("bit-flips?bits=0", UsageError, "no number of bits"),
+            ("bit-flips?bits=1.5", UsageError, "no number of bits"),
+            ("!", UsageError, "is no fault"),
+        ],
+    )
+    def test_a_mistake_is_named_and_what_is_right_hinted_at(self, text: str, error: type, message: str) -> None:
+        with pytest.raises(error, match=message) as caught:
+            rig_of([text])
+        assert isinstance(caught.value, TamiyoError)
+
+    def test_a_board_has_one_clock_only(self) -> None:
+        with pytest.raises(UsageError, match="drifts already"):
+            rig_of(["clock-drift?ppm=1", "clock-drift?ppm=2"])
+
+    def test_every_kind_is_listed(self) -> None:
+        assert faults.names() == ("bit-flips", "brown-out", "clock-drift", "sensor")
+
+    def test_faults_are_not_for_real_boards(self) -> None:
+        with pytest.raises(UsageError, match="for simulated boards"):
+            parse_device("host", only(STEADY), rig=rig_of(["clock-drift?ppm=1"]))
+
+
+class TestOutage:
+    def test_a_board_loses_its_power_at_its_time_and_once(self) -> None:
+        clock = VirtualClock()
+        board = SimulatedBoard(STEADY, clock=clock, outages=[Outage(at_s=10.0, for_s=2.0, boot_s=5.0)])
+        board.run(lambda: None, cost(1000.0))
+        clock.sleep_until(10.5)
+        with pytest.raises(PowerLost, match=r"from 10.0 s until 12.0 s") as caught:
+            board.status()
+        assert board.power_up(caught.value) == pytest.approx(5.0 * 3000 * 1e3)
+        assert clock.now_s() == 17.0
+        board.status()
+
+    def test_it_is_lost_in_the_middle_of_an_inference_as_well(self) -> None:
+        board = SimulatedBoard(STEADY, clock=VirtualClock(), outages=[Outage(at_s=0.5, for_s=0.0)])
+        with pytest.raises(PowerLost):
+            board.run(lambda: None, cost(1000.0))
+
+    def test_no_handler_of_failures_handles_it(self) -> None:
+        assert not issubclass(PowerLost, Exception)
+
+    def test_a_hot_board_has_cooled_when_it_comes_back(self) -> None:
+        from tests.unit.simulators.test_device import PI
+
+        board = SimulatedBoard(PI, clock=VirtualClock(), outages=[Outage(at_s=600.0, for_s=3600.0, boot_s=0.0)])
+        with pytest.raises(PowerLost) as caught:
+            board.run(lambda: None, cost(700e3))
+        board.power_up(caught.value)
+        assert board.status().temperature_c == pytest.approx(25.0, abs=0.1)
+
+
+class TestClock:
+    @given(st.floats(-500, 500), st.lists(st.floats(0, 1e5), min_size=1, max_size=8))
+    def test_a_device_waits_by_its_own_clock_and_the_world_goes_by_its_own(
+        self, ppm: float, steps: list[float]
+    ) -> None:
+        clock = DriftingClock(Drift(ppm=ppm))
+        for index, seconds in enumerate(steps):
+            if index % 2:
+                clock.advance(seconds)
+            else:
+                clock.sleep_until(clock.now_s() + seconds)
+        assert clock.now_s() == pytest.approx(true_s(clock) * (1 + ppm * 1e-6), abs=1e-6)
+
+    def test_a_crystal_is_slow_when_it_is_hot_and_when_it_is_cold(self) -> None:
+        assert Drift(ppm=10.0).total_ppm == 10.0
+        assert Drift(ppm=0.0, temperature_c=-20.0).total_ppm == pytest.approx(-0.034 * 45**2)
+        assert Drift(ppm=0.0, temperature_c=70.0).total_ppm == Drift(ppm=0.0, temperature_c=-20.0).total_ppm
+
+    def test_a_day_at_50_ppm_is_four_seconds(self) -> None:
+        clock = rig_of(["clock-drift?ppm=50"]).clock()
+        clock.advance(86_400.0)
+        assert clock.now_s() - true_s(clock) == pytest.approx(4.32)
+
+    def test_the_physics_of_a_board_go_by_the_worlds_time(self) -> None:
+        clock = DriftingClock(Drift(ppm=50_000.0))
+        board = SimulatedBoard(STEADY, clock=clock, outages=[Outage(at_s=10.0, for_s=1.0, boot_s=0.0)])
+        clock.sleep_until(10.2)  # of the device, which is 9.7 s of the world's
+        board.status()
+        clock.sleep_until(10.6)
+        with pytest.raises(PowerLost):
+            board.status()
+
+
+class TestSensor:
+    def test_a_stuck_sensor_repeats_the_last_sample_within_its_time(self, bundle: Bundle) -> None:
+        clock = VirtualClock()
+        source = open_source("bundle", bundle)
+        stuck = rig_of(["sensor:stuck@2s+3s"]).disturbed(source, bundle.manifest.input, clock=clock, seed=0)
+        seen, good = [], list(source)
+        for sample in stuck:
+            seen.append(sample)
+            clock.advance(1.0)
+        assert len(stuck) == len(good) == len(seen)
+        assert "stuck (simulated)" in stuck.label
+        for index, sample in enumerate(seen):
+            expected = good[1] if 2 <= index < 5 else good[index]
+            np.testing.assert_array_equal(sample.value, expected.value)
+            assert sample.label == good[index].label
+
+    def test_any_fault_of_a_sample_may_be_given_a_time_and_noise_is_the_same_again(self, bundle: Bundle) -> None:
+        def values(seed: int) -> np.ndarray:
+            rig, clock = rig_of(["sensor:noise-25-%-of-the-range"]), VirtualClock()
+            source = rig.disturbed(open_source("bundle", bundle), bundle.manifest.input, clock=clock, seed=seed)
+            return np.stack([sample.value for sample in source])
+
+        np.testing.assert_array_equal(values(1), values(1))
+        assert not np.array_equal(values(1), values(2))
+
+    def test_a_stream_has_no_sensor_to_break(self, bundle: Bundle) -> None:
+        stream = open_source("generator?seed=1", bundle)
+        with pytest.raises(UsageError, match="is a stream"):
+            rig_of(["sensor:dark"]).disturbed(stream, bundle.manifest.input, clock=VirtualClock(), seed=0)
+
+
+class TestBits:
+    def test_so_many_bits_of_the_weights_differ_and_nothing_else(self, bundle: Bundle) -> None:
+        faulty = rig_of(["bit-flips?bits=9"]).in_memory(bundle, seed=4)
+        flipped = 0
+        for name in bundle.names:
+            before, after = (np.frombuffer(one.read(name), np.uint8) for one in (bundle, faulty))
+            changed = np.flatnonzero(before != after)
+            flipped += int(np.unpackbits(before ^ after).sum())
+            if len(changed):
+                spans = weights_of(bundle.read(name))
+                assert all(any(start <= at < start + size for start, size in spans) for at in changed.tolist())
+        assert flipped == 9
+
+    def test_the_same_seed_flips_the_same_bits(self, bundle: Bundle) -> None:
+        flips = BitFlips(bits=5)
+        graphs = {name: bundle.read(name) for name in bundle.names if name.endswith(".tflite")}
+        assert flips.flipped(graphs, 1) == flips.flipped(graphs, 1) != flips.flipped(graphs, 2)
+
+    def test_the_self_test_notices_what_a_signature_cannot(self, bundle: Bundle) -> None:
+        faulty = rig_of(["bit-flips?bits=200"]).in_memory(bundle, seed=0)
+        checks = [check for check in replay(faulty) if check.name.startswith("int8")]
+        assert [check.ok for check in checks] == [False] * 4
+        Executor(faulty)  # it loads all the same
+
+    def test_without_a_graph_of_that_format_there_is_nothing_to_flip(self, bundle: Bundle) -> None:
+        files = {name: bundle.read(name) for name in bundle.names if not name.endswith(".tflite")}
+        bare = Bundle(name="x", size_bytes=0, manifest=bundle.manifest, digest="", signer=None, files=files)
+        with pytest.raises(IncompatibleError, match="no TFLite graph"):
+            BitFlips(bits=1).in_memory(bare, 0)
+
+
+class TestFleet:
+    FAULT = FleetFault(kind="brown-out", share=0.25, at_h=2.0, for_h=1.0)
+
+    def test_so_large_a_share_is_struck_and_who_it_is_depends_on_nobody_else(self) -> None:
+        whole = self.FAULT.struck(7, np.arange(20_000))
+        assert whole.mean() == pytest.approx(0.25, abs=0.01)
+        np.testing.assert_array_equal(self.FAULT.struck(7, np.arange(5000, 5100)), whole[5000:5100])
+        assert not np.array_equal(replace(self.FAULT, number=1).struck(7, np.arange(100)), whole[:100])
+
+    def test_they_are_off_within_its_time_only(self) -> None:
+        devices, struck = np.arange(100), self.FAULT.struck(7, np.arange(100))
+        for hours, off in ((1.99, False), (2.0, True), (2.99, True), (3.0, False)):
+            np.testing.assert_array_equal(self.FAULT.off(7, devices, hours * 3600), struck & off)
+
+    def test_a_fleets_fault_is_a_boards_fault_for_each_device(self) -> None:
+        fault = faults.get("brown-out")(self.FAULT.order)
+        assert fault.built_into(Rig()).outages == (Outage(at_s=7200.0, for_s=3600.0),)
+        with pytest.raises(UnknownNameError):
+            replace(self.FAULT, options={"boots": 1.0})
+        with pytest.raises(SchemaError, match="share"):
+            replace(self.FAULT, share=1.5)
+
+    def test_clocks_of_a_fleet_spread_around_the_parabola(self) -> None:
+        found = drifts_ppm(3, np.arange(10_000), sigma_ppm=20.0, temperature_c=-5.0)
+        assert found.mean() == pytest.approx(-0.034 * 900, abs=1.0)
+        assert found.std() == pytest.approx(20.0, rel=0.05)
+        assert math.isfinite(float(drifts_ppm(3, 5, sigma_ppm=0.0)))

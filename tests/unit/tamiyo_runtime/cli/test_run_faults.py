@@ -1,0 +1,99 @@
+"""``tamiyo run`` on boards that are slow, fed by a battery, or faulty."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RUN = ("--device", "simulated", "--no-policy", "--json")
+
+
+def test_a_brown_out_ends_one_start_and_the_next_goes_on_with_what_is_left(tamiyo: Any, own_bundle: Path) -> None:
+    outcome = tamiyo("run", own_bundle, *RUN, "--samples", 300, "--fault", "brown-out@10s+2s?boot_s=5")
+    assert outcome.code == 0
+    data = json.loads(outcome.out)
+    (restart,) = data["restarts"]
+    assert (restart["why"], restart["at_s"], restart["back_s"]) == ("outage", 10.0, 12.0)
+    assert restart["again_s"] == pytest.approx(17.0)
+    assert restart["samples"] in (100, 101)
+    assert restart["samples"] + restart["missed"] + data["samples"] == 300
+    assert restart["missed"] == pytest.approx(70, abs=1)
+    assert restart["boot_uj"] > 0
+
+
+def test_people_are_told_of_it_too(tamiyo: Any, own_bundle: Path) -> None:
+    outcome = tamiyo(
+        *("run", own_bundle, "--device", "simulated"), "--samples", 60, "--fault", "brown-out@1s+2s?boot_s=1"
+    )
+    assert "power lost       outage at 1.0 s, power again at 3.0 s, works again at 4.0 s (simulated)" in outcome.out
+    assert "came meanwhile" in outcome.out
+
+
+@pytest.mark.broker
+def test_what_was_in_memory_is_lost_and_the_ledger_balances_for_both_starts(
+    tamiyo: Any, own_bundle: Path, tmp_path: Path
+) -> None:
+    outcome = tamiyo(
+        *("run", own_bundle, *RUN, "--samples", 400, "--broker", "embedded", "--state-dir", tmp_path / "state"),
+        *("--fault", "brown-out@20s+2s?boot_s=5"),
+    )
+    assert outcome.code == 0, outcome.err
+    data = json.loads(outcome.out)
+    assert [entry["boot"].partition(".")[0] for entry in data["ledger"]] == ["1", "2"]
+    assert all(entry["balanced"] for entry in data["ledger"])
+    assert data["telemetry"]["delivered"]
+
+
+def test_a_battery_that_is_empty_for_good_ends_the_run(tamiyo: Any, own_bundle: Path) -> None:
+    device = "simulated?battery=li-ion-18650&charge=.02&supply_v=5"
+    outcome = tamiyo("run", own_bundle, "--device", device, "--samples", 400, "--period-ms", 60_000)
+    assert outcome.code == 2
+    assert "the battery does not recover" in outcome.err
+    assert "hint: a larger battery" in outcome.err
+
+
+def test_a_drifting_clock_takes_as_many_samples_in_its_own_time(tamiyo: Any, own_bundle: Path) -> None:
+    data = json.loads(tamiyo("run", own_bundle, *RUN, "--samples", 50, "--fault", "clock-drift?ppm=5000").out)
+    assert data["samples"] == 50
+    assert data["duration_s"] == pytest.approx(4.9, abs=0.11)
+
+
+def test_a_sensor_fault_is_seen_in_what_the_board_answers(tamiyo: Any, own_bundle: Path) -> None:
+    good, bad = (
+        json.loads(tamiyo("run", own_bundle, *RUN, *more).out)["accuracy"] for more in ((), ("--fault", "sensor:dark"))
+    )
+    assert good == 1.0
+    assert bad < 0.7
+
+
+def test_flipped_bits_are_seen_in_what_the_board_answers_and_reported_by_nobody(tamiyo: Any, own_bundle: Path) -> None:
+    outcome = tamiyo("run", own_bundle, *RUN, "--seed", 3, "--fault", "bit-flips?bits=400")
+    data = json.loads(outcome.out)
+    assert outcome.code == 0
+    assert data["accuracy"] < 1.0
+    assert data["failures"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("--fault", "brownout@1s+1s"), "unknown fault 'brownout'", "brown-out"),
+        (("--fault", "brown-out"), "a brown-out needs a start and a length", "brown-out@10s+2s"),
+        (("--device", "simulated?mhz=600"), "names no operating points", "leave out mhz"),
+        (("--device", "simulated?speed=600"), "unknown option of simulated 'speed'", "mhz"),
+        (("--device", "host", "--fault", "clock-drift?ppm=5"), "faults are for simulated boards", "--device simulated"),
+    ],
+)
+def test_mistakes_end_with_exit_2_and_what_is_right(tamiyo: Any, own_bundle: Path, arguments, message, hint) -> None:
+    outcome = tamiyo("run", own_bundle, "--device", "simulated", *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert hint in outcome.err
+
+
+def test_a_dry_run_shows_the_faults(tamiyo: Any, own_bundle: Path) -> None:
+    plan = json.loads(tamiyo("run", own_bundle, *RUN, "--dry-run", "--fault", "clock-drift?ppm=5").out)
+    assert plan["faults"] == ["clock-drift?ppm=5"]

@@ -32,9 +32,9 @@ class RunningState:
     ``slowdown``: multiplier of rated latency at present (1 = rated speed). ``bucket_level``: fill of the energy
     bucket, 0..1 (1 without a budget), or of the battery where that is less. ``host_power_mw`` and ``full_power_mw``:
     mean power the inferences of that configuration would draw at the present sample rate and rated speed (energy of
-    one inference in uJ times samples a ms). ``link_level``: share of the link's credit left (1 on a link without a limit). ``accuracy``: measured
-    accuracy of the configuration in use, None when it was not measured. ``profile``: the snapshot's features; those
-    the policy does not know are left out.
+    one inference in uJ times samples a ms). ``link_level``: share of the link's credit left (1 on a link without a
+    limit). ``accuracy``: measured accuracy of the configuration in use, None when it was not measured. ``profile``: the
+    snapshot's features; those the policy does not know are left out.
     """
 
     present: tuple[bool, ...]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,10 +11,8 @@ from simulators.device import SimulatedBoard
 from simulators.devices import only, parse_device
 from simulators.faults.bits import BitFlips, weights_of
 from simulators.faults.clock import Drift, DriftingClock, true_s
-from simulators.faults.fleets import FleetFault, drifts_ppm
 from simulators.faults.kinds import Order, faults, parse_order, rig_of
 from simulators.faults.outage import Outage, PowerLost
-from simulators.faults.rig import Rig
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.errors import IncompatibleError, SchemaError, TamiyoError, UnknownNameError, UsageError
 from tamiyo_runtime.executor import Executor
@@ -202,32 +197,3 @@ class TestBits:
         bare = Bundle(name="x", size_bytes=0, manifest=bundle.manifest, digest="", signer=None, files=files)
         with pytest.raises(IncompatibleError, match="no TFLite graph"):
             BitFlips(bits=1).in_memory(bare, 0)
-
-
-class TestFleet:
-    FAULT = FleetFault(kind="brown-out", share=0.25, at_h=2.0, for_h=1.0)
-
-    def test_so_large_a_share_is_struck_and_who_it_is_depends_on_nobody_else(self) -> None:
-        whole = self.FAULT.struck(7, np.arange(20_000))
-        assert whole.mean() == pytest.approx(0.25, abs=0.01)
-        np.testing.assert_array_equal(self.FAULT.struck(7, np.arange(5000, 5100)), whole[5000:5100])
-        assert not np.array_equal(replace(self.FAULT, number=1).struck(7, np.arange(100)), whole[:100])
-
-    def test_they_are_off_within_its_time_only(self) -> None:
-        devices, struck = np.arange(100), self.FAULT.struck(7, np.arange(100))
-        for hours, off in ((1.99, False), (2.0, True), (2.99, True), (3.0, False)):
-            np.testing.assert_array_equal(self.FAULT.off(7, devices, hours * 3600), struck & off)
-
-    def test_a_fleets_fault_is_a_boards_fault_for_each_device(self) -> None:
-        fault = faults.get("brown-out")(self.FAULT.order)
-        assert fault.built_into(Rig()).outages == (Outage(at_s=7200.0, for_s=3600.0),)
-        with pytest.raises(UnknownNameError):
-            replace(self.FAULT, options={"boots": 1.0})
-        with pytest.raises(SchemaError, match="share"):
-            replace(self.FAULT, share=1.5)
-
-    def test_clocks_of_a_fleet_spread_around_the_parabola(self) -> None:
-        found = drifts_ppm(3, np.arange(10_000), sigma_ppm=20.0, temperature_c=-5.0)
-        assert found.mean() == pytest.approx(-0.034 * 900, abs=1.0)
-        assert found.std() == pytest.approx(20.0, rel=0.05)
-        assert math.isfinite(float(drifts_ppm(3, 5, sigma_ppm=0.0)))

@@ -39,6 +39,8 @@ _PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             _vector("checkerboard", host="mlp-skip", width=6),
             _vector("xor", host="mlp-skip", width=5),
             TrainConfig(task="mnist1d", host="conv1d", width=4),
+            TrainConfig(task="ecg", host="conv1d", width=4),
+            TrainConfig(task="imu", host="conv1d", width=2),
         )
     }
 )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "reported", "train"]
 # What comes with tamiyo, so that help needs no torch; a test holds both to the registries.
-TASKS = "checkerboard, clusters, complex-moons, digits, mnist1d, moons, spheres, spirals, xor"
+TASKS = "checkerboard, clusters, complex-moons, digits, ecg, imu, mnist1d, moons, spheres, spirals, xor"
 HOSTS = "attention1d, conv1d, dsconv, mlp, mlp-skip"
 _TERMINATED = 143  # 128 + SIGTERM, as shells have it
 

@@ -4,6 +4,8 @@ from tamiyo_train.tasks import (  # noqa: F401  (they register themselves)
     checkerboard,
     clusters,
     digits,
+    ecg,
+    imu,
     mnist1d,
     moons,
     spheres,

@@ -25,8 +25,9 @@ def test_digits_are_trained_as_they_always_were():
     assert preset("digits") == TrainConfig()
 
 
-def test_sequences_are_grown_on_a_sequence_host():
-    assert preset("mnist1d").host in {"conv1d", "attention1d"}
+@pytest.mark.parametrize("task", ["mnist1d", "ecg", "imu"])
+def test_sequences_are_grown_on_a_sequence_host(task):
+    assert preset(task).host in {"conv1d", "attention1d"}
 
 
 def test_a_task_of_others_gets_the_plain_host_of_its_domain(monkeypatch):

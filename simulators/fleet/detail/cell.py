@@ -11,20 +11,21 @@ from dataclasses import dataclass
 from simulators.cellular.presets import preset
 from simulators.fleet.detail.link import Frame
 from simulators.links.cellular import NETWORKS, CellularLink
-from tamiyo_runtime.link import Lasting, Transmission
+from tamiyo_runtime.link import Lasting, Transmission, links
+
+_NAMES = {network: name for name, network in NETWORKS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """Where a device is in a network. ``network``: a name of `simulators.links.cellular.NETWORKS`. Others as there,
-    ``number`` and ``end_s`` as of `simulators.fleet.detail.link.Radio`."""
+    """Where a device is in a network. ``preset``: a name of `simulators.cellular.presets`. ``distance_m`` and
+    ``speed_m_s``: the preset's when None. ``number`` and ``end_s`` as of `simulators.fleet.detail.link.Radio`."""
 
     seed: int
     number: int
-    network: str
+    preset: str
     distance_m: float | None = None
     speed_m_s: float | None = None
-    carries_raw: bool = False
     end_s: float = math.inf
 
 
@@ -41,9 +42,9 @@ class CellLink(Lasting):
             device=cell.number,
             distance_m=cell.distance_m,
             speed_m_s=cell.speed_m_s,
-            network=preset(NETWORKS[cell.network]),
+            network=preset(cell.preset),
         )
-        self.label, self.carries_raw = self._link.label, cell.carries_raw
+        self.label, self.carries_raw = self._link.label, links.get(_NAMES[cell.preset]).carries_raw
         self.frames: list[Frame] = []
         self.received: list[bool] = []
         self._end_s, self._arrived_s = cell.end_s, 0.0

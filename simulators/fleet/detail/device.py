@@ -9,7 +9,7 @@ bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
@@ -17,6 +17,8 @@ from pathlib import Path
 from random import Random
 
 from simulators.device import SimulatedBoard
+from simulators.faults.bits import BitFlips
+from simulators.faults.disturbed import Disturbed, SensorFault
 from simulators.fleet.detail.cell import Cell, CellLink
 from simulators.fleet.detail.clock import DozingClock
 from simulators.fleet.detail.far_end import Arrival, FarEnd
@@ -24,7 +26,7 @@ from simulators.fleet.detail.link import FieldLink, Frame, Judge, Radio
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.document import require
-from tamiyo_runtime.contracts.records import Event, EventRecord, Mode, Record
+from tamiyo_runtime.contracts.records import Event, EventRecord, LossReason, Mode, Record
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.meters import VirtualClock
 from tamiyo_runtime.policy import Policy
@@ -32,7 +34,7 @@ from tamiyo_runtime.session import Plan, Session
 from tamiyo_runtime.sources.address import Address
 from tamiyo_runtime.sources.base import Sample, Source
 from tamiyo_runtime.sources.bundled import BundleSource
-from tamiyo_runtime.spool import Spool
+from tamiyo_runtime.spool import Key, Spool
 from tamiyo_runtime.summary import SessionSummary, Tally
 from tamiyo_runtime.telemetry import Telemetry
 from tamiyo_runtime.uplink import Pace, Traffic, Uplink
@@ -48,7 +50,8 @@ SMALLEST_BYTES = 32
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inferring:
     """A device with a bundle. A sample is taken every ``period_s`` from ``start_s`` on; ``report_s`` is the shortest
-    window that telemetry sums up. ``budget`` None stands for the bundle's."""
+    window that telemetry sums up. ``budget`` None stands for the bundle's. ``stuck``: when its sensor is;
+    ``flipped_bits``: of the weights, in its memory, from the start."""
 
     radio: Radio | Cell
     bundle: Path
@@ -57,6 +60,8 @@ class Inferring:
     end_s: float
     report_s: float = 1.0
     budget: Budget | None = None
+    stuck: tuple[SensorFault, ...] = ()
+    flipped_bits: int = 0
 
     def __post_init__(self) -> None:
         require(self.period_s > 0, "period_s", f"{self.period_s} s is not above 0")
@@ -90,15 +95,18 @@ Job = Inferring | Reporting
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """What a device did. ``made_s``: when each record was made, by its number; ``pending``: records not acked.
+    """What a device did. ``created`` counts its records, tombstones among them; ``made_s``: when each of the others was
+    made, by its number, and ``gone_s`` when it was given up, if it was. ``pending``: records not acked.
 
-    ``summary`` is that of the session, None where nothing is inferred.
+    ``summary`` is that of the session and ``budget`` what it was held to, None where nothing is inferred.
     """
 
     frames: tuple[Frame, ...]
     received: tuple[bool, ...]
     arrivals: tuple[Arrival, ...]
+    created: int
     made_s: dict[int, float]
+    gone_s: dict[int, float]
     duplicates: int
     pending: int
     dropped: int
@@ -107,6 +115,7 @@ class Day:
     radio_mj: float
     worst_hour_share: float | None
     summary: SessionSummary | None = None
+    budget: Budget | None = None
 
 
 def live(job: Job, judge: Judge) -> Day:
@@ -117,17 +126,23 @@ def live(job: Job, judge: Judge) -> Day:
 
 
 class _Diary(Spool):
-    """A spool in memory that notes when records were made."""
+    """A spool in memory that notes when records were made, and when they were given up."""
 
     def __init__(self, clock: VirtualClock, random: Random) -> None:
         super().__init__(None, clock=clock, randbits=random.getrandbits)
         self.made_s: dict[int, float] = {}
+        self.gone_s: dict[int, float] = {}
         self._now_s = clock.now_s
 
     def append(self, record: Record) -> int:
         seq = super().append(record)
         self.made_s[seq] = self._now_s()
         return seq
+
+    def drop(self, keys: Iterable[Key], reason: LossReason) -> None:
+        given_up = list(keys)
+        super().drop(given_up, reason)
+        self.gone_s.update((key.seq, self._now_s()) for key in given_up)
 
 
 class _Endless(Telemetry):
@@ -152,7 +167,7 @@ class _Device:
     def uplink(self, *, bundle: str, pace: Pace, budget: Budget | None) -> Uplink:
         return Uplink(self.spool, self.link, self.far_end, bundle=bundle, device=self.name, pace=pace, budget=budget)
 
-    def day(self, traffic: Traffic, summary: SessionSummary | None) -> Day:
+    def day(self, traffic: Traffic, summary: SessionSummary | None = None, budget: Budget | None = None) -> Day:
         """What there is to tell."""
         accounts, hours = self.spool.accounts(), None
         if isinstance(self.link, FieldLink):
@@ -162,7 +177,9 @@ class _Device:
             frames=tuple(self.link.frames),
             received=tuple(self.link.received),
             arrivals=tuple(self.far_end.arrivals),
+            created=accounts.created,
             made_s=self.spool.made_s,
+            gone_s=self.spool.gone_s,
             duplicates=self.far_end.duplicates,
             pending=accounts.pending,
             dropped=sum(accounts.dropped.values()),
@@ -171,6 +188,7 @@ class _Device:
             radio_mj=traffic.energy_uj * 1e-3,
             worst_hour_share=hours,
             summary=summary,
+            budget=budget,
         )
 
 
@@ -178,7 +196,7 @@ def _report(job: Reporting, device: _Device) -> Day:
     clock = device.clock
     uplink = device.uplink(bundle="", pace=_ONCE, budget=None)
     coming = iter((*job.times_s, math.inf))
-    next_s, number = next(coming), 0
+    next_s = next(coming)
     while True:
         now_s = clock.now_s()
         wake_s = min(next_s, max(now_s + _LEAST_S, min(uplink.next_s(now_s), device.far_end.next_s(now_s))))
@@ -187,15 +205,16 @@ def _report(job: Reporting, device: _Device) -> Day:
         clock.sleep_until(wake_s)
         now_s = clock.now_s()
         while next_s <= now_s:
-            device.spool.append(EventRecord(t_ms=int(next_s * 1e3), event=Event.MODE, value=number, detail="normal"))
-            next_s, number = next(coming), number + 1
+            device.spool.append(EventRecord(t_ms=int(next_s * 1e3), event=Event.MODE))
+            next_s = next(coming)
         uplink.pump(now_s, everything=True)
     with device.spool:
-        return device.day(uplink.traffic, None)
+        return device.day(uplink.traffic)
 
 
 def _infer(job: Inferring, device: _Device) -> Day:
-    clock, loaded = device.clock, _load(job.bundle)
+    flips_seed = device.random.getrandbits(32) if job.flipped_bits else 0
+    clock, loaded = device.clock, _load(job.bundle, job.flipped_bits, flips_seed)
     manifest = loaded.bundle.manifest
     budget = job.budget or manifest.budget
     uplink = device.uplink(bundle=loaded.bundle.digest[:8], pace=Pace(), budget=budget)
@@ -221,8 +240,8 @@ def _infer(job: Inferring, device: _Device) -> Day:
     session = Session(
         manifest,
         loaded.executor,
-        board=SimulatedBoard(manifest.profile, clock=clock, seed=device.random.getrandbits(32)),
-        source=_Turned(loaded.source, device.random.randrange(len(loaded.source))),
+        board=SimulatedBoard(manifest.profile, clock=clock, seed=device.radio.seed, device=device.radio.number),
+        source=_sensor(job, device, loaded),
         reporter=telemetry,
         policy=loaded.policy,
         plan=Plan(samples=job.samples, period_s=job.period_s, budget=job.budget, trace=True),
@@ -234,7 +253,7 @@ def _infer(job: Inferring, device: _Device) -> Day:
         clock.sleep_until(min(clock.now_s() + _LOOK_S, job.end_s))
         telemetry.pump(clock.now_s())
     with device.spool:
-        return device.day(uplink.traffic, summary)
+        return device.day(uplink.traffic, summary, budget)
 
 
 class _Turned:
@@ -250,6 +269,13 @@ class _Turned:
         return len(self._source)
 
 
+def _sensor(job: Inferring, device: _Device, loaded: _Loaded) -> Source:
+    source: Source = _Turned(loaded.source, device.random.randrange(len(loaded.source)))
+    for fault in job.stuck:
+        source = Disturbed(source, fault, loaded.bundle.manifest.input, device.clock, device.radio.seed)
+    return source
+
+
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     bundle: Bundle
@@ -259,9 +285,11 @@ class _Loaded:
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path) -> _Loaded:
+def _load(path: Path, flipped_bits: int, seed: int) -> _Loaded:
     """Opened, checked and compiled once a process: neither graphs nor policy remember anything between calls."""
     bundle = Bundle.open(path)
+    if flipped_bits:
+        bundle = BitFlips(bits=flipped_bits).in_memory(bundle, seed)
     executor = Executor(bundle)
     policy = Policy.of(bundle, executor.variant.format)
     return _Loaded(bundle, executor, policy, BundleSource.open(bundle, Address.parse("bundle", ("bundle",))))

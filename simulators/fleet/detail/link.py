@@ -28,8 +28,9 @@ class Radio:
     """The radio of one device: who it is, where it may send, and how.
 
     ``number``: its place in the fleet, which addresses its random numbers. ``power_dbm``: conducted. ``filled_bytes``:
-    every frame is filled up to so many bytes, and none is longer; None sends frames as they come. ``end_s``: no frame
-    begins from then on, for the simulation is over.
+    every frame is filled up to so many bytes, and none is longer; None sends frames as they come. ``addresses``: of the
+    draws of the first frames, where they do not just count. ``end_s``: no frame begins from then on, for the simulation
+    is over.
     """
 
     seed: int
@@ -42,6 +43,7 @@ class Radio:
     chip: DeviceRadio
     end_s: float = math.inf
     filled_bytes: int | None = None
+    addresses: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.open_channels():
@@ -63,7 +65,7 @@ class Radio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A frame on the air: the ``index``-th of its device. ``size_bytes``: of the payload, filling included."""
+    """A frame on the air; ``index`` addresses its draws. ``size_bytes``: of the payload, filling included."""
 
     index: int
     start_s: float
@@ -126,7 +128,7 @@ class FieldLink(Lasting):
         airtime_s = self.airtime_s(size_bytes)
         channels = [number for number in self._open if self._band_ready_s(number, airtime_s, now_s) <= now_s]
         frame = Frame(
-            index=len(self.frames),
+            index=self._index(len(self.frames)),
             start_s=now_s,
             airtime_s=airtime_s,
             channel=channels[int(self._draw() * len(channels))],
@@ -188,12 +190,18 @@ class FieldLink(Lasting):
         return now_s if credit is None else credit.ready_at_s(airtime_s, now_s)
 
     def _draw(self) -> float:
-        index = len(self.frames)
-        if index == len(self._draws):
-            numbers = range(index, index + _DRAWS)
-            radio = self.radio
-            self._draws += uniforms(radio.seed, Purpose.CHANNEL, radio.number, list(numbers))[0].tolist()
-        return self._draws[index]
+        count = len(self.frames)
+        if count == len(self._draws):
+            indices = [self._index(one) for one in range(count, count + _DRAWS)]
+            self._draws += uniforms(self.radio.seed, Purpose.CHANNEL, self.radio.number, indices)[0].tolist()
+        return self._draws[count]
+
+    def _index(self, count: int) -> int:
+        """Address of the frame that comes after so many."""
+        addresses = self.radio.addresses
+        if count < len(addresses):
+            return addresses[count]
+        return addresses[-1] + 1 + count - len(addresses) if addresses else count
 
 
 def accounts(radio: Radio) -> dict[str, CreditAccount]:

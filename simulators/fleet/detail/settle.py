@@ -26,7 +26,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from simulators.fleet.detail.air import Air, Assumed, Medium
-from simulators.fleet.detail.link import Frame, Judge
+from simulators.fleet.detail.link import Frame
 from simulators.lorawan.reception import Codes, Verdict
 from tamiyo_runtime.contracts.errors import TamiyoError
 
@@ -44,7 +44,7 @@ class Played(Protocol):
 
 
 P = TypeVar("P", bound=Played)
-Play = Callable[[Mapping[int, Judge]], Mapping[int, P]]
+Play = Callable[[Mapping[int, Assumed]], Mapping[int, P]]
 """Runs the devices of these numbers from their start, each with its judge."""
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from simulators.faults.disturbed import STUCK, SensorFault
 from simulators.fleet.detail.cell import Cell
 from simulators.fleet.detail.clock import DozingClock
 from simulators.fleet.detail.device import Inferring, Reporting, live
@@ -116,6 +117,15 @@ def test_devices_of_a_group_do_not_all_see_the_same_sample(bundle: Path) -> None
     assert len({tuple(one.correct.tolist()) for one in traces if one}) > 1
 
 
+def test_a_stuck_sensor_gives_the_same_answer_until_it_moves_again(bundle: Path) -> None:
+    fault = SensorFault(name=STUCK, at_s=20.0, for_s=30.0)
+    days = [live(inferring(bundle, end_s=80.0, stuck=stuck), deaf(0.0)) for stuck in ((fault,), ())]  # type: ignore[arg-type]
+    stuck, right = (day.summary.trace.correct for day in days if day.summary and day.summary.trace)
+    assert np.array_equal(stuck[:16], right[:16])
+    assert not np.array_equal(stuck[18:47], right[18:47])
+    assert np.array_equal(stuck[50:], right[50:])
+
+
 def test_a_reporter_sends_each_record_once_as_it_comes_up() -> None:
     times = tuple(10.0 + 60.0 * step for step in range(100))
     radio = radio_of(NETWORK, 2, filled_bytes=40)
@@ -131,12 +141,12 @@ def test_a_frame_too_small_for_a_record_is_refused() -> None:
         Reporting(radio=radio_of(NETWORK, 2, filled_bytes=20), times_s=(1.0,), end_s=7200.0)
 
 
-@pytest.mark.parametrize("network", ["nb-iot", "5g"])
+@pytest.mark.parametrize("network", ["nb-iot", "5g-sa-mid-band"])
 def test_a_cellular_device_lives_by_verdicts_of_its_own(bundle: Path, network: str) -> None:
     def never(frame: Frame) -> bool:
         raise AssertionError("nobody judges a cellular frame")
 
-    cell = Cell(seed=3, number=4, network=network, carries_raw=network == "5g", end_s=3600.0)
+    cell = Cell(seed=3, number=4, preset=network, end_s=3600.0)
     job = inferring(bundle, radio=cell, period_s=30.0, end_s=3600.0, budget=Budget(latency_ms=10.0))
     one, two = live(job, never), live(job, never)
     assert one.frames == two.frames

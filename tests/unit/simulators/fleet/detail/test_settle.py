@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulators.fleet.detail.air import Medium
+from simulators.fleet.detail.air import Assumed, Medium
 from simulators.fleet.detail.device import Inferring, Reporting, live
-from simulators.fleet.detail.link import Frame, Judge, Radio
+from simulators.fleet.detail.link import Frame, Radio
 from simulators.fleet.detail.settle import Settled, settle
 from simulators.lorawan.network import Network, resolve
 from simulators.lorawan.propagation import Shadowing
@@ -52,7 +52,7 @@ def toy(radio: Radio, airtime_s: float) -> Stepped:
         now_s = frame.end_s + draws.choice((0.0, draws.uniform(0.0, 3.0), 30.0 * received))
 
 
-def play_toys(toys: Mapping[int, partial[Stepped]], judges: Mapping[int, Judge]) -> dict[int, Log]:
+def play_toys(toys: Mapping[int, partial[Stepped]], judges: Mapping[int, Assumed]) -> dict[int, Log]:
     """Whole runs of toys."""
     logs = {}
     for number, judge in judges.items():
@@ -69,7 +69,7 @@ def play_toys(toys: Mapping[int, partial[Stepped]], judges: Mapping[int, Judge])
     return logs
 
 
-def play_days(jobs: Mapping[int, Inferring | Reporting], judges: Mapping[int, Judge]) -> dict[int, object]:
+def play_days(jobs: Mapping[int, Inferring | Reporting], judges: Mapping[int, Assumed]) -> dict[int, object]:
     """Whole runs of real runtimes."""
     return {number: live(jobs[number], judge) for number, judge in judges.items()}
 
@@ -165,7 +165,7 @@ def test_a_run_that_does_not_repeat_itself_is_found_out() -> None:
     medium = medium_of(network, {0})
     runs = iter(range(100))
 
-    def play(judges: Mapping[int, Judge]) -> dict[int, Log]:
+    def play(judges: Mapping[int, Assumed]) -> dict[int, Log]:
         early_s = 0.001 * next(runs)
         frames = [
             Frame(index=0, start_s=at_s - early_s, airtime_s=0.3, channel=0, data_rate=3, power_index=0, size_bytes=40)

@@ -18,13 +18,11 @@ from simulators.fleet.timing import Timing
 from simulators.lorawan.capture import captures, modulation, sensitivities_dbm
 from simulators.lorawan.chips import device_radios, gateway_radios
 from simulators.lorawan.propagation import Shadowing, Site, loss_db, path_losses
-from simulators.lorawan.reception import Bools, Ears, Packets
+from simulators.lorawan.reception import DEAF_DBM, Bools, Ears, Packets
 from simulators.lorawan.region import MAC_OVERHEAD_BYTES, Channel, Region, regions
 from simulators.lorawan.scenario import Fading, Pattern
 from simulators.lorawan.streams import Floats, Ints, Purpose, uniforms
 
-DEAF_DBM = -10_000.0
-"""What reaches a gateway that is down: it neither hears it nor is disturbed by it."""
 _ENERGY = "energy-"
 
 

@@ -94,7 +94,7 @@ class Devices(Table):
     lost: Ints = field(metadata=column("", "cellular packets of which a block failed at every try"))
     no_coverage: Ints = field(metadata=column("", "cellular packets out of reach"))
     airtime_s: Floats = field(metadata=column("s", "time on the air"))
-    busiest_hour_s: Floats = field(metadata=column("s", "most time on the air in any hour; NaN without a duty cycle"))
+    busiest_hour_s: Floats = field(metadata=column("s", "most time on the air in any hour; NaN on cellular links"))
     latency_p50_ms: Floats = field(metadata=column("ms", "from a message to its delivery, median; NaN without one"))
     latency_p95_ms: Floats = field(metadata=column("ms", "the same, 95th percentile"))
     latency_p99_ms: Floats = field(metadata=column("ms", "the same, 99th percentile"))
@@ -162,12 +162,12 @@ class Packets(Table):
     """A row a packet, in order of start: (packets,) each."""
 
     device: Ints = field(metadata=column("", "number of the device"))
-    message: Ints = field(metadata=column("", "number of the device's message"))
+    message: Ints = field(metadata=column("", "number of the device's message; -1: a join request"))
     start_s: Floats = field(metadata=column("s", "since the run began"))
     airtime_s: Floats = field(metadata=column("s", "time on the air"))
     channel: Ints = field(metadata=column("", "number in the region's plan; -1 on cellular links"))
     data_rate: Ints = field(metadata=column("", "LoRa data rate; -1 on cellular links"))
-    rssi_dbm: Floats = field(metadata=column("dBm", "strongest at a gateway, with fading; NaN on cellular links"))
+    rssi_dbm: Floats = field(metadata=column("dBm", "strongest at a gateway, of the schedule; NaN on cellular links"))
     fate: NDArray[np.uint8] = field(metadata=column("", "what became of it, a number of `Fate`"))
 
 

@@ -19,11 +19,11 @@ from simulators.lorawan.duty import account
 from simulators.lorawan.network import Network
 from simulators.lorawan.open_loop import ears
 from simulators.lorawan.receiver import OnAir, Receiver
-from simulators.lorawan.reception import Verdict
+from simulators.lorawan.reception import DEAF_DBM, Verdict
 from simulators.lorawan.record import ClosedRun, Log, MessageLog
 from simulators.lorawan.scenario import Activation
 from simulators.lorawan.server import JOIN_REQUEST_BYTES, Answer, Server
-from simulators.lorawan.streams import Blocks, Ints, Purpose, uniforms
+from simulators.lorawan.streams import Blocks, Floats, Ints, Purpose, uniforms
 from simulators.lorawan.traffic import arrivals
 from simulators.lorawan.windows import BETWEEN_S, Windows, windows
 
@@ -47,28 +47,32 @@ class _Rate:
     join_windows: Windows
 
 
-def run(network: Network) -> ClosedRun:
-    """Simulates a network for its scenario's duration; what has begun by then is seen to its end."""
-    return _Loop(network).run()
+def run(network: Network, messages: tuple[Ints, Ints, Floats] | None = None) -> ClosedRun:
+    """Simulates a network for its scenario's duration; what has begun by then is seen to its end.
+
+    ``messages``: device, number and time of each that comes up, device by device and in order; the scenario's traffic
+    when None.
+    """
+    return _Loop(network, arrivals(network) if messages is None else messages).run()
 
 
 class _Loop:
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, messages: tuple[Ints, Ints, Floats]) -> None:
         scenario = network.scenario
         self._network = network
-        self._mac = scenario.mac
-        self._confirmed = scenario.traffic.confirmed
+        self._kinds = network.kinds
         self._region = network.region
         self._receiver = Receiver(ears(network), channels=len(network.channels), gateways=len(scenario.gateways_m))
         self._server = Server(network, self._receiver)
         self._bands = [self._region.sub_band(channel.frequency_hz).name for channel in network.channels]
-        self._rates = {rate: self._rate(rate) for rate in scenario.data_rates()}
-        self._slowest = min(self._rates)
-        self._power_dbm = [network.power_dbm(index) for index in range(self._region.power_levels)]
+        levels, every = range(self._region.power_levels), range(len(network.kinds))
+        self._rates = [{rate: self._rate(rate, kind) for rate in network.kinds[kind].data_rates} for kind in every]
+        self._slowest = [min(rates) for rates in self._rates]
+        self._power_dbm = [[network.power_dbm(index, kind) for index in levels] for kind in every]
         self._loss_db: list[list[float]] = network.loss_db.T.tolist()
         self._draws = Blocks(scenario.devices, self._draw)
         self._fading = Blocks(scenario.devices, network.fading_db)
-        self._devices = self._make_devices()
+        self._devices = self._make_devices(messages)
         self._log = Log()
         self._messages = MessageLog()
         self._on_air: dict[int, tuple[OnAir, Sent]] = {}
@@ -93,8 +97,9 @@ class _Loop:
         )
 
     def _begin(self, device: Device, now_s: float) -> None:
-        data_rate = device.next_data_rate(self._mac, self._slowest)
-        rate = self._rates[data_rate]
+        kind = device.kind
+        data_rate = device.next_data_rate(self._kinds[kind].mac, self._slowest[kind])
+        rate = self._rates[kind][data_rate]
         airtime_s = rate.airtime_s if device.joined else rate.join_airtime_s
         channels, ready_s = self._channels(device, rate, airtime_s, now_s)
         if not device.joined:
@@ -108,7 +113,7 @@ class _Loop:
         credit = device.accounts.get(self._bands[channel])
         if credit is not None:
             credit.spend(airtime_s, now_s)
-        power_dbm = self._power_dbm[sent.settings.power_index]
+        power_dbm = self._power_dbm[kind][sent.settings.power_index]
         packet = OnAir(
             start_s=now_s,
             end_s=now_s + airtime_s,
@@ -120,6 +125,9 @@ class _Loop:
                 for gateway, loss_db in enumerate(self._loss_db[sent.device])
             ],
         )
+        for gateway, since_s, until_s in self._network.outages:
+            if packet.start_s < until_s and packet.end_s > since_s:
+                packet.rssi_dbm[gateway] = DEAF_DBM
         self._receiver.begin(packet)
         self._on_air[device.number] = (packet, sent)
         heapq.heappush(self._events, (packet.end_s, _Event.END, device.number))
@@ -143,9 +151,10 @@ class _Loop:
         received = Verdict.RECEIVED in verdicts
         answer = None
         if received:
-            asks = self._mac.adr and asks_for_answer(device.unheard, self._mac.adr_ack_limit)
-            answer = self._server.uplink(packet, sent, verdicts, confirmed=self._confirmed, asks=asks)
-        free_s = self._listen(device, now_s, self._rates[sent.data_rate], answer, joins=sent.joins)
+            mac = self._kinds[device.kind].mac
+            asks = mac.adr and asks_for_answer(device.unheard, mac.adr_ack_limit)
+            answer = self._server.uplink(packet, sent, verdicts, kind=device.kind, asks=asks)
+        free_s = self._listen(device, now_s, self._rates[device.kind][sent.data_rate], answer, joins=sent.joins)
         heard = answer is not None and answer.heard
         if sent.joins:
             self._joined(device, now_s, free_s, heard=heard)
@@ -180,16 +189,17 @@ class _Loop:
         self._schedule(device, max(free_s, now_s + self._region.join_delay_s + BETWEEN_S + wait_s))
 
     def _sent(self, device: Device, now_s: float, free_s: float, *, received: bool, answer: Answer | None) -> None:
+        mac, confirmed = self._kinds[device.kind].mac, self._kinds[device.kind].confirmed
         if answer is not None:
             device.heard(answer.settings)
         elif device.attempt == 0:
-            device.went_unheard(self._mac, self._slowest)
-        self._messages.add(device, received=received, acknowledged=self._confirmed and answer is not None)
-        if self._confirmed and answer is None and device.attempt + 1 < self._mac.attempts:
+            device.went_unheard(mac, self._slowest[device.kind])
+        self._messages.add(device, received=received, acknowledged=confirmed and answer is not None)
+        if confirmed and answer is None and device.attempt + 1 < mac.attempts:
             draw = self._draws.at(device.number, device.index - 1, 1)
             device.attempt += 1
             opened_s = now_s + self._region.receive_delay_s + BETWEEN_S
-            self._schedule(device, max(free_s, opened_s + retry_backoff_s(self._mac, draw)))
+            self._schedule(device, max(free_s, opened_s + retry_backoff_s(mac, draw)))
             return
         device.next_message()
         self._schedule(device, free_s)
@@ -201,10 +211,10 @@ class _Loop:
             heapq.heappush(self._events, (begins_s, _Event.BEGIN, device.number))
 
     def _draw(self, device: Ints, index: Ints) -> np.ndarray:
-        return np.stack(uniforms(self._network.scenario.seed, Purpose.CHANNEL, device, index))
+        return np.stack(uniforms(self._network.scenario.seed, Purpose.CHANNEL, self._network.numbers[device], index))
 
-    def _rate(self, data_rate: int) -> _Rate:
-        network = self._network
+    def _rate(self, data_rate: int, kind: int) -> _Rate:
+        network, offset = self._network, self._kinds[kind].mac.rx1_offset
         rate = self._region.uplink_rate(data_rate)
         modulation = network.modulation[data_rate]
         channels = network.channels_of(data_rate)
@@ -213,29 +223,30 @@ class _Loop:
             lead_s=float(network.lead_s[modulation]),
             channels=channels,
             bands=tuple(sorted({self._bands[channel] for channel in channels})),
-            airtime_s=network.airtime_s(data_rate),
+            airtime_s=network.airtime_s(data_rate, kind),
             join_airtime_s=rate.airtime_s(JOIN_REQUEST_BYTES),
-            windows=windows(self._region, data_rate, rx1_offset=self._mac.rx1_offset),
-            join_windows=windows(self._region, data_rate, rx1_offset=self._mac.rx1_offset, joins=True),
+            windows=windows(self._region, data_rate, rx1_offset=offset),
+            join_windows=windows(self._region, data_rate, rx1_offset=offset, joins=True),
         )
 
-    def _make_devices(self) -> list[Device]:
-        scenario = self._network.scenario
-        number, _, times = arrivals(self._network)
-        bounds = np.searchsorted(number, np.arange(scenario.devices + 1))
-        joined = scenario.mac.activation is Activation.PERSONALISED
-        longest_s = max(
-            rate.airtime_s if joined else max(rate.airtime_s, rate.join_airtime_s) for rate in self._rates.values()
-        )
+    def _make_devices(self, messages: tuple[Ints, Ints, Floats]) -> list[Device]:
+        number, _, times = messages
+        bounds = np.searchsorted(number, np.arange(self._network.numbers.size + 1))
+        joined = [kind.mac.activation is Activation.PERSONALISED for kind in self._kinds]
+        longest_s = [
+            max(one.airtime_s if personal else max(one.airtime_s, one.join_airtime_s) for one in rates.values())
+            for personal, rates in zip(joined, self._rates, strict=True)
+        ]
         bands = [band for band in self._region.sub_bands if band.name in self._bands and band.duty_cycle < 1]
         return [
             Device(
                 number=device,
+                kind=kind,
                 arrivals=times[bounds[device] : bounds[device + 1]].tolist(),
-                settings=Settings(int(self._network.data_rate[device]), scenario.power_index),
-                joined=joined,
-                accounts={band.name: account(band, longest_s) for band in bands},
+                settings=Settings(int(self._network.data_rate[device]), self._kinds[kind].power_index),
+                joined=joined[kind],
+                accounts={band.name: account(band, longest_s[kind]) for band in bands},
                 sent_s=[0.0] * self._region.power_levels,
             )
-            for device in range(scenario.devices)
+            for device, kind in enumerate(self._network.kind.tolist())
         ]

@@ -35,6 +35,7 @@ class Device:
     ``unheard`` is ADR_ACK_CNT. ``sent_s`` is by TXPower index."""
 
     number: int
+    kind: int
     arrivals: list[float]
     settings: Settings
     joined: bool

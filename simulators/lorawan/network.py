@@ -12,21 +12,45 @@ from simulators.lorawan.chips import DeviceRadio, GatewayRadio, device_radios, g
 from simulators.lorawan.interference import Rule
 from simulators.lorawan.propagation import Site, loss_db, path_losses
 from simulators.lorawan.region import MAC_OVERHEAD_BYTES, Channel, Region, regions
-from simulators.lorawan.scenario import Fading, Scenario
+from simulators.lorawan.scenario import Fading, Mac, Scenario
 from simulators.lorawan.streams import Floats, Ints, Purpose, uniforms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What devices of one network may differ in. ``data_rates``: those they may come to use."""
+
+    radio: DeviceRadio
+    mac: Mac
+    payload_bytes: int
+    confirmed: bool
+    power_index: int
+    data_rates: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Network:
-    """``loss_db`` (gateways, devices) with antennas and shadowing; ``data_rate`` (devices,) to begin with."""
+    """``loss_db`` (gateways, devices) with antennas and shadowing; ``data_rate`` (devices,) to begin with.
+
+    ``kind`` (devices,) says which of ``kinds`` a device is, ``numbers`` (devices,) by what its draws are addressed.
+    ``outages``: gateway, from and until when it hears nothing.
+    """
 
     scenario: Scenario
     region: Region
     channels: tuple[Channel, ...]
-    device_radio: DeviceRadio
     gateway_radio: GatewayRadio
     loss_db: Floats
     data_rate: Ints
+    kinds: tuple[Kind, ...]
+    kind: Ints
+    numbers: Ints
+    outages: tuple[tuple[int, float, float], ...] = ()
+
+    @property
+    def device_radio(self) -> DeviceRadio:
+        """The radio of the first kind of devices, which is that of all where there is one kind."""
+        return self.kinds[0].radio
 
     @cached_property
     def sensitivity_dbm(self) -> Floats:
@@ -59,10 +83,10 @@ class Network:
         lora = {dr: rate for dr, rate in self.region.uplink.items() if rate.spreading_factor is not None}
         return {dr: modulation(rate) for dr, rate in lora.items()}
 
-    def power_dbm(self, power_index: int) -> float:
+    def power_dbm(self, power_index: int, kind: int = 0) -> float:
         """Radiated power at a TXPower index: what the region allows and the radio can."""
         antenna = self.scenario.device_antenna_dbi
-        return min(self.region.eirp_dbm(power_index), self.device_radio.max_power_dbm + antenna)
+        return min(self.region.eirp_dbm(power_index), self.kinds[kind].radio.max_power_dbm + antenna)
 
     def current_ma(self, power_index: int) -> float:
         """The radio's current while sending at a TXPower index."""
@@ -72,9 +96,9 @@ class Network:
         """Numbers of the channels that take a data rate."""
         return tuple(number for number, channel in enumerate(self.channels) if data_rate in channel.data_rates)
 
-    def airtime_s(self, data_rate: int) -> float:
+    def airtime_s(self, data_rate: int, kind: int = 0) -> float:
         """Time on air of a message at a data rate."""
-        payload = self.scenario.traffic.payload_bytes
+        payload = self.kinds[kind].payload_bytes
         return self.region.uplink_rate(data_rate).airtime_s(payload + MAC_OVERHEAD_BYTES)
 
     def fading_db(self, device: Ints, index: Ints) -> Floats:
@@ -83,7 +107,8 @@ class Network:
         if self.scenario.fading is Fading.NONE:
             return np.zeros((gateways, *np.broadcast_shapes(device.shape, index.shape)))
         draws = [
-            uniforms(self.scenario.seed, Purpose.FADING, device, index, salt=gateway)[0] for gateway in range(gateways)
+            uniforms(self.scenario.seed, Purpose.FADING, self.numbers[device], index, salt=gateway)[0]
+            for gateway in range(gateways)
         ]
         return 10.0 * np.log10(np.maximum(-np.log1p(-np.stack(draws)), 1e-12))
 
@@ -105,10 +130,21 @@ def resolve(scenario: Scenario) -> Network:
         scenario=scenario,
         region=region,
         channels=channels,
-        device_radio=device_radios.get(scenario.device_radio),
         gateway_radio=gateway_radios.get(scenario.gateway_radio),
         loss_db=loss - scenario.gateway_antenna_dbi,
         data_rate=np.full(scenario.devices, scenario.data_rate or 0, dtype=np.int64),
+        kinds=(
+            Kind(
+                radio=device_radios.get(scenario.device_radio),
+                mac=scenario.mac,
+                payload_bytes=scenario.traffic.payload_bytes,
+                confirmed=scenario.traffic.confirmed,
+                power_index=scenario.power_index,
+                data_rates=scenario.data_rates(),
+            ),
+        ),
+        kind=np.zeros(scenario.devices, dtype=np.int64),
+        numbers=np.arange(scenario.devices),
     )
     if scenario.data_rate is None:
         network.data_rate[:] = _fastest(network)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulators.lorawan.network import Network
-from simulators.lorawan.reception import Codes, Ears, Packets, receive
+from simulators.lorawan.reception import DEAF_DBM, Codes, Ears, Packets, receive
 from simulators.lorawan.scenario import Activation
 from simulators.lorawan.streams import Floats, Ints
 from simulators.lorawan.traffic import arrivals, channel_numbers
@@ -62,14 +62,19 @@ def packets_of(
 ) -> Packets:
     """Transmissions as gateways meet them; (packets,) each."""
     modulation = _by_key(data_rate, network.modulation)
-    power_dbm = _by_key(power_index, {index: network.power_dbm(index) for index in range(network.region.power_levels)})
+    levels = range(network.region.power_levels)
+    powers_dbm = np.array([[network.power_dbm(level, kind) for level in levels] for kind in range(len(network.kinds))])
+    power_dbm = powers_dbm[network.kind[device], power_index]
+    rssi_dbm = power_dbm - network.loss_db[:, device] + network.fading_db(device, index)
+    for gateway, since_s, until_s in network.outages:
+        rssi_dbm[gateway, (start_s < until_s) & (start_s + airtime_s > since_s)] = DEAF_DBM
     return Packets(
         start_s=start_s,
         end_s=start_s + airtime_s,
         vulnerable_s=start_s + network.lead_s[modulation],
         channel=channel.astype(np.int16),
         modulation=modulation.astype(np.int16),
-        rssi_dbm=power_dbm - network.loss_db[:, device] + network.fading_db(device, index),
+        rssi_dbm=rssi_dbm,
     )
 
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from simulators.lorawan.interference import BEARABLE, TOO_MUCH, Rule, shares
 from simulators.lorawan.streams import Floats, Ints
 
+DEAF_DBM = -10_000.0
+"""What reaches a gateway that is down: it neither hears it nor is disturbed by it."""
 Codes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 

@@ -14,6 +14,7 @@ from simulators.lorawan.duty import account
 from simulators.lorawan.network import Network
 from simulators.lorawan.receiver import OnAir, Receiver
 from simulators.lorawan.reception import Verdict
+from simulators.lorawan.scenario import Mac
 from simulators.lorawan.windows import BETWEEN_S
 
 EMPTY_DOWNLINK_BYTES = 12
@@ -50,12 +51,11 @@ class Server:
     def __init__(self, network: Network, receiver: Receiver) -> None:
         self._network = network
         self._receiver = receiver
-        self._mac = network.scenario.mac
         self._region = network.region
         self._path_db: list[list[float]] = (network.loss_db + network.scenario.gateway_antenna_dbi).tolist()
         self._noise_dbm: list[float] = network.noise_dbm.tolist()
         self._history: dict[int, deque[float]] = {}
-        self._windows: dict[tuple[int, int, int], _Window] = {}
+        self._windows: dict[tuple[int, int, int, int], _Window] = {}
         self._fastest = max(rate for rate, data in self._region.uplink.items() if data.bandwidth_hz == 125_000)
         longest_s = {
             rate: data.airtime_s(max(self._region.join_accept_bytes, EMPTY_DOWNLINK_BYTES + LINK_ADR_BYTES), crc=False)
@@ -70,18 +70,17 @@ class Server:
             for _ in network.scenario.gateways_m
         ]
 
-    def uplink(
-        self, packet: OnAir, sent: Sent, verdicts: Sequence[Verdict], *, confirmed: bool, asks: bool
-    ) -> Answer | None:
+    def uplink(self, packet: OnAir, sent: Sent, verdicts: Sequence[Verdict], *, kind: int, asks: bool) -> Answer | None:
         """An uplink ended that some gateway received. The answer is booked when there is one.
 
         ``asks`` is ADRACKReq: the device wants any downlink.
         """
+        mac, confirmed = self._network.kinds[kind].mac, self._network.kinds[kind].confirmed
         received = [gateway for gateway, verdict in enumerate(verdicts) if verdict is Verdict.RECEIVED]
         received.sort(key=lambda gateway: -packet.rssi_dbm[gateway])
         ordered = None
-        if self._mac.adr and not sent.joins:
-            ordered = self._order(sent, packet.rssi_dbm[received[0]] - self._noise_dbm[packet.modulation])
+        if mac.adr and not sent.joins:
+            ordered = self._order(mac, sent, packet.rssi_dbm[received[0]] - self._noise_dbm[packet.modulation])
         if not (sent.joins or confirmed or asks or ordered):
             return None
         if sent.joins:
@@ -90,7 +89,7 @@ class Server:
             size = EMPTY_DOWNLINK_BYTES + (LINK_ADR_BYTES if ordered else 0)
             delay_s = self._region.receive_delay_s
         for number in (1, 2):
-            window = self._window(number, packet.channel, sent.data_rate)
+            window = self._window(number, packet.channel, sent.data_rate, kind)
             start_s = packet.end_s + delay_s + BETWEEN_S * (number - 1)
             end_s = start_s + self._region.downlink_rate(window.data_rate).airtime_s(size, crc=False)
             gateway = self._book(received, window, packet.end_s, start_s, end_s)
@@ -102,18 +101,18 @@ class Server:
             return Answer(gateway=gateway, window=number, start_s=start_s, end_s=end_s, heard=heard, settings=ordered)
         return None
 
-    def _order(self, sent: Sent, snr_db: float) -> Settings | None:
+    def _order(self, mac: Mac, sent: Sent, snr_db: float) -> Settings | None:
         settings = sent.settings
-        history = self._history.setdefault(sent.device, deque(maxlen=self._mac.adr_history))
+        history = self._history.setdefault(sent.device, deque(maxlen=mac.adr_history))
         history.append(snr_db)
         factor = self._region.uplink[settings.data_rate].spreading_factor
-        if len(history) < self._mac.adr_history or factor is None:
+        if len(history) < mac.adr_history or factor is None:
             return None
         ordered = network_settings(
             settings,
             best_snr_db=max(history),
             needed_snr_db=SNR_FLOOR_DB[factor],
-            margin_db=self._mac.adr_margin_db,
+            margin_db=mac.adr_margin_db,
             fastest=max(self._fastest, settings.data_rate),
             weakest=self._region.power_levels - 1,
         )
@@ -133,18 +132,18 @@ class Server:
             return gateway
         return None
 
-    def _window(self, window: int, channel: int, data_rate: int) -> _Window:
-        key = (window, channel, data_rate)
+    def _window(self, window: int, channel: int, data_rate: int, kind: int) -> _Window:
+        key = (window, channel, data_rate, kind)
         if key not in self._windows:
             region, scenario = self._region, self._network.scenario
             if window == 1:
-                rate = region.rx1_data_rate(data_rate, self._mac.rx1_offset)
+                rate = region.rx1_data_rate(data_rate, self._network.kinds[kind].mac.rx1_offset)
                 frequency_hz = region.rx1_frequency_hz(self._network.channels[channel], channel)
             else:
                 rate, frequency_hz = region.rx2_data_rate, region.rx2_frequency_hz
             band = region.sub_band(frequency_hz)
             most_dbm = self._network.gateway_radio.max_power_dbm + scenario.gateway_antenna_dbi
-            needed = sensitivities_dbm(self._network.device_radio)[modulation(region.downlink_rate(rate))]
+            needed = sensitivities_dbm(self._network.kinds[kind].radio)[modulation(region.downlink_rate(rate))]
             self._windows[key] = _Window(
                 data_rate=rate,
                 needed_dbm=float(needed) - scenario.device_antenna_dbi,

@@ -70,7 +70,11 @@ def refuse_other(path: Path) -> None:
             raise InputError(
                 f"{path} is a run folder, not a bundle", hint=f"make one of it: tamiyo export {path} --target TARGET"
             )
-        raise InputError(f"{path} is a folder, not a bundle", hint="a bundle is one file, as `tamiyo export` writes it")
+        raise InputError(
+            f"{path} is a folder, not a bundle",
+            hint="a bundle is one file, as `tamiyo export` writes it; a folder that a device's bundles are changed in "
+            f"begins with: tamiyo update init {path}",
+        )
     if path.suffix == ".toml" and path.is_file():
         raise InputError(f"{path} is a TOML file, not a bundle", hint=f"a device profile? tamiyo profile show {path}")
     if path.suffix == ".json" and path.is_file():

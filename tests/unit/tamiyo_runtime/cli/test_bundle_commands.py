@@ -68,6 +68,7 @@ def test_what_plainly_is_no_bundle_is_called_by_its_name(
     outcome = tamiyo(command, tmp_path / name)
     assert outcome.code == 2
     assert f"{name} {what}" in outcome.err
+    assert (f"tamiyo update init {tmp_path / name}" in outcome.err) == (name == "folder")
 
 
 def test_verify_replays_every_variant_and_the_policy(tamiyo: Any, own_bundle: Path) -> None:

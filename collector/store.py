@@ -19,7 +19,8 @@ from collector.clocks import Sightings
 from collector.deliver import LARGEST, deliver
 from collector.ledger import DeviceLedger, read_ledger
 from collector.reading import ALL, Fixes, StoredRecord, Wanted, read, read_fixes
-from collector.tables import open_store, transaction
+from collector.tables import is_open, open_store, read_store, transaction
+from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.contracts.records import (
     Decision,
     EventRecord,
@@ -50,12 +51,16 @@ class Device:
 
 
 class Store:
-    """See the module's description. InputError: the file cannot be used. IntegrityError: it is damaged."""
+    """See the module's description. InputError: the file cannot be used. IntegrityError: it is damaged.
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
+    ``read_only``: it must be there, and is left as it is.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._lock = threading.RLock()
-        self._db = open_store(path, create=create)
+        self._as_it_lay = _age(path) if read_only and not is_open(path) else None
+        self._db = read_store(path) if read_only else open_store(path)
 
     def commit(self, arrivals: Sequence[Arrival]) -> None:
         """Store what came in, in one durable transaction. Repeats change nothing."""
@@ -147,9 +152,14 @@ class Store:
             yield json.dumps({**place, "record": record_to_dict(stored.record)}, separators=(",", ":"))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. Raises InputError when it was read as it lay, and a collector has written to it meanwhile."""
         with self._lock:
             self._db.close()
+        if self._as_it_lay not in (None, _age(self.path)):
+            raise InputError(
+                f"a collector began to write to {self.path} while it was read",
+                hint="do it again: beside a collector that is there from the beginning, a store is read in peace",
+            )
 
     def __enter__(self) -> Store:
         return self
@@ -253,3 +263,7 @@ class Store:
 
 def _is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value <= LARGEST
+
+
+def _age(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.is_file() else None

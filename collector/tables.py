@@ -17,6 +17,7 @@ from tamiyo_runtime.files import private_file, private_folder
 APPLICATION = 0x746D7332  # "tms2": tells our files from others of SQLite
 APPLICATION_1 = 0x746D7374  # "tmst": samples were rows, and what is stored was counted by record
 VERSION = 2  # of the tables, as user_version
+_NAME_IT = "name the file that tamiyo collect --store wrote"
 
 _OLD_TABLES = """
 CREATE TABLE devices (
@@ -62,14 +63,11 @@ SELECT device, boot, MIN(seq), MAX(seq) FROM (
 """
 
 
-def open_store(path: Path, *, create: bool = True) -> sqlite3.Connection:
+def open_store(path: Path) -> sqlite3.Connection:
     """The file's connection, in autocommit, full sync. A file of an earlier version is taken over.
 
-    Raises InputError when it cannot be used, or is missing and not to be made; IntegrityError when it is damaged or
-    somebody else's.
+    Raises InputError when it cannot be used; IntegrityError when it is damaged or somebody else's.
     """
-    if not create and not path.is_file():
-        raise InputError(f"there is no store {path}", hint="name the file that tamiyo collect --store wrote")
     try:
         private_folder(path.parent)
         private_file(path)  # SQLite gives its other files the rights of this one
@@ -83,9 +81,49 @@ def open_store(path: Path, *, create: bool = True) -> sqlite3.Connection:
     except (OSError, sqlite3.OperationalError) as exc:
         raise InputError(f"the store {path} cannot be opened: {exc}", hint="check folder, rights and disk") from exc
     except sqlite3.DatabaseError as exc:
-        hint = "move it away to start anew" if create else "name the file that tamiyo collect --store wrote"
-        raise IntegrityError(f"{path} is damaged, or no store: {exc}", hint=hint) from exc
+        raise IntegrityError(f"{path} is damaged, or no store: {exc}", hint="move it away to start anew") from exc
     return db
+
+
+def read_store(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, beside a collector at work or without one, and that leaves no files behind.
+
+    Raises InputError for a file that is missing, cannot be read, or is of an earlier version, which only a collector
+    takes over; IntegrityError for one that is damaged or somebody else's.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no store {path}", hint=_NAME_IT)
+    try:
+        db = _read_only(path)
+        application = _application(db)
+        db.execute("PRAGMA query_only = ON")
+        _check_version(db, path)
+    except sqlite3.OperationalError as exc:
+        raise InputError(f"the store {path} cannot be read: {exc}", hint="check folder and rights") from exc
+    except sqlite3.DatabaseError as exc:
+        raise IntegrityError(f"{path} is damaged, or no store: {exc}", hint=_NAME_IT) from exc
+    if application != APPLICATION:
+        db.close()
+        raise InputError(
+            f"the store {path} is of an earlier version, or empty",
+            hint=f"a collector takes it over: tamiyo collect --store {path} --broker URL --for 1",
+        )
+    return db
+
+
+def is_open(path: Path) -> bool:
+    """Whether somebody has a store open, or left it in a hurry: its write-ahead log lies beside it."""
+    return path.with_name(f"{path.name}-wal").exists()
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    """With the write-ahead log where somebody writes; else the file as it lies there.
+
+    For SQLite would make a log and its index again, and they would be ours, which a collector of another user could
+    not open.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro{'' if is_open(path) else '&immutable=1'}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0, check_same_thread=False)
 
 
 @contextlib.contextmanager

@@ -121,7 +121,7 @@ def _opened(path: Path, device: str | None) -> Store:
     from collector.store import Store
     from tamiyo_runtime.contracts.errors import InputError
 
-    store = Store(path, create=False)
+    store = Store(path, read_only=True)
     known = [one.device for one in store.devices()] if device is not None else []
     if device is not None and device not in known:
         store.close()

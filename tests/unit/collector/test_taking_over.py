@@ -118,5 +118,49 @@ def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_store_that_must_be_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no store"):
-        Store(tmp_path / "c.db", create=False)
+        Store(tmp_path / "c.db", read_only=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_takes_nothing_over_and_says_who_does(old: Path) -> None:
+    before = old.read_bytes()
+    with pytest.raises(InputError, match="earlier version") as caught:
+        Store(old, read_only=True)
+    assert "tamiyo collect --store" in (caught.value.hint or "")
+    assert old.read_bytes() == before
+
+
+def test_a_reader_beside_a_collector_sees_what_was_committed_and_cannot_write(tmp_path: Path) -> None:
+    with Store(tmp_path / "c.db") as writer, Store(tmp_path / "c.db", read_only=True) as reader:
+        writer.commit([delivery(range(8))])
+        assert [entry.stored for entry in reader.ledger()] == [8]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader.commit([delivery(range(8, 12))])
+
+
+def test_a_later_version_is_refused_to_readers_too(tmp_path: Path) -> None:
+    with Store(tmp_path / "c.db") as store:
+        store._db.execute("PRAGMA user_version = 99")
+    with pytest.raises(InputError, match="newer than"):
+        Store(tmp_path / "c.db", read_only=True)
+
+
+def test_a_reader_leaves_the_file_as_it_is_and_no_other_beside_it(tmp_path: Path) -> None:
+    with Store(tmp_path / "c.db") as writer:
+        writer.commit([delivery(range(8))])
+    before = (tmp_path / "c.db").read_bytes()
+    with Store(tmp_path / "c.db", read_only=True) as reader:
+        assert [entry.stored for entry in reader.ledger()] == [8]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader.commit([delivery(range(8, 12))])
+    assert [path.name for path in tmp_path.iterdir()] == ["c.db"]
+    assert (tmp_path / "c.db").read_bytes() == before
+
+
+def test_what_a_collector_changed_while_it_was_read_as_it_lay_is_told(tmp_path: Path) -> None:
+    with Store(tmp_path / "c.db") as writer:
+        writer.commit([delivery(range(8))])
+    with pytest.raises(InputError, match="began to write"), Store(tmp_path / "c.db", read_only=True) as reader:
+        assert [entry.stored for entry in reader.ledger()] == [8]
+        with Store(tmp_path / "c.db") as writer:
+            writer.commit([delivery(range(8, 12))])

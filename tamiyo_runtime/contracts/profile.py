@@ -6,12 +6,16 @@ only this snapshot, so that a board never installs the profile library.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.document import require, require_finite
+
+_SECTIONS = {"simulation": (), "thermal": ("ambient_c", "resistance_k_per_w")}
+"""Sections of ``extra`` that the runtime reads, and what one that is there and not empty must say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,4 +48,18 @@ class ProfileSnapshot:
             f"must be in [0, {self.active_mw}], got {self.idle_mw}",
         )
         require(self.memory_bytes > 0, "memory_bytes", "must be above 0")
+        for name, needed in _SECTIONS.items():
+            _check_section(name, self.extra.get(name), needed)
         require(self.relative_error >= 0, "relative_error", f"must not be negative, got {self.relative_error}")
+
+
+def _check_section(name: str, section: object, needed: tuple[str, ...]) -> None:
+    if not section and (section is None or isinstance(section, Mapping)):
+        return
+    require(isinstance(section, Mapping), name, "must be an object")
+    assert isinstance(section, Mapping)
+    for key, value in section.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        require(number, f"{name}.{key}", f"must be a number, got {value!r}")
+    for key in needed:
+        require(key in section, f"{name}.{key}", f"is missing: a section {name} says {' and '.join(needed)}")

@@ -136,3 +136,24 @@ def test_an_unsafe_member_name_is_refused(name: str) -> None:
 def test_the_committed_schemas_are_those_of_the_code() -> None:
     for name, document in schema.documents().items():
         assert json.loads((schema.FOLDER / name).read_text()) == document, f"run python -m {schema.__name__}"
+
+
+@given(manifests())
+@settings(max_examples=5)
+def test_sections_that_the_runtime_reads_are_checked_when_a_bundle_is_loaded(manifest: Manifest) -> None:
+    document = json.loads(manifest.to_json())
+    full = {"ambient_c": 25.0, "resistance_k_per_w": 4}
+    for good in ({}, full, {**full, "throttle_c": 80.0}):
+        document["profile"]["thermal"] = good
+        assert Manifest.from_json(json.dumps(document).encode()).profile.extra["thermal"] == good
+    for section, wrong, where in (
+        ("thermal", {"throttle_c": 80.0}, r"profile\.thermal\.ambient_c: is missing"),
+        ("thermal", {"ambient_c": 25.0}, r"profile\.thermal\.resistance_k_per_w: is missing"),
+        ("thermal", {**full, "throttle_c": "hot"}, r"profile\.thermal\.throttle_c: must be a number"),
+        ("thermal", [1], r"profile\.thermal: must be an object"),
+        ("thermal", 0, r"profile\.thermal: must be an object"),
+        ("simulation", {"jitter_sigma": True}, r"profile\.simulation\.jitter_sigma: must be a number"),
+    ):
+        broken = {**document, "profile": {**document["profile"], section: wrong}}
+        with pytest.raises(SchemaError, match=where):
+            Manifest.from_json(json.dumps(broken).encode())

@@ -47,6 +47,7 @@ from tamiyo_runtime.tombstones import class_of, merged
 __all__ = ["ROW_BYTES", "Accounts", "Key", "Spool", "Spooled", "boot_name"]
 
 _MEMORY_BYTES = 2 << 20  # what a full disk may make us hold in memory
+_BOOTS = 64  # that are remembered when nothing of them waits: what `tamiyo spool inspect` has to show
 _LOW_WATER = 0.9  # after a drop this share of the bound is in use, so that drops come in runs
 _RAW_SHARE = 0.5  # of the bound, for single samples
 _EXPIRY_S = 60.0  # how often ages are looked at
@@ -319,6 +320,7 @@ class Spool:
         self.boot |= before + 1 << RANDOM_BITS
         with self._transaction():
             self._rows.begin(self.boot, self._since_ms, self._machine)
+            self._rows.forget_boots(_BOOTS)
 
     def _release(self) -> None:
         self._home.close()

@@ -115,6 +115,21 @@ class Rows:
             (boot, now_ms, now_ms, machine),
         )
 
+    def forget_boots(self, keep: int) -> int:
+        """Forget boots of which nothing waits, but the last ``keep``; returns how many.
+
+        One that is later than a boot of which something waits stays too: its times say how old that is (`ages`).
+        """
+        before = self.one(
+            "SELECT COALESCE(MIN(boot), 0) FROM (SELECT boot FROM boots ORDER BY boot DESC LIMIT ?)", keep
+        )
+        for priority in Priority:
+            before = min(
+                before, self.one("SELECT COALESCE(MIN(boot), ?) FROM records WHERE priority = ?", before, priority)
+            )
+        self.db.execute("DELETE FROM drops WHERE boot < ?", (before,))
+        return self.db.execute("DELETE FROM boots WHERE boot < ?", (before,)).rowcount
+
     def created(self, boot: int) -> int:
         """How many records of a boot were numbered here."""
         return self.one("SELECT COALESCE(MAX(created), 0) FROM boots WHERE boot = ?", boot)

@@ -761,3 +761,39 @@ def test_a_spool_without_a_path_is_in_memory_and_its_boot_is_drawn_by_whom_it_is
         assert (one.accounts().pending, two.accounts().pending, one.trouble) == (1, 0, None)
         assert one.acked(Ack(one.boot, ((0, 0),))) == 1
     assert set(Path.cwd().iterdir()) == before
+
+
+def test_boots_of_which_nothing_waits_are_forgotten_in_time_and_the_balance_holds(tmp_path: Path) -> None:
+    numbers = []
+    for number in range(80):
+        with Spool(tmp_path / "s.db") as spool:
+            numbers.append(spool.boot)
+            spool.append(metric())
+            spool.commit()
+            if number % 2:
+                spool.drop([spooled.key for spooled in spool.pending(Priority.RAW)], LossReason.EXPIRED)
+            waiting = everything(spool)
+            for boot in {spooled.key.boot for spooled in waiting}:
+                seqs = tuple((s.key.seq, s.key.seq) for s in waiting if s.key.boot == boot)
+                spool.acked(Ack(boot=boot, ranges=seqs))
+    with Spool(tmp_path / "s.db") as spool:
+        boots = [times.boot for times in spool._rows.boots()]
+        assert boots == [*numbers[-63:], spool.boot]
+        assert spool._rows.one("SELECT MIN(boot) FROM drops") >= boots[0]
+        accounts = spool.accounts()
+        assert accounts.created == accounts.acked + accounts.pending + sum(accounts.dropped.values())
+
+
+def test_a_boot_of_which_something_waits_is_remembered_with_all_after_it(tmp_path: Path) -> None:
+    with Spool(tmp_path / "s.db") as spool:
+        first = spool.boot
+        spool.append(alarm())
+    for _ in range(70):
+        Spool(tmp_path / "s.db").close()
+    with Spool(tmp_path / "s.db") as spool:
+        assert spool._rows.boots()[0].boot == first
+        assert len(spool._rows.boots()) == 72
+        assert spool.created(first) == 1
+        spool.acked(Ack(boot=first, ranges=((0, 0),)))
+    with Spool(tmp_path / "s.db") as spool:
+        assert len(spool._rows.boots()) == 64

@@ -19,6 +19,15 @@ BrokerCa = Annotated[
 BrokerCert = Annotated[
     Path | None, typer.Option(resolve_path=True, help="mqtts: PEM of the client's certificate; or $TAMIYO_BROKER_CERT")
 ]
+KeepAlive = Annotated[
+    int | None,
+    typer.Option(
+        min=5,
+        max=65535,
+        help="seconds of silence after which it is asked whether it lives; the last will comes half as late again; "
+        "default: 240",
+    ),
+]
 BrokerKey = Annotated[Path | None, typer.Option(resolve_path=True, help="mqtts: PEM of its key; or $TAMIYO_BROKER_KEY")]
 
 
@@ -42,3 +51,16 @@ def access_to(broker: str, ca: Path | None, cert: Path | None, key: Path | None)
     if tls:
         access.context()
     return access
+
+
+def alive(access: Access | None, keep_alive_s: int | None) -> Access | None:
+    """The same, with another time of silence. Raises UsageError for a broker that is no other's."""
+    from dataclasses import replace
+
+    from tamiyo_runtime.contracts.errors import UsageError
+
+    if keep_alive_s is None:
+        return access
+    if access is None:
+        raise UsageError("--broker-keep-alive is for a broker that is there", hint="write --broker mqtt[s]://HOST:PORT")
+    return replace(access, keepalive_s=keep_alive_s)

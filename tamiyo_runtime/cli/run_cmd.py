@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tamiyo_runtime.cli.broker_options import BrokerCa, BrokerCert, BrokerKey, access_to
+from tamiyo_runtime.cli.broker_options import BrokerCa, BrokerCert, BrokerKey, KeepAlive, access_to, alive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +52,7 @@ def run(
     broker_ca: BrokerCa = None,
     broker_cert: BrokerCert = None,
     broker_key: BrokerKey = None,
+    broker_keep_alive: KeepAlive = None,
     home_assistant: Annotated[
         bool, typer.Option("--home-assistant", help="appear in the Home Assistant that listens at that broker")
     ] = False,
@@ -172,7 +173,7 @@ def run(
     )
     phases = throttle_phases(throttle)
     check_trace(trace, overwrite=overwrite)
-    access = access_to(broker, broker_ca, broker_cert, broker_key)
+    access = alive(access_to(broker, broker_ca, broker_cert, broker_key), broker_keep_alive)
     folder_says = {
         "--device-id": device_id != DEVICE_ID,
         "--fleet": fleet != FLEET,

@@ -69,13 +69,17 @@ def _more(parts: SplitResult) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What a client shows, and whom it trusts: None for ``ca`` means the system's authorities."""
+    """What a client shows, and whom it trusts: None for ``ca`` means the system's authorities.
+
+    ``keepalive_s``: how long it may be silent before it asks whether the other side lives; None: as a device does.
+    """
 
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
     user: str | None = None
     password: str | None = field(default=None, repr=False)
+    keepalive_s: int | None = None
 
     @classmethod
     def of(

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
 
 KEEPALIVE_S = 240
-"""Of a device. Asking takes some 220 bytes with TLS and TCP: at 30 s that is 600 KiB a day of a device that has nothing
-to say, at 240 s 77. Its last will is then published six minutes after it was cut off; networks that forget a connection
-do so after five minutes or more, as a rule. A device with something to say finds out within a minute, see
-`connection.DEAF_S`.
+"""Of a device, unless its `Access` says otherwise. Asking takes some 220 bytes with TLS and TCP: at 30 s that is
+600 KiB a day of a device that has nothing to say, at 240 s 77. Its last will is then published six minutes after it was
+cut off; networks that forget a connection do so after five minutes or more, as a rule. A device with something to say
+finds out within a minute, see `connection.DEAF_S`.
 """
 _GOODBYE_S = 0.5
 _JSON = "application/json"
@@ -53,7 +53,7 @@ class MqttTransport:
             will=Will(address.topic(Channel.STATE), announcement.write({"state": "offline"}, address.device), _JSON),
             access=access,
             largest_packet_bytes=LARGEST_PACKET_BYTES,
-            keepalive_s=KEEPALIVE_S,
+            keepalive_s=KEEPALIVE_S if access is None or access.keepalive_s is None else access.keepalive_s,
         )
 
     def start(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from tamiyo_runtime.cli.broker_options import alive
 from tamiyo_runtime.contracts.errors import InputError, UsageError
 from tamiyo_runtime.transport.access import Access, BrokerAddress, check_handshake
 from tests.pki import Authority
@@ -91,3 +92,15 @@ def test_options_that_do_not_fit_are_usage_errors(tmp_path: Path, tamiyo: Tamiyo
 def test_a_broker_that_cannot_be_reached_is_no_reason_to_stop(tmp_path: Path) -> None:
     check_handshake("mqtts://127.0.0.1:1", Access(), timeout_s=1.0)
     check_handshake("mqtts://a..b:1", Access(), timeout_s=1.0)
+
+
+def test_a_time_of_silence_is_for_a_broker_by_its_address(tamiyo: Tamiyo, tmp_path: Path) -> None:  # noqa: F811
+    assert alive(Access(user="me"), 45) == Access(user="me", keepalive_s=45)
+    assert alive(Access(user="me"), None) == Access(user="me")
+    for broker, words in (("none", "for a broker that is there"), ("auto", "for a broker that is there")):
+        outcome = tamiyo("run", tmp_path / "none.tamiyo", "--broker", broker, "--broker-keep-alive", "45")
+        assert outcome.code == 2
+        assert words in outcome.err
+    outcome = tamiyo("run", tmp_path / "none.tamiyo", "--broker", "mqtt://h", "--broker-keep-alive", "1")
+    assert outcome.code == 2
+    assert "--broker-keep-alive" in outcome.err

@@ -23,8 +23,10 @@ from tamiyo_runtime.contracts.errors import (
 from tamiyo_runtime.transport import Address, Channel, transports
 from tamiyo_runtime.transport import broker as broker_module
 from tamiyo_runtime.transport import connection as connection_module
+from tamiyo_runtime.transport.access import Access
 from tamiyo_runtime.transport.broker import start_broker
 from tamiyo_runtime.transport.connection import Connection, backoff_s
+from tamiyo_runtime.transport.mqtt import MqttTransport
 from tamiyo_runtime.transport.topics import fleet_filter, parse
 
 words = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", fullmatch=True)
@@ -182,3 +184,17 @@ def test_a_broker_that_does_not_start_is_quoted(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(broker_module.sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(TamiyoError, match="disk on fire"):
         start_broker("embedded", tmp_path / "data")
+
+
+@pytest.mark.parametrize(("access", "seconds"), [(None, 240), (Access(), 240), (Access(keepalive_s=45), 45)])
+def test_a_device_says_how_long_it_may_be_silent(access: Access | None, seconds: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"mqtt://127.0.0.1:{server.getsockname()[1]}"
+        transport = MqttTransport(url, Address("f", "d"), {"schema": "x"}, access)
+        transport.start()
+        connection, _ = server.accept()
+        with connection:
+            packet = connection.recv(4096)
+        transport.close({"state": "stopped"})
+    place = packet.index(b"MQTT") + 6  # behind the version and the flags
+    assert int.from_bytes(packet[place : place + 2], "big") == seconds

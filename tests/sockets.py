@@ -32,6 +32,8 @@ class Echo:
                 connection.sendall(data)
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):  # closed before
+            self._listener.shutdown(socket.SHUT_RDWR)  # or the thread would go on to accept one more
         self._listener.close()
 
 

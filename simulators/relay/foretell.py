@@ -37,9 +37,7 @@ def foretell(medium: Medium, probe: Probe) -> Iterator[Decision | Outage]:
     """Decisions and outages of the first ``seconds``, in the order in which a relay would record them."""
     last_s, free_s, seen_s, slot = -math.inf, 0.0, 0.0, 0
     while True:
-        at_s = max(slot * probe.every_s, free_s)
-        if at_s <= last_s:
-            at_s = math.nextafter(last_s, math.inf)
+        at_s = max(slot * probe.every_s, free_s, math.nextafter(last_s, math.inf))
         end_s = min(at_s, probe.seconds)
         yield from medium.outages(seen_s, end_s)
         if at_s >= probe.seconds:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ from simulators.relay.record import read_record
 from tamiyo_runtime.cli.link_relay import endpoint
 from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.errors import UsageError
-from tests.sockets import PATIENCE_S, Echo, hear
+from tests.sockets import PATIENCE_S, Echo, eventually, hear
 
 
 @pytest.fixture
@@ -177,6 +181,49 @@ def test_ctrl_c_ends_a_relay_with_a_summary_and_its_record_is_replayed(echo: Ech
     assert (data["bytes_up"], data["bytes_down"], data["connections"], data["reset"]) == (10, 10, 1, 0)
     assert data["pieces"] == 2
     assert data["delay_s"]["median"] > 0
+
+
+def test_a_relay_in_an_outage_counts_what_it_cut_and_whom_the_server_refused(
+    echo: Echo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, so that the handlers of signals are seen to be put back as well."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def use() -> None:
+        try:
+            eventually(lambda: _listens(port))
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+                connection.sendall(b"into the outage")
+                with contextlib.suppress(ConnectionResetError):
+                    connection.recv(1)  # cut
+            said(port, b"after it")
+            echo.close()
+            away = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+            with away, contextlib.suppress(ConnectionResetError):
+                away.recv(1)
+            time.sleep(0.5)  # two looks of the live line
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=use)
+    thread.start()
+    words = ["--listen", f"127.0.0.1:{port}", "--to", f"127.0.0.1:{echo.address[1]}", "--link", "lte?seed=3"]
+    assert main(["link", "relay", *words, "--speed", "5", "--cut-after", "4"]) == 0
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is before
+    out, err = capsys.readouterr()
+    assert ", 0 reset" not in out
+    assert "refused by the server" in out
+    assert "refused by the server" in err
+    assert "outages       1, 9 s in all" in out
+    assert "8 B up" in out
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's disk without room")

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,8 @@ from tamiyo_train.policy.lane_deciders import (
 from tamiyo_train.policy.levels import EPISODE, FAMILIES, OFFERS, TAUGHT, UNSEEN, growth, unseen
 from tamiyo_train.policy.network import HeadViews, PolicyNetwork
 from tamiyo_train.policy.oracle import simulate
-from tamiyo_train.policy.rollout import Rollout, drawn_lanes, repeated, roll
+from tamiyo_train.policy.rollout import Rollout, drawn_lanes, repeated, roll, side_by_side
 from tamiyo_train.population.growth import TensorGrowth
-from tamiyo_train.population.growth_state import Lanes
 from tamiyo_train.population.reward import utilities
 
 SLOTS = 3
@@ -318,32 +318,45 @@ def judge(scale: Scale, device: str, out: Path) -> dict[str, Any]:
         finalists=scale.finalists,
         final_draws=max(1, scale.final_draws // 2),
     )
-    for family, env in envs.items():
-        count = scale.episodes * len(env.tasks)
-        lanes = drawn_lanes(env, np.random.default_rng(13), count=count, inits=HELD_OUT)
+    lanes = {
+        family: drawn_lanes(env, np.random.default_rng(13), count=scale.episodes * len(env.tasks), inits=HELD_OUT)
+        for family, env in envs.items()
+    }
+    warm = False
 
-        def play(decider: LaneDecider, env: TensorGrowth = env, lanes: Lanes = lanes, **how: Any) -> Rollout:
-            return roll(env, lanes, decider, **how)
-
-        plain: dict[str, LaneDecider] = {
-            "none": Waiting(),
-            "kasmina": Kasminas([SHIPPED] * count, device=device),
-            "tuned": Kasminas([tuned] * count, device=device),
-            "random": Chance(17, device=device),
-            "bandit": learned.begin(),
-            "oracle": oracle.for_lanes(family, lanes, env.device),
+    def play(name: str, seed: int | None, decider: Callable[[str], LaneDecider], **how: Any) -> dict[str, Rollout]:
+        nonlocal warm
+        jobs = {
+            family: functools.partial(
+                roll, env, lanes[family], decider(family), **{key: own[family] for key, own in how.items()}
+            )
+            for family, env in envs.items()
         }
-        for name, decider in plain.items():
-            table.add(name, None, family, env, play(decider))
-        for stem, network in nets.items():
-            name, _, seed = stem.rpartition("-")
-            rollout = play(Networked(network))
-            table.add(name, int(seed), family, env, rollout)
-            if name == "policy":
-                table.add("matched", int(seed), family, env, play(matched(rollout, seed=int(seed))))
-                table.add("twin", int(seed), family, env, play(Waiting(), codes=rollout.codes))
+        rollouts = side_by_side(jobs, warm=warm and device == "cuda")
+        warm = True
+        for family, rollout in rollouts.items():
+            table.add(name, seed, family, envs[family], rollout)
+        say(f"{name}{'' if seed is None else f' {seed}'} judged")
+        return rollouts
+
+    def habits(habit: Habit) -> Callable[[str], LaneDecider]:
+        return lambda family: Kasminas([habit] * len(lanes[family].init), device=device)
+
+    play("none", None, lambda family: Waiting())
+    play("kasmina", None, habits(SHIPPED))
+    play("tuned", None, habits(tuned))
+    play("random", None, lambda family: Chance(17, device=device))
+    play("bandit", None, lambda family: learned.begin())
+    play("oracle", None, lambda family: oracle.for_lanes(family, lanes[family], envs[family].device))
+    for stem, network in nets.items():
+        name, _, number = stem.rpartition("-")
+        seed = int(number)
+        own = play(name, seed, lambda family, network=network: Networked(network))
+        if name == "policy":
+            play("matched", seed, lambda family, own=own, seed=seed: matched(own[family], seed=seed))
+            play("twin", seed, lambda family: Waiting(), codes={f: rollout.codes for f, rollout in own.items()})
+            for rollout in own.values():
                 table.calibrate(network, rollout, HeadViews(HEADS))
-        say(f"{family} judged")
     figures = table.figures(MAIN)
     figures["hashes"] = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.glob("*.safetensors"))
@@ -385,7 +398,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", nargs="?", choices=("teach", "judge", "all"), default="all")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--out", type=Path, default=Path("growth-policy"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "growth_policy")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--variants", nargs="+", default=["policy"], choices=("policy", "unshaped", "from-scratch"))
     parser.add_argument("--iterations", type=int, help="of PPO, instead of those of the full run")

@@ -7,6 +7,7 @@ to tell from its telemetry. DAgger lets the policy play and asks the level's tea
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ import torch.nn.functional as F
 from tamiyo_runtime.contracts.observation import Heads
 from tamiyo_train.policy.distribution import ActionDistribution
 from tamiyo_train.policy.imitation import shuffled
-from tamiyo_train.policy.lane_deciders import Habit, Kasminas, LaneDecider, Networked
+from tamiyo_train.policy.lane_deciders import Habit, Kasminas, Networked
 from tamiyo_train.policy.network import HeadViews, PolicyNetwork
 from tamiyo_train.policy.oracle import RunningSamples
-from tamiyo_train.policy.rollout import Decisions, drawn_lanes, joined, repeated, roll
+from tamiyo_train.policy.rollout import Decisions, Rollout, drawn_lanes, joined, repeated, roll, side_by_side
 from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.population.growth_state import Lanes
 from tamiyo_train.seeding import initialising
@@ -133,14 +134,17 @@ def clone(
     kept: list[Decisions] = []
     scale = (0.0, 1.0)
     for number in range(1 + config.rounds):
-        earned = []
+        jobs: dict[str, Callable[[], Rollout]] = {}
         for name, env in envs.items():
             lanes = drawn_lanes(env, rng, count=config.lanes, inits=inits)
             teacher = teachers.for_lanes(name, lanes, env.device)
-            player: LaneDecider = teacher if number == 0 else Networked(network)
-            rollout = roll(env, lanes, player, teacher=None if number == 0 else teacher)
-            kept.append(rollout.decisions)
-            earned.append(float(rollout.utility.mean()))
+            if number == 0:
+                jobs[name] = functools.partial(roll, env, lanes, teacher)
+            else:
+                jobs[name] = functools.partial(roll, env, lanes, Networked(network), teacher=teacher)
+        rollouts = side_by_side(jobs, warm=all(config.lanes in env.warm for env in envs.values()))
+        kept += [rollout.decisions for rollout in rollouts.values()]
+        earned = [float(rollout.utility.mean()) for rollout in rollouts.values()]
         data = joined(kept)
         if number == 0:
             scale = (float(data.utility.mean()), max(float(data.utility.std()), 1e-3))

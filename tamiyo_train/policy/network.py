@@ -61,8 +61,8 @@ class PolicyNetwork(nn.Module):
         code = torch.relu(self.slot_in(slots) + self.global_in(overall).unsqueeze(1))
         code = torch.relu(self.slot_mid(code))
         flags = observation[:, _GLOBALS:].reshape(-1, self.heads.slots, _PER_SLOT)[:, :, _FLAGS]
-        share = torch.softmax(flags.mean(2, keepdim=True) * (_STATES * PADDING), dim=1)  # int8 has no division
-        mean = (code * share).mean(1) * float(self.heads.slots)
+        share = torch.softmax(flags.mean(2) * (_STATES * PADDING), dim=1)  # boards' int8 kernels lack a division
+        mean = (code * share.unsqueeze(2)).mean(1) * float(self.heads.slots)
         context = torch.relu(self.context_in(torch.cat([overall, mean], dim=1)))
         context = torch.relu(self.context_mid(context))
         per_slot = torch.relu(self.slot_code(code) + self.slot_context(context).unsqueeze(1))

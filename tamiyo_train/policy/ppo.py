@@ -2,15 +2,18 @@
 
     collect episodes in every environment -> advantages (GAE, gamma 1) -> epochs of clipped updates, stopped by KL
 
-What differs from the textbook is there for a reason: the horizon is 15 decisions, so nothing is discounted; returns are
-normalised and the value head rescaled along, so that its output means the same; entropy counts the factors that mean
-something where they leave a choice; every factor keeps a floor of probability; and the policy is held near the cloned
-one at first. Auxiliary heads go on learning: safety and hardware from what happened, gates from simulated devices.
+What differs from the textbook is there for a reason: the horizon is 15 decisions, so nothing is discounted; episodes
+come in groups on the same host with the same batches and budget, and the mean advantage of a group is taken off, since
+a lucky host is no merit of who grew it; returns are normalised and the value head rescaled along, so that its output
+means the same; entropy counts the factors that mean something where they leave a choice; every factor keeps a floor of
+probability; and the policy is held near the cloned one at first. Auxiliary heads go on learning: safety and hardware
+from what happened, gates from simulated devices.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -23,8 +26,9 @@ from tamiyo_train.policy.imitation import shuffled
 from tamiyo_train.policy.lane_deciders import Networked
 from tamiyo_train.policy.network import HeadViews, PolicyNetwork
 from tamiyo_train.policy.oracle import RunningSamples
-from tamiyo_train.policy.rollout import Decisions, Rollout, drawn_lanes, joined, roll
+from tamiyo_train.policy.rollout import Decisions, Rollout, drawn_lanes, joined, repeated, roll, side_by_side
 from tamiyo_train.population.growth import TensorGrowth
+from tamiyo_train.population.growth_state import Lanes
 from tamiyo_train.population.reward import SHAPING
 
 Tensor = torch.Tensor
@@ -34,23 +38,25 @@ LEAST_EXPLAINED, UPDATES_ALLOWED = 0.1, 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Of one training. ``lanes``: episodes an environment and iteration; ``floor``: see `distribution`.
+    """Of one training. ``lanes``: episodes an environment and iteration, ``group`` of which share host, batches and
+    budget; ``floor``: see `distribution`.
 
     ``entropy`` and ``leash``: weights of the entropy bonus and of the KL to the cloned policy at the start; both fall
     to 0 linearly. ``gates``: weight of the run-time gates' loss; ``auxiliary``: of safety and hardware.
     """
 
-    iterations: int = 40
+    iterations: int = 24
     lanes: int = 1024
+    group: int = 8
     epochs: int = 4
     minibatches: int = 8
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     lam: float = 0.95
     clip: float = 0.2
     target_kl: float = 0.02
     floor: float = 0.02
     entropy: float = 0.01
-    leash: float = 0.2
+    leash: float = 0.05
     value: float = 0.5
     auxiliary: float = 0.1
     gates: float = 0.5
@@ -146,7 +152,7 @@ class Learner:
             left = 1 - iteration / self.settings.iterations
             for group in self.optimiser.param_groups:
                 group["lr"] = self.settings.learning_rate * max(left, 0.1)
-            rollouts = {name: self._collect(env) for name, env in envs.items()}
+            rollouts = self._collect(envs)
             history.append(self._update(rollouts, iteration, left))
             if on_progress is not None:
                 on_progress(history[-1])
@@ -156,10 +162,19 @@ class Learner:
         self.network.eval()
         return history
 
-    def _collect(self, env: TensorGrowth) -> Rollout:
+    def _collect(self, envs: Mapping[str, TensorGrowth]) -> dict[str, Rollout]:
         settings = self.settings
-        lanes = drawn_lanes(env, self._lanes, count=settings.lanes, inits=range(*settings.inits))
-        return roll(env, lanes, Networked(self.network, self._rng, floor=settings.floor), shaping=settings.shaping)
+
+        def played(env: TensorGrowth, lanes: Lanes, seed: int) -> Rollout:
+            rng = torch.Generator(device=self.device).manual_seed(seed)
+            return roll(env, lanes, Networked(self.network, rng, floor=settings.floor), shaping=settings.shaping)
+
+        jobs: dict[str, Callable[[], Rollout]] = {}
+        for name, env in envs.items():
+            drawn = drawn_lanes(env, self._lanes, count=settings.lanes // settings.group, inits=range(*settings.inits))
+            seed = int(self._lanes.integers(2**31))
+            jobs[name] = functools.partial(played, env, repeated(drawn, settings.group), seed)
+        return side_by_side(jobs, warm=all(settings.lanes in env.warm for env in envs.values()))
 
     def _update(self, rollouts: Mapping[str, Rollout], iteration: int, left: float) -> Progress:
         settings, batch = self.settings, joined([rollout.decisions for rollout in rollouts.values()])
@@ -168,6 +183,8 @@ class Learner:
         explained = explained_variance(values, batch.returns)
         advantage = self._advantages(rollouts, values)
         targets = (advantage + values - self.scale.mean) / self.scale.deviation
+        grouped = advantage.reshape(-1, self.settings.group)
+        advantage = (grouped - grouped.mean(1, keepdim=True)).flatten()
         advantage = (advantage - advantage.mean()) / advantage.std().clamp_min(1e-6)
         kl = leash = clipped = 0.0
         epochs = 0

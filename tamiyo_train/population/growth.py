@@ -145,6 +145,11 @@ class TensorGrowth:
         self.seen = observed(self)
 
     @property
+    def warm(self) -> frozenset[int]:
+        """Numbers of lanes for which nothing is left to be captured on the device; on the CPU nothing ever is."""
+        return frozenset(self._engines) if self.device.type == "cuda" else frozenset()
+
+    @property
     def done(self) -> bool:
         """Whether all decisions were made."""
         return self.window >= self.config.decisions

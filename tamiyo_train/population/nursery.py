@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,6 +16,8 @@ from tamiyo_train.population.layout import Layout
 from tamiyo_train.seeding import derive, initialising
 
 Tensor = torch.Tensor
+_INITIALISING = threading.Lock()
+"""Weights come from torch's one generator: environments that play side by side must take turns at it."""
 
 
 class Nursery:
@@ -38,18 +41,22 @@ class Nursery:
 
     def host(self, seed: int) -> Tensor:
         """A host's weights (P,), as ``seed`` initialises it."""
-        if seed not in self._hosts:
+        if seed in self._hosts:
+            return self._hosts[seed]
+        with _INITIALISING:
             with initialising(derive(seed, "host")):
                 host = self._build()
             block = torch.zeros(1, self.layout.host_size, dtype=self._dtype)
             write(self.layout.host_maps(block), 0, trunk_parts(host.trunk))
             self._hosts[seed] = block[0]
-        return self._hosts[seed]
+            return self._hosts[seed]
 
     def newborn(self, seed: int, slot: int, step: int, number: int) -> Tensor:
         """Weights of blueprint ``number`` born in a slot at a step, (Q,): what `Gardener.germinate` plants."""
         key = (seed, slot, step, number)
-        if key not in self._newborns:
+        if key in self._newborns:
+            return self._newborns[key]
+        with _INITIALISING:
             blueprint, place = self.blueprints[number], self._places[slot]
             with initialising(derive(seed, "seed", slot, step)):
                 module = blueprint.build(place)
@@ -57,7 +64,7 @@ class Nursery:
             maps = self.layout.seed_maps(block, 0)[self.families[number]]
             write(maps, 0, kinship(blueprint, module, self.layout).parts(module))
             self._newborns[key] = block[0, 0]
-        return self._newborns[key]
+            return self._newborns[key]
 
     def _checked(self, blueprint: Blueprint) -> object:
         for place in self._places:

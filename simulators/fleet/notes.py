@@ -23,7 +23,7 @@ def _notes(resolved: Resolved) -> Iterator[str]:
     for field in resolved.lora:
         groups = [scenario.devices[number] for number in sorted(set(field.group.tolist()))]
         if field.other_capture is not None:
-            yield f"{field.region.name}: neither rule of capture was measured on air; deliveries are given by both"
+            yield f"{field.region.name}: no rule of capture was measured on air; two are given where a point apart"
         if field.region.dwell_s is not None:
             limit = f"{field.region.dwell_s * 1e3:g} ms"
             yield f"{field.region.name}: frames keep to {limit}; not using a channel twice in 20 s is left to the draw"

@@ -1,0 +1,145 @@
+"""``tamiyo simulate``: a fleet of devices over simulated links, from a scenario file or from a few options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from simulators.fleet.forecast import Forecast
+    from simulators.fleet.resolve import Resolved
+    from simulators.fleet.result import FleetResult
+    from simulators.fleet.scenario import Scenario
+
+
+def simulate(
+    scenario: Annotated[Path | None, typer.Argument(metavar="SCENARIO", help="a fleet's file, .toml")] = None,
+    *,
+    link: Annotated[
+        str | None,
+        typer.Option(help="without a file: link of the devices, as lora-eu868, lora-us915, nb-iot, lte-m, 5g"),
+    ] = None,
+    fleet: Annotated[int | None, typer.Option(min=1, help="without a file: how many devices")] = None,
+    days: Annotated[float | None, typer.Option(help="how long; the file's, or 1, when left out")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="everything random follows from it")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes; the result is the same")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for result.json and devices.parquet (devices.csv without pyarrow)")
+    ] = None,
+    packets: Annotated[
+        bool, typer.Option("--packets", help="with --out: what became of each LoRa packet, too")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show what would be run, whether it is legal, what it takes")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files in the folder")] = False,
+) -> None:
+    """Simulate a fleet for some days: deliveries, time on air, latency, energy, battery life. All of it is simulated.
+
+    Examples:
+
+      tamiyo simulate examples/orchard.toml --out orchard-out
+
+      tamiyo simulate --link lora-eu868 --fleet 50 --days 30
+
+      tamiyo simulate examples/orchard.toml --dry-run
+    """
+    from simulators.fleet.forecast import available_bytes, check_memory, forecast
+    from tamiyo_runtime.cli import simulate_files, simulate_view
+    from tamiyo_runtime.cli.render import emit_json
+    from tamiyo_runtime.contracts.errors import UsageError
+
+    if packets and out is None:
+        raise UsageError("--packets writes a file, and there is no folder for it", hint="pass --out DIR")
+    if packets and workers > 1:
+        raise UsageError("--packets writes packets in order, from one process", hint="leave out --workers")
+    resolved, notes = _resolved(scenario, link=link, fleet=fleet, days=days, seed=seed)
+    expected = forecast(resolved, workers=workers)
+    if dry_run:
+        plan = simulate_view.plan(resolved, expected)
+        emit_json(plan) if as_json else simulate_view.show_plan(plan, notes)
+        return
+    check_memory(expected, available_bytes())
+    files = None if out is None else simulate_files.Files.in_folder(out, packets=packets, overwrite=overwrite)
+    result = _run(resolved, expected, workers=workers, files=files)
+    if as_json:
+        from simulators.fleet.summary import record
+
+        emit_json({**record(result), "files": [] if files is None else [str(path) for path in files.written]})
+        return
+    simulate_view.show(result, notes, files=[] if files is None else files.written, source=scenario)
+
+
+def _resolved(
+    path: Path | None, *, link: str | None, fleet: int | None, days: float | None, seed: int | None
+) -> tuple[Resolved, list[str]]:
+    """The scenario worked out and found legal, and what was taken for granted. Errors name the line of the file."""
+    import contextlib
+
+    from simulators.fleet.legality import check_legal
+    from simulators.fleet.reading import placed, read_scenario
+    from simulators.fleet.resolve import resolve
+    from tamiyo_runtime.contracts.errors import UsageError
+
+    if path is None:
+        if link is None or fleet is None:
+            raise UsageError(
+                "nothing says what to simulate",
+                hint="a scenario file, or --link lora-eu868 --fleet 50; --help has examples",
+            )
+        made, notes = _quick(link, fleet, days=days, seed=seed)
+        blame: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    else:
+        if link is not None or fleet is not None:
+            raise UsageError("--link and --fleet are for a run without a file", hint=f"change them in {path}")
+        made, notes = read_scenario(path, seed=seed, days=days), []
+        blame = placed(path.read_text(encoding="utf-8"), str(path))
+    with blame:
+        resolved = resolve(made)
+        check_legal(resolved)
+    return resolved, notes
+
+
+def _quick(link: str, count: int, *, days: float | None, seed: int | None) -> tuple[Scenario, list[str]]:
+    """A fleet of one group without a file: hourly reports, LoRa devices on a disc round one gateway."""
+    from simulators.fleet.kinds import LoraKind, kind_of
+    from simulators.fleet.parts import Placement, Workload
+    from simulators.fleet.scenario import Group, Scenario
+    from simulators.lorawan.region import regions
+
+    kind = kind_of(link)
+    payload, place, notes = 20, None, ["20 bytes an hour from each device"]
+    if isinstance(kind, LoraKind):
+        rates = regions.get(kind.region).uplink
+        slowest = min(index for index, rate in rates.items() if rate.bandwidth_hz == 125_000)
+        payload = min(payload, rates[slowest if kind.data_rate is None else kind.data_rate].max_payload_bytes)
+        place = Placement(radius_m=2000.0)
+        notes = [f"{payload} bytes an hour from each device", "devices on a disc of 2 km round one gateway"]
+    group = Group(
+        name="fleet",
+        count=count,
+        link=link,
+        workload=Workload(report_period_s=3600.0, payload_bytes=payload),
+        placement=place,
+    )
+    made = Scenario(name="fleet", devices=(group,), days=1.0 if days is None else days, seed=seed or 0)
+    return made, [*notes, f"board {group.profile}, no inference, no battery"]
+
+
+def _run(resolved: Resolved, expected: Forecast, *, workers: int, files: object) -> FleetResult:
+    from simulators.fleet.engine import Watch, run
+    from tamiyo_runtime.cli.render import progress
+    from tamiyo_runtime.cli.simulate_files import Files
+
+    total = max(1, round(expected.messages))
+    with progress(f"simulate {resolved.scenario.name}", total) as bar:
+        watch = Watch(share=lambda share: bar.show("messages", done=round(share * total)))
+        if not isinstance(files, Files):
+            return run(resolved, workers=workers, watch=watch)
+        with files.packets() as on_packets:
+            result = run(resolved, workers=workers, watch=Watch(share=watch.share, packets=on_packets))
+    files.write(result)
+    return result

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tamiyo_runtime.cli import simulate_files
+from tamiyo_runtime.cli.main import main
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
+SMALL = """\
+name = "small"
+days = 0.25
+[[devices]]
+name = "soil"
+count = 20
+link = "lora-eu868"
+placement = { radius_m = 2000 }
+workload = { report_period_s = 900, payload_bytes = 24 }
+battery = { capacity_mah = 2600 }
+[[devices]]
+name = "gate"
+count = 2
+link = "lte-m"
+workload = { report_period_s = 900 }
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def test_a_scenario_is_told_in_lines_that_all_say_simulated(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", str(small)]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == "small: 22 devices for 0.25 days, seed 0 (every figure simulated)"
+    assert "480" in next(line for line in lines if line.startswith("soil "))
+    paragraphs = re.split(r"\n(?=\S)", out)  # a line and what it is wrapped into
+    for label in ("packets", "airtime", "energy", "gateways"):
+        told = [text for text in paragraphs if text.startswith(label)]
+        assert told
+        assert all("(simulated)" in text for text in told)
+    assert lines[-1].startswith("Next:  tamiyo simulate")
+    assert len(lines) < 30
+    assert "simulate small" in err
+
+
+def test_without_a_file_devices_stand_on_a_disc_and_the_output_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--link", "lora-eu868", "--fleet", "50", "--days", "0.5"]) == 0
+    out = capsys.readouterr().out
+    assert "fleet: 50 devices for 0.5 days" in out
+    assert "a disc of 2 km round one gateway" in out
+    assert main(["simulate", "--link", "lora-us915", "--fleet", "5", "--days", "0.1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scenario"]["devices"][0]["workload"]["payload_bytes"] == 11
+
+
+def test_the_same_seed_gives_the_same_json_whatever_the_workers(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = []
+    for options in (["--seed", "4"], ["--seed", "4", "--workers", "2"], ["--seed", "5"]):
+        assert main(["simulate", str(small), "--json", *options]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] != told[2]
+    assert json.loads(told[0])["source"] == "simulated"
+
+
+def test_a_folder_holds_the_summary_a_row_a_device_and_a_row_a_packet(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "out"
+    assert main(["simulate", str(small), "--out", str(out), "--packets"]) == 0
+    assert "wrote" in capsys.readouterr().out
+    devices, packets = pq.read_table(out / "devices.parquet"), pq.read_table(out / "packets.parquet")
+    record = json.loads((out / "result.json").read_text())
+    assert devices.num_rows == 22
+    assert packets.num_rows == 480 == sum(record["groups"][0]["fates"].values())
+    assert devices.schema.field("airtime_s").metadata == {b"unit": b"s", b"meaning": b"time on the air"}
+    assert devices.schema.metadata[b"source"] == b"simulated"
+    assert main(["simulate", str(small), "--out", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["simulate", str(small), "--out", str(out), "--overwrite"]) == 0
+
+
+def test_without_pyarrow_tables_are_csv_with_absent_figures_empty(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulate_files, "_arrow", lambda: None)
+    assert main(["simulate", str(small), "--out", str(tmp_path / "out"), "--packets"]) == 0
+    with (tmp_path / "out" / "devices.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 22
+    assert rows[0]["packets"] == "24"
+    assert (rows[-1]["x_m"], rows[-1]["battery_days"]) == ("", "")
+    with (tmp_path / "out" / "packets.csv").open(newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == 480
+
+
+def test_a_run_that_fails_leaves_no_file(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simulators.fleet.engine.run", fails)
+    assert main(["simulate", str(small), "--out", str(tmp_path / "out"), "--packets"]) == 130
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_dry_run_says_what_is_legal_and_what_it_takes_and_runs_nothing(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", str(small), "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "legal      yes" in out
+    assert "8.3 s" in out  # the shortest legal interval of DR5 and 24 bytes
+    assert not (tmp_path / "out").exists()
+    assert main(["simulate", str(small), "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["groups"][0]["data_rates"]["DR5"]["devices"] == 20
+    assert plan["messages"] == 528
+
+
+@pytest.mark.parametrize(
+    ("change", "says", "hint"),
+    [
+        (("count = 20", "count = 0"), "small.toml:5: devices[0].count", ""),
+        (("radius_m", "radus_m"), "small.toml:7: devices[0].placement.radus_m", "radius_m"),
+        (
+            ("report_period_s = 900, p", "report_period_s = 3, p"),
+            "small.toml:8: devices[0].workload.report_period_s",
+            "8.3 s",
+        ),
+        (('"lte-m"', '"lte-x"'), "small.toml:13: devices[1].link", "lte-m"),
+        (("radius_m = 2000", 'kind = "file", file = "no.csv"'), "no.csv", "path"),
+        (("radius_m = 2000", 'kind = "disc"'), "small.toml:7: devices[0].placement.radius_m: is missing", ""),
+    ],
+)
+def test_bad_input_is_one_error_with_file_and_line_and_exit_code_2(
+    small: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], says: str, hint: str
+) -> None:
+    assert change[0] in SMALL
+    small.write_text(SMALL.replace(*change))
+    assert main(["simulate", str(small)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("error:") == 1
+    assert "Traceback" not in err
+    assert says in err
+    assert hint in err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "nothing says what to simulate"),
+        (["--link", "lora-eu868"], "nothing says"),
+        (["--link", "lora-eu868", "--fleet", "0"], "--fleet"),
+        (["--link", "ethernet", "--fleet", "5"], "unknown link of a fleet 'ethernet'"),
+        (["--link", "lora-eu868", "--fleet", "5", "--days", "-1"], "days"),
+        (["--link", "lora-eu868", "--fleet", "5", "--packets"], "--packets"),
+        (["--link", "lora-eu868", "--fleet", "5", "--packets", "--out", "x", "--workers", "2"], "--packets"),
+        (["none.toml"], "none.toml"),
+        (["none.toml", "--fleet", "5"], "without a file"),
+    ],
+)
+def test_options_that_say_too_little_or_too_much_are_refused(
+    options: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["simulate", *options]) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["orchard", "city"])
+def test_the_examples_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", str(EXAMPLES / f"{name}.toml"), "--days", "0.2"]) == 0
+    assert "every figure simulated" in capsys.readouterr().out

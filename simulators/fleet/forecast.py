@@ -14,11 +14,12 @@ from tamiyo_runtime.contracts.errors import UsageError
 from tamiyo_runtime.contracts.units import size
 
 # of one busy x86-64 core: LoRa with one gateway and both rules of capture; each gateway more costs a third of that
-_LORA_PER_S = 0.8e6
+_LORA_PER_S = 1.0e6
 _GATEWAY_SHARE = 0.35
-_ANSWERED_PER_S = 15e3
-_ANSWERED_BYTES = 900  # log, arrivals and their vector passes: the closed loop is held whole
-_CELLULAR_PER_S = 0.4e6
+_ANSWERED_PER_S = 20e3
+_ANSWERED_BYTES = 700  # of a packet: log, arrivals and their vector passes; the closed loop is held whole
+_ATTEMPTS = 3  # of a confirmed message: 1 to 8
+_CELLULAR_PER_S = 1.5e6
 _TURN_S = 3e-4  # the first messages of all devices, then the second ones, and so on
 _START_BYTES = 60 << 20
 _DEVICE_BYTES = 800  # columns, counts, what is drawn of a device in a window
@@ -43,11 +44,9 @@ def forecast(resolved: Resolved, *, workers: int = 1) -> Forecast:
     lora, cellular = expected[: len(resolved.lora)], expected[len(resolved.lora) :]
     gateways = len(resolved.scenario.gateways)
     asked = [listens(field) for field in resolved.lora]
-    windows = [
-        0.0 if answers else count / Windows.of(field).count
-        for field, count, answers in zip(resolved.lora, lora, asked, strict=True)
-    ]
-    answered = sum(count for count, answers in zip(lora, asked, strict=True) if answers)
+    told = [0.0 if answers else count for count, answers in zip(lora, asked, strict=True)]
+    windows = [count / Windows.of(field).count for field, count in zip(resolved.lora, told, strict=True)]
+    answered = _ATTEMPTS * sum(count for count, answers in zip(lora, asked, strict=True) if answers)
     counts = [resolved.scenario.devices[number].count for number in resolved.cellular]
     turns = sum(messages / count for messages, count in zip(cellular, counts, strict=True))
     packets_bytes = max(windows, default=0.0) * (_PACKET_BYTES + gateways * _PACKET_GATEWAY_BYTES)
@@ -55,7 +54,7 @@ def forecast(resolved: Resolved, *, workers: int = 1) -> Forecast:
     devices_bytes = resolved.scenario.count * (_DEVICE_BYTES + gateways * _DEVICE_GATEWAY_BYTES)
     memory = workers * (_START_BYTES + devices_bytes + max(packets_bytes, messages_bytes)) + answered * _ANSWERED_BYTES
     each = 1.0 + _GATEWAY_SHARE * (gateways - 1)
-    seconds = (sum(lora) - answered) * each / _LORA_PER_S / workers + answered / _ANSWERED_PER_S
+    seconds = sum(told) * each / _LORA_PER_S / workers + answered / _ANSWERED_PER_S
     seconds += sum(cellular) / _CELLULAR_PER_S + turns * _TURN_S
     return Forecast(messages=sum(expected), memory_bytes=memory, seconds=seconds)
 

@@ -146,7 +146,8 @@ class Teaching:
 class TrainConfig:
     """A whole training run. ``schedule``: decisions of the final growth, when ``growth`` is "schedule".
 
-    ``checkpointing``: the host recomputes its activations instead of keeping them for the backward pass.
+    ``data``: the user's own files, in the format that ``task`` then names. ``checkpointing``: the host recomputes its
+    activations instead of keeping them for the backward pass.
     """
 
     task: str = "digits"
@@ -163,6 +164,7 @@ class TrainConfig:
     teaching: Teaching = field(default_factory=Teaching)
     schedule: Schedule = ()
     checkpointing: bool = False
+    data: str | None = None
 
     def __post_init__(self) -> None:
         require(self.episodes >= 0, "episodes", "must not be negative")
@@ -193,13 +195,15 @@ def adapted(
     profile: str | None = None,
     nested: int | None = None,
     checkpointing: bool | None = None,
+    data: str | None = None,
 ) -> TrainConfig:
     """The configuration with what a command line gave; None leaves a value as it is, profile 'none' takes it away.
 
     ``steps`` are those of the final growth, rounded up to whole decision windows; consolidation keeps its share.
     ``nested``: its ``nested_slots``.
     """
-    given = {"seed": seed, "host": host, "width": width, "episodes": episodes, "checkpointing": checkpointing}
+    given = {"seed": seed, "host": host, "width": width, "episodes": episodes, "data": data}
+    given["checkpointing"] = checkpointing
     config = replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # by name
     if profile is not None:
         config = replace(config, profile=None if profile == "none" else profile)

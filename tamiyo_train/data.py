@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_train.metrics import DEFAULT
+from tamiyo_train.run import RunRecord
 from tamiyo_train.tasks import Augmentation, Split, Task, stages
+from tamiyo_train.tasks.files import read_task
 
 _CENTRE = 4  # of the nine shifts, the one that moves nothing
 
@@ -108,12 +112,24 @@ def _shifts(images: torch.Tensor) -> tuple[torch.Tensor, int]:
 
 
 @functools.cache
-def task_of(name: str) -> Task:
-    """The task of that name, loaded once a process; raises UnknownNameError."""
-    return stages.get(name)()
+def task_of(name: str, data: str | None = None) -> Task:
+    """The task of that name, or in the files at ``data`` whose format it is; loaded once a process.
+
+    Raises UnknownNameError, or InputError for files that cannot be used.
+    """
+    return stages.get(name)() if data is None else read_task(name, Path(data))
 
 
 @functools.cache
-def data_of(name: str) -> Tensors:
+def data_of(name: str, data: str | None = None) -> Tensors:
     """The task's tensors, made once a process; they are never written to."""
-    return tensors(task_of(name))
+    return tensors(task_of(name, data))
+
+
+def task_of_run(record: RunRecord) -> Task:
+    """The task of a run; raises InputError when its files are not those that it was trained on."""
+    path = record.config.get("data")
+    task = task_of(record.task, path)
+    if path is not None and task.sha256() != record.task_sha256:
+        raise InputError(f"{path} has changed since the run was trained on it", hint="put it back, or train again")
+    return task

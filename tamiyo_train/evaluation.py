@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from tamiyo_train.data import Labelled, Tensors, data_of
+from tamiyo_train.data import Labelled, Tensors, task_of_run, tensors
 from tamiyo_train.footprint import Footprint
 from tamiyo_train.metrics import DEFAULT, metrics
 from tamiyo_train.run import ConfigurationRecord, NetworkResult, Run
@@ -129,4 +129,4 @@ def network_result(network: GrownNetwork, data: Tensors, training_macs: int, ste
 
 def evaluate(run: Run) -> tuple[ConfigurationRecord, ...]:
     """Measure every configuration of a run anew."""
-    return configurations(run.grown_network(), data_of(run.record.task))
+    return configurations(run.grown_network(), tensors(task_of_run(run.record)))

@@ -206,7 +206,7 @@ def _run(
     taught: Taught,
     episodes: Sequence[EpisodeResult],
 ) -> Run:
-    task, host = task_of(config.task), new_host(config, 0)
+    task, host = task_of(config.task, config.data), new_host(config, 0)
     width = observation_size(host.slots)  # slots inside seeds come last, and are not the policy's
     met = [final.experience, *(episode.experience for episode in episodes)]
     seen = np.concatenate([each.observation[:, :width] for each in met])[:_SAMPLES]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tamiyo_runtime.contracts.manifest import InputSpec
-from tamiyo_train.data import task_of
+from tamiyo_train.data import task_of_run
 from tamiyo_train.policy.oracle import simulate
 from tamiyo_train.run import Run
 from tamiyo_train.seed import Seed
@@ -50,7 +50,7 @@ class Handover:
 
 def pieces(run: Run) -> Handover:
     """Take a run apart; raises IntegrityError when its tensors don't fit its record."""
-    record, task, network = run.record, task_of(run.record.task), run.grown_network()
+    record, task, network = run.record, task_of_run(run.record), run.grown_network()
     running = simulate(RUNNING_SAMPLES, record.slots, seed=record.policy_samples_seed).observation
     validation = task.validation
     chosen = np.random.default_rng(record.policy_samples_seed).permutation(len(validation))[:CALIBRATION]

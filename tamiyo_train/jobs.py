@@ -45,7 +45,7 @@ Tensor = torch.Tensor
 
 def new_host(config: TrainConfig, seed: int) -> Host:
     """A freshly initialised host for the run's task; raises IncompatibleError when it cannot do as configured."""
-    task, build = task_of(config.task), hosts.get(config.host)
+    task, build = task_of(config.task, config.data), hosts.get(config.host)
     with initialising(derive(seed, "host")):
         host = build(shape=task.input.shape, classes=len(task.classes), width=config.width)
     if config.checkpointing and recompute(host.trunk) == 0:
@@ -79,7 +79,7 @@ def environment(
     host, pricer = new_host(config, seed), Pricer(config.profile)
     return GrowthEnv(
         host=host,
-        data=data_of(config.task),
+        data=data_of(config.task, config.data),
         config=episode,
         blueprints=offered(host),
         pricer=pricer,
@@ -174,7 +174,7 @@ def static(
 ) -> NetworkResult:
     """Train a fixed topology from the same start, by the same steps; ``inner``: seeds inside seeds, by path."""
     seed = derive(config.seed, "final")
-    host, data = new_host(config, seed), data_of(config.task)
+    host, data = new_host(config, seed), data_of(config.task, config.data)
     with drawing_from(config, "static"):
         trainer = train_static(host, topology, data, config.final, inner=inner or {}, seed=seed, on_step=counter)
     return network_result(trainer.network, trainer.data, trainer.training_macs, config.final.total_steps)

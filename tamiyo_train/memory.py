@@ -57,7 +57,7 @@ def planned_report(config: TrainConfig, topology: Mapping[int, str] | None = Non
     Raises UnknownNameError for a name that is not registered.
     """
     network = committed(new_host(config, config.seed), topology or {}, seed=config.seed)
-    return activation_report(network, torch.zeros(config.final.batch, *task_of(config.task).input.shape))
+    return activation_report(network, torch.zeros(config.final.batch, *task_of(config.task, config.data).input.shape))
 
 
 def activation_report(network: GrownNetwork, x: torch.Tensor) -> ActivationReport:

@@ -21,6 +21,8 @@ from tamiyo_train.presets import preset
 from tamiyo_train.progress import OnProgress
 from tamiyo_train.run import Run
 from tamiyo_train.schedule import read_schedule
+from tamiyo_train.tasks import stages
+from tamiyo_train.tasks.files import format_of
 from tamiyo_train.tensorfile import pack
 from tamiyo_train.work import Work, settings_for
 
@@ -32,6 +34,7 @@ class Wishes:
     """What was asked for; None takes the task's preset, or when resuming what the work was begun with."""
 
     task: str | None = None
+    data: Path | None = None
     host: str | None = None
     width: int | None = None
     seed: int | None = None
@@ -60,7 +63,7 @@ class Plan:
             self.config,
             policy_from=None if self.source is None else str(self.source),
             policy_sha256=policy,
-            task_sha256=task_of(self.config.task).sha256(),
+            task_sha256=task_of(self.config.task, self.config.data).sha256(),
             versions=versions(),
         )
 
@@ -97,14 +100,15 @@ def planned(folder: Path | None, wishes: Wishes, *, workers: int, overwrite: boo
     """Resolve and check everything; changes nothing. Raises a UsageError for the first thing that is wrong."""
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="go on with the work, or start anew")
-    folder = folder or Path("runs") / (wishes.task or _TASK)
+    task, data = _task_wished(wishes)
+    folder = folder or Path("runs") / task
     if resume and not unfinished.is_unfinished(folder) and (folder / RECORD).exists():
         raise InputError(f"the run in {folder} is finished", hint=f"look at it: tamiyo evaluate {folder}")
     if resume:
         base, source = unfinished.config_of(folder), unfinished.settings_of(folder).get("policy_from")
         _check_same_task(base, wishes, folder)
     else:
-        base, source = preset(wishes.task or _TASK), None
+        base, source = preset(task, data), None
     base = smoke(base) if wishes.smoke else base
     config = adapted(
         base,
@@ -116,6 +120,7 @@ def planned(folder: Path | None, wishes: Wishes, *, workers: int, overwrite: boo
         profile=wishes.profile,
         nested=wishes.nested,
         checkpointing=wishes.checkpointing,
+        data=data,
     )
     config, given = _decided(replace(config, workers=workers), wishes.growth)
     chosen = given or (Path(source) if source is not None and wishes.growth is None else None)
@@ -124,6 +129,18 @@ def planned(folder: Path | None, wishes: Wishes, *, workers: int, overwrite: boo
     if not resume:
         check_free(folder, overwrite=overwrite)
     return Plan(folder=folder, config=config, source=chosen, policy_from=policy_from)
+
+
+def _task_wished(wishes: Wishes) -> tuple[str, str | None]:
+    """Name of the task, or of the format of the user's files, and where those are."""
+    if wishes.data is None:
+        return wishes.task or _TASK, None
+    path = wishes.data.expanduser().resolve()
+    if wishes.task is not None and wishes.task in stages:
+        raise UsageError(
+            f"task '{wishes.task}' makes its own data", hint=f"leave --task out: {path.name} says what it is; or --data"
+        )
+    return wishes.task or format_of(path), str(path)
 
 
 def _check_same_task(base: TrainConfig, wishes: Wishes, folder: Path) -> None:

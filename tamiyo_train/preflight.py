@@ -20,7 +20,8 @@ from tamiyo_train.tasks.base import check_samples
 
 def check(config: TrainConfig, *, policy_from: Run | None = None) -> None:
     """Raise UnknownNameError, InputError or another UsageError for the first thing that stands in a run's way."""
-    stages.get(config.task)
+    if config.data is None:
+        stages.get(config.task)
     hosts.get(config.host)
     if config.growth != SCHEDULE and config.growth not in GROWTH:
         raise UnknownNameError("growth method", config.growth, GROWTH)
@@ -31,7 +32,7 @@ def check(config: TrainConfig, *, policy_from: Run | None = None) -> None:
 
         load_profile(config.profile)
     _check_nesting(config)
-    task = task_of(config.task)
+    task = task_of(config.task, config.data)
     metrics.get(task.metric)
     check_data(task)
     host = new_host(config, 0)

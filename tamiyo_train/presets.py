@@ -13,6 +13,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from tamiyo_train.config import COLLECT, FINAL, Limits, TrainConfig
+from tamiyo_train.data import task_of
 from tamiyo_train.tasks import stages
 
 _LIMITS = Limits(drift_hold=1.5, drift_critical=1.9)
@@ -46,11 +47,23 @@ _PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
 )
 
 
-def preset(task: str) -> TrainConfig:
+_FOR_FILES: Mapping[str, str] = MappingProxyType(
+    {"wfdb": "ecg", "har": "imu", "hapt": "imu", "idx": "digits", "csv": "clusters"}
+)
+"""Whose preset suits files of a format."""
+
+
+def preset(task: str, data: str | None = None) -> TrainConfig:
     """The configuration to train ``task`` with; raises UnknownNameError when there is no such task.
 
-    A task that others registered gets the plain host of its domain, by the number of axes of a sample.
+    With ``data``, ``task`` is the format of those files. A task or format that others registered gets the plain host of
+    its domain, by the number of axes of a sample.
     """
+    if data is not None:
+        shape = task_of(task, data).input.shape
+        if task in _FOR_FILES:
+            return replace(_PRESETS[_FOR_FILES[task]], task=task, data=data)
+        return TrainConfig(task=task, data=data, host=_PLAIN_HOSTS[len(shape)])
     make = stages.get(task)
     if task in _PRESETS:
         return _PRESETS[task]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "reported", "train"]
 # What comes with tamiyo, so that help needs no torch; a test holds both to the registries.
 TASKS = "checkerboard, clusters, complex-moons, digits, ecg, imu, mnist1d, moons, spheres, spirals, xor"
+FORMATS = "csv, hapt, har, idx, text, wfdb"
 HOSTS = "attention1d, conv1d, dsconv, mlp, mlp-skip"
 _TERMINATED = 143  # 128 + SIGTERM, as shells have it
 
@@ -37,6 +38,12 @@ def train(
     ] = None,
     *,
     task: Annotated[str | None, typer.Option(help=f"what to learn: {TASKS}; digits when left out")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"your own files instead; --task then names their format: {FORMATS}; told by their names else"
+        ),
+    ] = None,
     host: Annotated[
         str | None, typer.Option(help=f"network to start from: {HOSTS}; the task's own when left out")
     ] = None,
@@ -76,6 +83,8 @@ def train(
 
       tamiyo train runs/b --task spirals --seed 1 --growth kasmina
 
+      tamiyo train runs/mine --data recordings/
+
       tamiyo train runs/b --resume
     """
     from tamiyo_runtime.cli.render import emit_json, note, say
@@ -87,6 +96,7 @@ def train(
 
     wishes = Wishes(
         task=task,
+        data=data,
         host=host,
         width=width,
         seed=seed,

@@ -20,13 +20,14 @@ class Gait:
     """A way to walk, relative to the user's on the flat, with the ranges that factors are drawn from.
 
     ``pace``: of the step rate; ``bounce``: of the vertical harmonics, low ones and high ones; ``swing``: of the pitch;
-    ``ahead_rad``: how far the trunk leans forward.
+    ``ahead_rad``: how far the trunk leans forward; ``lag_rad``: how far the pitch lags behind the step.
     """
 
     pace: tuple[float, float]
     bounce: tuple[tuple[float, float], tuple[float, float]]
     swing: tuple[float, float]
     ahead_rad: tuple[float, float]
+    lag_rad: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +41,25 @@ class Posture:
 ACTIVITIES: Mapping[str, Gait | Posture] = MappingProxyType(
     {
         "walking": Gait(
-            pace=(0.92, 1.08), bounce=((0.85, 1.15), (0.8, 1.2)), swing=(0.8, 1.2), ahead_rad=(-0.03, 0.06)
+            pace=(0.92, 1.08),
+            bounce=((0.85, 1.15), (0.8, 1.2)),
+            swing=(0.8, 1.2),
+            ahead_rad=(-0.03, 0.06),
+            lag_rad=(-0.3, 0.3),
         ),
-        "upstairs": Gait(pace=(0.78, 0.98), bounce=((0.6, 1.0), (0.4, 0.9)), swing=(1.1, 1.8), ahead_rad=(0.04, 0.2)),
+        "upstairs": Gait(
+            pace=(0.78, 0.98),
+            bounce=((0.6, 1.0), (0.4, 0.9)),
+            swing=(1.1, 1.8),
+            ahead_rad=(0.04, 0.2),
+            lag_rad=(0.6, 1.4),
+        ),
         "downstairs": Gait(
-            pace=(0.85, 1.1), bounce=((0.85, 1.4), (1.4, 2.4)), swing=(0.7, 1.3), ahead_rad=(-0.1, 0.06)
+            pace=(0.85, 1.1),
+            bounce=((0.85, 1.4), (1.4, 2.4)),
+            swing=(0.7, 1.3),
+            ahead_rad=(-0.1, 0.06),
+            lag_rad=(-1.4, -0.6),
         ),
         "sitting": Posture(seated=True),
         "standing": Posture(),
@@ -76,7 +91,7 @@ def _walk(user: User, gait: Gait, length: int, rng: np.random.Generator) -> tupl
     turning = np.stack(
         [
             roll * np.sin(phase / 2 + user.phases[2, 1]),
-            pitch * rng.uniform(*gait.swing) * np.sin(phase + user.phases[2, 2]),
+            pitch * rng.uniform(*gait.swing) * np.sin(phase + user.phases[2, 2] - rng.uniform(*gait.lag_rad)),
             yaw * np.cos(phase / 2 + user.phases[2, 3]),
         ],
         axis=1,

@@ -71,16 +71,16 @@ class Relay:
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
         self.host = host
+        if medium is not None:  # before anybody is let in
+            self._call(self._by_air(medium, speed, cut_after_s, tell))
         try:
             self.port = self._call(self._listen(port))
         except OSError as exc:
-            self._end()
+            self.close()
             why = (exc.strerror or str(exc)).partition(" (")[0]  # `create_server` adds the address
             raise InputError(
                 f"port {port} of {host} cannot be used: {why}", hint="choose another: port 0 takes any"
             ) from exc
-        if medium is not None:
-            self._call(self._by_air(medium, speed, cut_after_s, tell))
 
     def forward(self) -> None:
         """Let everything pass, also what was held."""

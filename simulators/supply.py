@@ -34,12 +34,18 @@ def full(battery: Battery, devices: int, *, share: float = 1.0) -> Charged:
 
 
 def after(
-    battery: Battery, state: Charged, seconds: float, *, load_ma: ArrayLike, harvest_ma: ArrayLike, off_ma: float = 0.0
+    battery: Battery,
+    state: Charged,
+    seconds: ArrayLike,
+    *,
+    load_ma: ArrayLike,
+    harvest_ma: ArrayLike,
+    off_ma: float = 0.0,
 ) -> tuple[Charged, Floats]:
     """State after a stretch of constant currents, and the seconds of it that each device was on."""
     charge, on = state.charge_mah.copy(), state.on.copy()
     load, harvest = np.broadcast_to(load_ma, charge.shape), np.broadcast_to(harvest_ma, charge.shape)
-    left, was_on = np.full(charge.shape, float(seconds)), np.zeros(charge.shape)
+    left, was_on = np.array(np.broadcast_to(seconds, charge.shape), dtype=np.float64), np.zeros(charge.shape)
     least, most = battery.least_mah(load), float(battery.charge_at(battery.recover_v))
     for _ in range(_MOST_TURNS):
         net = np.where(on, load, off_ma) - harvest

@@ -137,6 +137,83 @@ def _lora_answers() -> Callable[[], int]:
     return lambda: run(network).log.device.size
 
 
+@case("episodes", "steps", 5e4)
+def _episodes() -> Callable[[], int]:
+    """4096 devices at run time: what the policy sees, the governor's word, a sample, and the wait for the next."""
+    import numpy as np
+
+    from simulators.episodes.drawn import drawn
+
+    lanes, gates = drawn(4096, 4, seed=1), np.random.default_rng(0).random((4096, 4)) < 0.5
+
+    def work() -> int:
+        for _ in range(10):
+            lanes.observe().matrix()
+            lanes.step(gates)
+        return 10 * len(lanes)
+
+    return work
+
+
+@case("cost, CPU", "costs", 1e4)
+def _cost_cpu() -> Callable[[], int]:
+    """What growth asks for at every decision: all configurations of a network of the demo's size."""
+    return _costs("raspberry-pi-4")
+
+
+@case("cost, kernels", "costs", 1e4)
+def _cost_kernels() -> Callable[[], int]:
+    """The same where vector sizes and windows are known."""
+    return _costs("cortex-m4")
+
+
+@case("cost, array", "costs", 1e4)
+def _cost_array() -> Callable[[], int]:
+    """The same on an array whose energy is counted byte by byte."""
+    return _costs("generic-asic")
+
+
+def _costs(profile: str) -> Callable[[], int]:
+    """16 configurations of four slots on 8 x 8 images, 12 to 20 operators each."""
+    from itertools import product
+
+    from device_profiles.cost import Op, OpKind, estimate
+    from device_profiles.loader import load_profile
+    from tamiyo_runtime.contracts.plan import Precision
+
+    def conv(side: int, channels: int, out: int, window: int) -> Op:
+        depth = window * channels
+        macs, weights = side**2 * depth * out, depth * out + 4 * out
+        moved = side**2 * channels, side**2 * out
+        return Op(OpKind.CONV2D, macs, weights, *moved, gemm=(side**2, depth, out), window=window)
+
+    def depthwise(side: int, channels: int) -> Op:
+        size = side**2 * channels
+        gemm = (side**2, 9, 1)
+        return Op(OpKind.DEPTHWISE_CONV2D, 9 * size, 13 * channels, size, size, gemm=gemm, groups=channels, window=9)
+
+    def network(gates: tuple[bool, ...]) -> list[list[Op]]:
+        ops = [conv(8, 1, 4, 9)]
+        for gate, (side, channels) in zip(gates, ((8, 4), (4, 8), (4, 8), (2, 16)), strict=True):
+            size = side**2 * channels
+            if gate:
+                ops += [conv(side, channels, channels, 9), Op(OpKind.ELEMENTWISE, 0, 0, 2 * size, size)]
+            ops += [depthwise(side, channels), conv(side, channels, channels, 1)]
+        ops += [Op(OpKind.POOL, 0, 0, 64, 16), Op(OpKind.FULLY_CONNECTED, 160, 200, 16, 10, gemm=(1, 16, 10))]
+        return [[*ops, Op(OpKind.SOFTMAX, 0, 0, 10, 10)]]
+
+    device = load_profile(profile)
+    networks = [network(gates) for gates in product((False, True), repeat=4)]
+
+    def work() -> int:
+        for _ in range(50):
+            for one in networks:
+                estimate(device, one, precision=Precision.INT8)
+        return 50 * len(networks)
+
+    return work
+
+
 def _simpy_events() -> Callable[[], int]:
     """SimPy's bare kernel on the times of ``lora closed``: a process a device wakes where a packet begins and ends,
     without radio, MAC or gateway. A bound on what a simulator on it could reach, not the speed of one."""

@@ -1,7 +1,8 @@
 """Simulated running devices, and the oracle that says which seeds each should run.
 
-A device is drawn at random: seeds with costs and contributions, a deadline, a throttle, an energy bucket and its
-income. The oracle tries every subset of the seeds and takes the most accurate that
+A device is drawn at random: seeds with costs and contributions, a board, a deadline, a budget, a link. Then it runs
+for some samples (`simulators.episodes`), so that its state is one that a device gets into. The oracle tries every
+subset of the seeds and takes the most accurate that
 
 * meets the deadline with a margin: latency at present <= (1 - margin) deadline, and
 * does not run the bucket dry: level + (1 - power / income) horizon >= reserve, the horizon being a share of the time
@@ -20,7 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tamiyo_runtime.contracts.running import PROFILE_FEATURES, RunningState, running_vector
+from simulators.episodes.drawn import reached
+from simulators.episodes.states import RunningStates
+from tamiyo_runtime.contracts.running import RunningState
 
 MARGIN = 0.1
 HORIZON = 0.5
@@ -76,52 +79,18 @@ def best_gates(devices: Sequence[Device]) -> NDArray[np.bool_]:
     return best
 
 
-def draw(rng: np.random.Generator, slots: int, count: int) -> tuple[Device, ...]:
-    """Random devices in random states; all numbers are drawn column by column, which is what makes it fast."""
-    grid = (count, slots)
-    present = rng.random(grid) < rng.choice([0.6, 0.9, 1.0], (count, 1))
-    host_ms = 10 ** rng.uniform(-2, 1, count)
-    seed_ms = np.where(present, host_ms[:, None] * 10 ** rng.uniform(-1.3, 0.5, grid), 0.0)
-    gains = np.where(present, rng.gamma(1.0, 0.06, grid) * rng.choice([1, 1, 1, 1, -0.3], grid), 0.0)
-    full_ms = host_ms + seed_ms.sum(1)
-    on = present & (rng.random(grid) < 0.6)
-    current_ms = host_ms + (seed_ms * on).sum(1)
-    slowdown = np.choose(rng.integers(3, size=count), [1.0, rng.uniform(1, 1.5, count), rng.uniform(1.5, 4, count)])
-    deadline = full_ms * slowdown * 2 ** rng.uniform(-2.5, 2, count)
-    per_ms = 10 ** rng.uniform(0, 3, count)  # mW a ms of latency at the present sample rate
-    income = full_ms * per_ms * slowdown * 2 ** rng.uniform(-2.5, 2, count)
-    held, metered = rng.random(count) < 0.9, rng.random(count) < 0.85
-    level = np.where(metered, rng.uniform(0, 1, count), 1.0)
-    relative = np.where(present, 10 ** rng.uniform(-1.5, 1, grid), 0.0)
-    relative_macs = relative * rng.uniform(0.5, 2, grid)
-    accuracy = np.clip(rng.uniform(0.55, 0.9, count) + (gains * on).sum(1), 0, 1)
-    link = rng.uniform(0, 1, count)
-    profile = rng.uniform((3, 0, 1), (7, 3, 4), (count, len(PROFILE_FEATURES)))
-    return tuple(
-        Device(
-            state=RunningState(
-                present=tuple(present[i].tolist()),
-                on=tuple(on[i].tolist()),
-                contributions=tuple(gains[i].tolist()),
-                relative_params=tuple(relative[i].tolist()),
-                relative_macs=tuple(relative_macs[i].tolist()),
-                seed_latency_ms=tuple(seed_ms[i].tolist()),
-                host_latency_ms=float(host_ms[i]),
-                full_latency_ms=float(full_ms[i]),
-                current_latency_ms=float(current_ms[i]),
-                deadline_ms=float(deadline[i]) if held[i] else None,
-                slowdown=float(slowdown[i]),
-                bucket_level=float(level[i]),
-                power_budget_mw=float(income[i]) if metered[i] else None,
-                host_power_mw=float(host_ms[i] * per_ms[i]),
-                full_power_mw=float(full_ms[i] * per_ms[i]),
-                link_level=float(link[i]),
-                accuracy=float(accuracy[i]),
-                profile=dict(zip(PROFILE_FEATURES, profile[i].tolist(), strict=True)),
-            ),
-            seed_power_mw=tuple((seed_ms[i] * per_ms[i]).tolist()),
-        )
-        for i in range(count)
+def met(count: int, slots: int, *, seed: int) -> tuple[RunningStates, tuple[Device, ...]]:
+    """States that devices of many kinds are in after some samples: heat, clock, bucket, battery and link as they come.
+
+    They are those of `simulators.episodes`, which is held to the runtime's own session vector by vector.
+    """
+    lanes, states = reached(count, slots, seed=seed)
+    tables = lanes.tables
+    busy_ms = np.maximum(tables.period_s * 1e3, tables.latency_ms[:, 0])
+    active_mw = tables.energy_uj[:, 0] / tables.latency_ms[:, 0]
+    added_mw = tables.seed_latency_ms * (active_mw / busy_ms)[:, None]
+    return states, tuple(
+        Device(state=states.state(lane), seed_power_mw=tuple(added_mw[lane].tolist())) for lane in range(count)
     )
 
 
@@ -136,13 +105,12 @@ class RunningSamples:
 
 
 def simulate(count: int, slots: int, *, seed: int) -> RunningSamples:
-    """Draw devices and label them."""
-    rng = np.random.default_rng(seed)
-    devices = draw(rng, slots, count)
+    """Have devices meet something, and say what the oracle would switch on."""
+    states, devices = met(count, slots, seed=seed)
     return RunningSamples(
-        observation=np.asarray([running_vector(device.state) for device in devices], dtype=np.float32),
+        observation=states.matrix(),
         gates=best_gates(devices),
-        present=np.asarray([device.state.present for device in devices], dtype=np.bool_),
+        present=states.present,
         devices=devices,
     )
 

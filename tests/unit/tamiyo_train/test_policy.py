@@ -27,7 +27,7 @@ from tamiyo_train.policy.baselines import KasminaMicro, KasminaSettings, RandomD
 from tamiyo_train.policy.experience import Experience, concatenate
 from tamiyo_train.policy.imitation import Learned, advantages, log_likelihood, proposed_gates, teach
 from tamiyo_train.policy.network import CLIP, HeadViews, PolicyNetwork
-from tamiyo_train.policy.oracle import MARGIN, Device, agreement, best_gates, draw, feasible, simulate
+from tamiyo_train.policy.oracle import MARGIN, Device, agreement, best_gates, feasible, met, simulate
 from tamiyo_train.seeding import initialising
 
 HEADS = Heads(slots=4, blueprints=5)
@@ -406,7 +406,7 @@ class TestOracle:
         assert best_gates([device(contributions=(-0.02, 0.05, 0.0))])[0].tolist() == [False, True, False]
 
     def test_no_other_subset_is_feasible_and_better(self):
-        devices = draw(np.random.default_rng(5), 3, 200)
+        _, devices = met(200, 3, seed=5)
         for gates, one in zip(best_gates(devices), devices, strict=True):
             gains = np.asarray(one.state.contributions)
             own = gains[gates].sum()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.clocks import Sightings, TimeSource
 from simulators.device import SimulatedBoard
 from simulators.devices import only, parse_device
 from simulators.faults.bits import BitFlips, weights_of
@@ -15,6 +18,7 @@ from simulators.faults.kinds import Order, faults, parse_order, rig_of
 from simulators.faults.outage import Outage, PowerLost
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.errors import IncompatibleError, SchemaError, TamiyoError, UnknownNameError, UsageError
+from tamiyo_runtime.contracts.stamp import Stamp, TimeQuality
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.meters import VirtualClock
 from tamiyo_runtime.selftest import replay
@@ -135,6 +139,44 @@ class TestClock:
         clock.sleep_until(10.6)
         with pytest.raises(PowerLost):
             board.status()
+
+
+class TestCollector:
+    """What a collector makes of the times of a device whose clock drifts: see `collector.clocks`."""
+
+    @pytest.mark.parametrize(
+        "fault", ["clock-drift?ppm=0", "clock-drift?ppm=50", "clock-drift?ppm=-50", "clock-drift?temperature_c=-20"]
+    )
+    def test_records_of_a_day_are_placed_within_its_drift_and_a_delay(self, fault: str) -> None:
+        rig, random = rig_of([fault]), np.random.default_rng(1)
+        clock, booted_ms, sightings, made = rig.clock(), 1_700_000_000_000, Sightings(), []
+        shortest_ms = math.inf
+        for _ in range(144):  # a frame each ten minutes
+            clock.advance(600.0)
+            made.append((clock.now_s(), true_s(clock)))
+            delay_s = random.uniform(0.3, 4.0)
+            shortest_ms = min(shortest_ms, delay_s * 1e3)
+            stamp = Stamp(sent_ms=int(clock.now_s() * 1e3))
+            received_ms = booted_ms + int((true_s(clock) + delay_s) * 1e3)
+            sightings = sightings.with_frame(stamp, received_ms, epoch=0)
+        fix = sightings.fix()
+        assert fix.source is TimeSource.RECEIVED
+        drifted_ms = abs(rig.drift.total_ppm) * 1e-6 * 86_400e3
+        errors = [fix.offset_ms + device_s * 1e3 - (booted_ms + world_s * 1e3) for device_s, world_s in made]
+        assert max(map(abs, errors)) <= drifted_ms + (4000 if drifted_ms else shortest_ms) + 2
+        assert max(errors) - min(errors) == pytest.approx(drifted_ms * 143 / 144, abs=1)
+
+    def test_what_a_fast_clock_tells_is_not_refuted_while_its_wall_clock_is_followed(self) -> None:
+        clock, sightings = rig_of(["clock-drift?ppm=100"]).clock(), Sightings()
+        for _ in range(144):
+            clock.advance(600.0)
+            told_ms = 1_700_000_000_000 + round((true_s(clock) - clock.now_s()) * 1e3)  # NTP holds the wall clock
+            stamp = Stamp(sent_ms=int(clock.now_s() * 1e3), offset_ms=told_ms, quality=TimeQuality.NTP)
+            received_ms = 1_700_000_000_000 + int((true_s(clock) + 1.0) * 1e3)
+            sightings = sightings.with_frame(stamp, received_ms, epoch=0)
+        fix = sightings.fix()
+        worst_ms = 100e-6 * 86_400e3  # of a record made when the offset was another
+        assert abs(fix.offset_ms - 1_700_000_000_000) <= worst_ms + 1000
 
 
 class TestSensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from simulators.episodes import boards as boarding
 from simulators.episodes import governors as governing
 from simulators.episodes import links as linking
 from simulators.episodes.boards import Boards
+from simulators.episodes.drawn import drawn, reached
 from simulators.episodes.governors import Met
 from simulators.episodes.lanes import Lanes, Start
 from simulators.episodes.links import Links
@@ -324,3 +326,48 @@ def test_a_lane_does_not_depend_on_who_is_beside_it(bundle: Bundle) -> None:
     for step in range(60):
         np.testing.assert_array_equal(many.observe().matrix()[3], alone.observe().matrix()[0])
         assert many.step(gates[step]).latency_ms[3] == alone.step(gates[step, 3:4]).latency_ms[0]
+
+
+class TestDrawn:
+    def test_a_drawn_device_and_its_state_do_not_depend_on_how_many_are_drawn(self) -> None:
+        few, many = (reached(count, 3, seed=4)[1] for count in (20, 60))
+        np.testing.assert_array_equal(few.matrix(), many.matrix()[:20])
+        assert not np.array_equal(few.matrix(), reached(20, 3, seed=5)[1].matrix())
+
+    def test_every_state_is_one_that_the_runtime_accepts_and_builds_the_same_vector_of(self) -> None:
+        _, states = reached(200, 4, seed=1)
+        for lane, vector in enumerate(states.matrix()):
+            np.testing.assert_array_equal(vector, np.asarray(running_vector(states.state(lane)), np.float32))
+
+    def test_boards_are_slow_and_fast_budgets_tight_and_wide_links_full_and_empty(self) -> None:
+        lanes, states = reached(3000, 4, seed=2)
+        assert 0.1 < (states.slowdown > 1.2).mean() < 0.6
+        assert 0.05 < (states.bucket_level < 0.2).mean() < 0.5
+        assert 0.05 < (states.link_level < 0.2).mean() < 0.5
+        assert 0.2 < (lanes.battery < 1).mean() < 0.4
+        assert 0.05 < states.on.mean() < 0.5
+
+    def test_options_are_ordered_ranked_and_found_as_the_runtime_does_it(self) -> None:
+        tables = drawn(50, 3, seed=6).tables
+        for lane in range(50):
+            last = int(tables.last[lane])
+            assert (np.diff(tables.latency_ms[lane, : last + 1]) >= 0).all()
+            worth = [(tables.accuracy[lane, index], -index) for index in range(last + 1)]
+            best_first = sorted(range(last + 1), key=worth.__getitem__, reverse=True)
+            assert np.argsort(-tables.rank[lane, : last + 1]).tolist() == best_first
+            for option in range(last + 1):
+                gates = tables.gates[lane, option]
+                assert not (gates & ~tables.present[lane]).any()
+                assert tables.find[lane, gates @ (4, 2, 1)] == option
+
+
+def test_a_lane_whose_battery_is_empty_is_told_of_and_stays_off(bundle: Bundle) -> None:
+    limits = Limits.of(Budget(latency_ms=9.0))
+    tables = tables_of(bundle.manifest, bundle.manifest.variants[0], limits, period_s=60.0)
+    boards = boards_of(WARM, 2, battery=batteries.get("li-ion-18650"), supply_v=np.array([5.0, math.inf]))
+    lanes = Lanes(joined([tables] * 2), boards, links_of(2), Start(battery=0.1))
+    alive = [lanes.step(np.ones((2, 2), dtype=bool)).alive for _ in range(60)]
+    assert alive[0].all()
+    assert not alive[-1][0]
+    assert alive[-1][1]
+    assert sum(before[0] != after[0] for before, after in pairwise(alive)) == 1

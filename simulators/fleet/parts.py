@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from simulators.fleet.complaints import doc
+from simulators.battery import batteries
+from simulators.fleet.complaints import check_name, doc
 from simulators.lorawan.scenario import Pattern
 from tamiyo_runtime.contracts.document import require, require_finite
 
@@ -106,21 +107,26 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Battery:
-    """What feeds a device."""
+    """What feeds a device: one of `simulators.battery` by name, or one of constant voltage by its figures."""
 
-    capacity_mah: float = field(metadata=doc("nominal charge, mAh"))
-    voltage_v: float = field(default=3.6, metadata=doc("nominal voltage"))
-    usable_share: float = field(
-        default=0.85, metadata=doc("of the charge that can be drawn before the device browns out")
+    kind: str | None = field(
+        default=None, metadata=doc("`li-socl2-aa` or `li-ion-18650`, with their curves; or the figures below")
     )
-    self_discharge_a_year: float = field(default=0.01, metadata=doc("share of the charge that is lost a year, unused"))
+    capacity_mah: float | None = field(default=None, metadata=doc("nominal charge, mAh"))
+    voltage_v: float = field(default=3.6, metadata=doc("constant voltage"))
+    usable_share: float = field(default=0.85, metadata=doc("of the charge, before the device browns out"))
+    self_discharge_a_year: float = field(default=0.01, metadata=doc("share of what is left that is lost a year"))
     harvest_mw: float = field(default=0.0, metadata=doc("power harvested, averaged over day and night, mW"))
 
     def __post_init__(self) -> None:
+        if self.kind is not None:
+            check_name("kind", batteries, self.kind)
+        told = (self.kind is None) != (self.capacity_mah is None)
+        require(told, "capacity_mah", "give either a kind of battery, or its capacity_mah")
         for name in ("capacity_mah", "voltage_v", "usable_share"):
             value = getattr(self, name)
             require_finite(**{name: value})
-            require(value > 0, name, f"{value} is not above 0")
+            require(value is None or value > 0, name, f"{value} is not above 0")
         require(self.usable_share <= 1, "usable_share", f"{self.usable_share} is not a share: above 0, 1 at most")
         share = self.self_discharge_a_year
         require(0 <= share < 1, "self_discharge_a_year", f"{share} is not a share: from 0 to below 1")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from simulators import battery as cells
 from simulators.fleet.costs import Inference, over_latency, over_power
 from simulators.fleet.group import Group
 from simulators.fleet.parts import Battery
 from simulators.lorawan.streams import Floats, Ints
 
 DAY_S = 86_400.0
-YEAR_H = 8766.0
+BOARD_V = 3.3
+"""Supply of boards and radios."""
 
 
 def inferences(group: Group, active_s: Floats) -> Ints:
@@ -30,19 +32,33 @@ def board_mj(count: Ints, inference: Inference | None, sleep_mw: float, powered_
 
 
 def battery_days(battery: Battery | None, mean_mw: Floats) -> Floats:
-    """Days that a battery lasts at a mean power; inf where harvest feeds the device, NaN without a battery.
+    """Days that a full battery lasts at a mean power; inf where harvest feeds the device, NaN without a battery.
 
-    ``usable charge / (mean power - harvest + self-discharge)``, the last a constant share of the nominal charge. That a
-    harvest comes by day and is needed by night, and what cold takes, is not in it.
+    In closed form (`simulators.battery`), at the mean current. What short peaks do to the voltage, that a harvest comes
+    by day and is needed by night, and what cold takes, is not in it.
     """
     if battery is None:
         return np.full(mean_mw.size, np.nan)
-    nominal_mwh = battery.capacity_mah * battery.voltage_v
-    drawn_mw = mean_mw - battery.harvest_mw + nominal_mwh * battery.self_discharge_a_year / YEAR_H
-    empty = drawn_mw > 0
-    days = np.full(mean_mw.size, np.inf)
-    days[empty] = nominal_mwh * battery.usable_share / drawn_mw[empty] / 24.0
-    return days
+    model, volts = cell_of(battery)
+    load_ma = mean_mw / volts
+    least_mah = model.least_mah(load_ma)
+    lasts_s = model.seconds_to(model.capacity_mah, least_mah, load_ma - battery.harvest_mw / volts)
+    return np.where(least_mah >= model.capacity_mah, 0.0, lasts_s) / DAY_S
+
+
+def cell_of(battery: Battery) -> tuple[cells.Battery, float]:
+    """The battery's model, and the voltage at which a power is a current: that of the board's supply behind a linear
+    regulator, or the battery's own where it is constant."""
+    if battery.kind is not None:
+        return cells.batteries.get(battery.kind), BOARD_V
+    assert battery.capacity_mah is not None
+    volts = battery.voltage_v
+    flat = cells.Battery(
+        capacity_mah=battery.capacity_mah * battery.usable_share,
+        curve=((0.0, volts), (1.0, volts * (1.0 + 1e-9))),
+        self_discharge=battery.self_discharge_a_year,
+    )
+    return flat, volts
 
 
 def broken_limits(

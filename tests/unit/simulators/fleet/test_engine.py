@@ -173,11 +173,17 @@ def test_hours_of_rest_and_brown_outs_leave_inferences_out() -> None:
 def test_a_battery_lasts_as_long_as_its_charge_at_the_mean_power() -> None:
     cell = Battery(capacity_mah=1000.0, voltage_v=3.0, usable_share=0.8, self_discharge_a_year=0.02)
     devices = ran(scenario(group(count=4, sleep_mw=0.1, battery=cell), days=1)).devices
-    mean_mw = devices.energy_mj / DAY_S + 3000 * 0.02 / 8766
-    assert devices.battery_days == pytest.approx(2400 / mean_mw / 24)
+    current_ma, rate_per_h = devices.energy_mj / DAY_S / 3.0, -np.log(0.98) / 8766
+    assert devices.battery_days == pytest.approx(np.log1p(rate_per_h * 800 / current_ma) / rate_per_h / 24)
+    lithium = ran(scenario(group(count=4, sleep_mw=0.1, battery=Battery(kind="li-socl2-aa")), days=1)).devices
+    assert 2.0 < (lithium.battery_days / devices.battery_days).mean() < 4.0  # 2600 mAh in place of 800
     fed = replace(cell, harvest_mw=5.0)
     assert np.isinf(ran(scenario(group(battery=fed, sleep_mw=0.1))).devices.battery_days).all()
     assert np.isnan(ran(scenario(group())).devices.battery_days).all()
+    with pytest.raises(SchemaError, match="either a kind"):
+        Battery(kind="li-socl2-aa", capacity_mah=100.0)
+    with pytest.raises(SchemaError, match="unknown battery"):
+        Battery(kind="li-po")
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,18 @@ def _5g_link() -> Callable[[], int]:
     return work
 
 
+@case("simulate lora", "packets", 2.4e5)
+def _simulate_lora() -> Callable[[], int]:
+    """A whole run of a fleet: 100,000 devices, a message an hour each for a day, both rules of capture, all columns."""
+    return _simulate(count=100_000, link="lora-eu868", radius_m=4000.0)
+
+
+@case("simulate lte-m", "packets", 2.4e5)
+def _simulate_lte_m() -> Callable[[], int]:
+    """The same of 10,000 devices on LTE-M."""
+    return _simulate(count=10_000, link="lte-m", radius_m=None)
+
+
 @case("lora open", "packets", 1e6)
 def _lora_open() -> Callable[[], int]:
     """Verdicts alone, of a schedule: 100,000 devices, eight channels, a message an hour each for a day."""
@@ -264,6 +276,18 @@ def _lora(*, devices: int, answers: bool = False) -> Any:
             mac=Mac(adr=answers, activation=activation),
         )
     )
+
+
+def _simulate(*, count: int, link: str, radius_m: float | None) -> Callable[[], int]:
+    from simulators.fleet.engine import run
+    from simulators.fleet.parts import Placement, Workload
+    from simulators.fleet.resolve import resolve
+    from simulators.fleet.scenario import Field, Group, Scenario
+
+    place = None if radius_m is None else Placement(radius_m=radius_m)
+    group = Group(name="one", count=count, link=link, placement=place, workload=Workload(report_period_s=3600.0))
+    scenario = Scenario(name="bench", devices=(group,), field=Field(plan="ttn"))
+    return lambda: int(run(resolve(scenario)).devices.packets.sum())
 
 
 def _trace(name: str, *, devices: int, steps: int) -> Callable[[], int]:

@@ -97,14 +97,23 @@ def network_of(field: LoraField) -> Network:
 
 
 def run_answered(
-    field: LoraField, powered_s: Floats, *, on_packets: Callable[[Packets], None] | None = None
+    field: LoraField,
+    powered_s: Floats,
+    *,
+    on_share: Callable[[float], None] | None = None,
+    on_packets: Callable[[Packets], None] | None = None,
 ) -> Answered:
-    """The whole run of a field whose devices listen."""
+    """The whole run of a field whose devices listen. ``on_share`` is told how much of its time has gone by."""
+
+    def on_time(now_s: float) -> None:
+        if on_share is not None:
+            on_share(min(now_s / field.scenario.duration_s, 1.0))
+
     network = network_of(field)
     device, number, when = field.timing.between(0.0, field.scenario.duration_s)
     silent = field.faults.silent(device, when)
     device, number, when = device[~silent], number[~silent], when[~silent]
-    run = closed_loop.run(network, (device, number, when))
+    run = closed_loop.run(network, (device, number, when), on_time=on_time)
     fates = _FATE_OF[run.log.by_gateway]
     fate = fates.min(axis=0)
     if field.faults.outages:

@@ -64,7 +64,7 @@ def run(
     for part, field in enumerate(resolved.lora):
         powered_s = scenario.duration_s - field.faults.silent_s(field.count, scenario.duration_s)
         if listens(field):
-            answered = run_answered(field, powered_s, on_packets=watch.packets)
+            answered = run_answered(field, powered_s, on_share=shares[part], on_packets=watch.packets)
             tally, found = answered.tally, {**place_columns(field), **answered.columns}
         else:
             tally = run_field(

@@ -8,6 +8,7 @@ run repeats bit for bit, and `replay` puts what was sent through the open loop's
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -26,6 +27,8 @@ from simulators.lorawan.server import JOIN_REQUEST_BYTES, Answer, Server
 from simulators.lorawan.streams import Blocks, Floats, Ints, Purpose, uniforms
 from simulators.lorawan.traffic import arrivals
 from simulators.lorawan.windows import BETWEEN_S, Windows, windows
+
+_TOLD_EVERY = 2000
 
 
 class _Event(IntEnum):
@@ -47,13 +50,18 @@ class _Rate:
     join_windows: Windows
 
 
-def run(network: Network, messages: tuple[Ints, Ints, Floats] | None = None) -> ClosedRun:
+def run(
+    network: Network,
+    messages: tuple[Ints, Ints, Floats] | None = None,
+    *,
+    on_time: Callable[[float], None] | None = None,
+) -> ClosedRun:
     """Simulates a network for its scenario's duration; what has begun by then is seen to its end.
 
     ``messages``: device, number and time of each that comes up, device by device and in order; the scenario's traffic
-    when None.
+    when None. ``on_time`` is told now and then which second it is.
     """
-    return _Loop(network, arrivals(network) if messages is None else messages).run()
+    return _Loop(network, arrivals(network) if messages is None else messages).run(on_time)
 
 
 class _Loop:
@@ -78,14 +86,18 @@ class _Loop:
         self._on_air: dict[int, tuple[OnAir, Sent]] = {}
         self._events: list[tuple[float, int, int]] = []
 
-    def run(self) -> ClosedRun:
+    def run(self, on_time: Callable[[float], None] | None) -> ClosedRun:
         for device in self._devices:
             self._schedule(device, 0.0)
+        ended = 0
         end_s = self._network.scenario.duration_s
         while self._events:
             now_s, event, number = heapq.heappop(self._events)
             if event == _Event.END:
                 self._end(self._devices[number], now_s)
+                ended += 1
+                if on_time is not None and ended % _TOLD_EVERY == 0:
+                    on_time(now_s)
             elif now_s < end_s:
                 self._begin(self._devices[number], now_s)
         return ClosedRun(

@@ -147,8 +147,11 @@ def test_progress_reaches_the_whole_and_packets_come_once_each() -> None:
     assert told[-1] == pytest.approx(1.0)
     assert sum(part.device.size for part in seen) == result.devices.packets.sum()
     asked = list[Packets]()
-    result = ran(scenario(group(count=9, confirmed=True)), watch=Watch(packets=asked.append))
+    told.clear()
+    result = ran(scenario(group(count=90, confirmed=True)), watch=Watch(share=told.append, packets=asked.append))
     assert asked[0].device.size == result.devices.packets.sum()
+    assert told == sorted(told)
+    assert 0 < told[0] < told[-1] <= 1
 
 
 def test_inferences_cost_what_the_cost_model_says_and_the_board_sleeps_for_the_rest() -> None:

@@ -9,7 +9,9 @@ from device_profiles.cost import estimate
 from device_profiles.loader import load_profile
 from device_profiles.ops import Op, OpKind
 from device_profiles.profile import Profile
+from simulators.fleet.complaints import at
 from simulators.fleet.group import Group
+from simulators.fleet.scenario import Scenario
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.cost import Estimate, Source
 from tamiyo_runtime.contracts.errors import SchemaError
@@ -36,18 +38,36 @@ def inference_of(group: Group) -> Inference | None:
     """The cost of an inference; None where nothing is inferred.
 
     Of a bundle's configurations the most accurate one counts whose cost keeps the budget at the group's period (the
-    cheapest where none does); its costs hold on the profile it was compiled for, so another one is refused with
-    SchemaError. Raises what opening the bundle raises.
+    cheapest where none does); its costs hold on the profile it was compiled for, so another one is refused. Raises
+    SchemaError for that and for an inference longer than its period, and what opening the bundle raises.
     """
-    if group.workload.inference_period_s is None:
+    period_s = group.workload.inference_period_s
+    if period_s is None:
         return None
     if group.network is not None:
-        return _of_bundle(group, group.network)
-    if group.macs is not None:
-        return _of_model(group, load_profile(group.profile))
-    assert group.latency_ms is not None
-    assert group.energy_uj is not None
-    return Inference(latency_ms=_said(group.latency_ms), energy_uj=_said(group.energy_uj), budget=group.budget)
+        cost = _of_bundle(group, group.network)
+    elif group.macs is not None:
+        cost = _of_model(group, load_profile(group.profile))
+    else:
+        assert group.latency_ms is not None
+        assert group.energy_uj is not None
+        cost = Inference(latency_ms=_said(group.latency_ms), energy_uj=_said(group.energy_uj), budget=group.budget)
+    if cost.latency_ms.value > 1e3 * period_s:
+        raise SchemaError(
+            "workload.inference_period_s",
+            f"an inference takes {cost.latency_ms.value:g} ms, and comes every {1e3 * period_s:g} ms",
+            hint="infer less often, a smaller network, or on a faster board",
+        )
+    return cost
+
+
+def costs_of(scenario: Scenario) -> list[Inference | None]:
+    """What an inference costs each group; errors of `inference_of` with the group they are about."""
+    costs = []
+    for number, group in enumerate(scenario.devices):
+        with at(f"devices[{number}]"):
+            costs.append(inference_of(group))
+    return costs
 
 
 def _of_model(group: Group, profile: Profile) -> Inference:

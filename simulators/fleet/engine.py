@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from simulators.fleet.answered import listens, run_answered
 from simulators.fleet.cellular import run_cellular, timing_of
-from simulators.fleet.costs import Inference, inference_of, sleep_mw
+from simulators.fleet.costs import Inference, costs_of, sleep_mw
 from simulators.fleet.faults import faults_of
 from simulators.fleet.kinds import LoraKind
 from simulators.fleet.legality import check_legal, limit_s_per_hour
@@ -55,7 +55,7 @@ def run(
     """
     check_legal(resolved)
     scenario, watch = resolved.scenario, watch or Watch()
-    costs = [inference_of(group) for group in scenario.devices]
+    costs = costs_of(scenario)
     columns = _blank(scenario.count)
     hours = max(1, math.ceil(scenario.duration_s / HOUR_S))
     sent, received = (np.zeros((len(scenario.devices), hours), np.int64) for _ in range(2))

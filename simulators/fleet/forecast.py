@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from simulators.fleet.answered import listens
 from simulators.fleet.cellular import MESSAGES_AT_ONCE
@@ -21,6 +21,7 @@ _ANSWERED_BYTES = 700  # of a packet: log, arrivals and their vector passes; the
 _ATTEMPTS = 3  # of a confirmed message: 1 to 8
 _CELLULAR_PER_S = 1.5e6
 _TURN_S = 3e-4  # the first messages of all devices, then the second ones, and so on
+_MEMORY = Path("/proc/meminfo")
 _START_BYTES = 60 << 20
 _DEVICE_BYTES = 800  # columns, counts, what is drawn of a device in a window
 _DEVICE_GATEWAY_BYTES = 24
@@ -59,12 +60,14 @@ def forecast(resolved: Resolved, *, workers: int = 1) -> Forecast:
     return Forecast(messages=sum(expected), memory_bytes=memory, seconds=seconds)
 
 
-def available_bytes() -> int | None:
-    """Memory that is free now; None where the system does not say."""
+def available_bytes(table: Path = _MEMORY) -> int | None:
+    """Memory that can be had now, caches given up; None where the system does not say."""
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
+        rows = table.read_text(encoding="ascii").splitlines()
+    except OSError:
         return None
+    found = (row.split() for row in rows if row.startswith("MemAvailable:"))
+    return next((int(words[1]) << 10 for words in found), None)
 
 
 def check_memory(expected: Forecast, free_bytes: int | None) -> None:

@@ -122,13 +122,6 @@ class Group:
                 "nothing says what an inference costs",
                 hint="give the group a network, or macs and params, or latency_ms and energy_uj",
             )
-        if self.latency_ms is not None and infers:
-            period_ms = 1e3 * (self.workload.inference_period_s or 0.0)
-            require(
-                self.latency_ms <= period_ms,
-                "workload.inference_period_s",
-                f"an inference takes {self.latency_ms} ms, longer than {period_ms:g} ms",
-            )
 
     def _check_lora(self, kind: LoraKind) -> None:
         region = regions.get(kind.region)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +50,11 @@ def simulate(
 
       tamiyo simulate examples/orchard.toml --dry-run
     """
+    from simulators.fleet.costs import costs_of
     from simulators.fleet.forecast import available_bytes, check_memory, forecast
+    from simulators.fleet.legality import check_legal
+    from simulators.fleet.resolve import resolve
+    from simulators.fleet.summary import record
     from tamiyo_runtime.cli import simulate_files, simulate_view
     from tamiyo_runtime.cli.render import emit_json
     from tamiyo_runtime.contracts.errors import UsageError
@@ -56,32 +63,37 @@ def simulate(
         raise UsageError("--packets writes a file, and there is no folder for it", hint="pass --out DIR")
     if packets and workers > 1:
         raise UsageError("--packets writes packets in order, from one process", hint="leave out --workers")
-    resolved, notes = _resolved(scenario, link=link, fleet=fleet, days=days, seed=seed)
+    asked = _asked(scenario, link=link, fleet=fleet, days=days, seed=seed)
+    with asked.blame():
+        resolved = resolve(asked.scenario)
+        check_legal(resolved)
+        costs = costs_of(asked.scenario)
     expected = forecast(resolved, workers=workers)
     if dry_run:
-        plan = simulate_view.plan(resolved, expected)
-        emit_json(plan) if as_json else simulate_view.show_plan(plan, notes)
+        plan = simulate_view.plan(resolved, costs, expected)
+        emit_json(plan) if as_json else simulate_view.show_plan(plan, asked.notes)
         return
     check_memory(expected, available_bytes())
     files = None if out is None else simulate_files.Files.in_folder(out, packets=packets, overwrite=overwrite)
-    result = _run(resolved, expected, workers=workers, files=files)
+    with asked.blame():
+        result = _run(resolved, expected, workers=workers, files=files)
     if as_json:
-        from simulators.fleet.summary import record
-
         emit_json({**record(result), "files": [] if files is None else [str(path) for path in files.written]})
         return
-    simulate_view.show(result, notes, files=[] if files is None else files.written, source=scenario)
+    simulate_view.show(result, asked.notes, files=[] if files is None else files.written, source=scenario)
 
 
-def _resolved(
-    path: Path | None, *, link: str | None, fleet: int | None, days: float | None, seed: int | None
-) -> tuple[Resolved, list[str]]:
-    """The scenario worked out and found legal, and what was taken for granted. Errors name the line of the file."""
-    import contextlib
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A scenario, what was taken for granted in it, and a block in which errors name the line of its file."""
 
-    from simulators.fleet.legality import check_legal
+    scenario: Scenario
+    notes: list[str]
+    blame: Callable[[], AbstractContextManager[None]]
+
+
+def _asked(path: Path | None, *, link: str | None, fleet: int | None, days: float | None, seed: int | None) -> _Asked:
     from simulators.fleet.reading import placed, read_scenario
-    from simulators.fleet.resolve import resolve
     from tamiyo_runtime.contracts.errors import UsageError
 
     if path is None:
@@ -91,16 +103,12 @@ def _resolved(
                 hint="a scenario file, or --link lora-eu868 --fleet 50; --help has examples",
             )
         made, notes = _quick(link, fleet, days=days, seed=seed)
-        blame: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    else:
-        if link is not None or fleet is not None:
-            raise UsageError("--link and --fleet are for a run without a file", hint=f"change them in {path}")
-        made, notes = read_scenario(path, seed=seed, days=days), []
-        blame = placed(path.read_text(encoding="utf-8"), str(path))
-    with blame:
-        resolved = resolve(made)
-        check_legal(resolved)
-    return resolved, notes
+        return _Asked(scenario=made, notes=notes, blame=nullcontext)
+    if link is not None or fleet is not None:
+        raise UsageError("--link and --fleet are for a run without a file", hint=f"change them in {path}")
+    made = read_scenario(path, seed=seed, days=days)
+    text = path.read_text(encoding="utf-8")
+    return _Asked(scenario=made, notes=[], blame=lambda: placed(text, str(path)))
 
 
 def _quick(link: str, count: int, *, days: float | None, seed: int | None) -> tuple[Scenario, list[str]]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tamiyo_runtime.cli.render import labelled, say, table
-from tamiyo_runtime.contracts.units import milliseconds, percent, plural, si, size
+from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, plural, si, size
 
 if TYPE_CHECKING:
+    from simulators.fleet.costs import Inference
     from simulators.fleet.forecast import Forecast
     from simulators.fleet.resolve import Resolved
     from simulators.fleet.result import FleetResult
@@ -20,7 +21,7 @@ _PARTED = 0.01
 """Deliveries under the two rules of capture are both shown when they are further apart."""
 
 
-def plan(resolved: Resolved, expected: Forecast) -> dict[str, Any]:
+def plan(resolved: Resolved, costs: Sequence[Inference | None], expected: Forecast) -> dict[str, Any]:
     """What ``--dry-run`` says, JSON-ready."""
     import numpy as np
 
@@ -30,7 +31,7 @@ def plan(resolved: Resolved, expected: Forecast) -> dict[str, Any]:
     scenario = resolved.scenario
     groups = []
     for number, group in enumerate(scenario.devices):
-        field, work = resolved.field_of(number), group.workload
+        field, work, cost = resolved.field_of(number), group.workload, costs[number]
         rates: dict[str, Any] = {}
         if field is not None:
             mine = field.data_rate[field.group == number]
@@ -53,6 +54,14 @@ def plan(resolved: Resolved, expected: Forecast) -> dict[str, Any]:
                 "report_period_s": work.report_period_s,
                 "payload_bytes": work.payload_bytes,
                 "data_rates": rates,
+                "inference": None
+                if cost is None
+                else {
+                    "latency_ms": dump(cost.latency_ms),
+                    "energy_uj": dump(cost.energy_uj),
+                    "configuration": cost.configuration,
+                    "period_s": work.inference_period_s,
+                },
                 "answers": field is not None and group.listens,
             }
         )
@@ -87,6 +96,12 @@ def show_plan(plan: dict[str, Any], notes: Sequence[str]) -> None:
             )
     table(["group", "link", "rate", "devices", "payload", "every", "legal from"], rows)
     say("legal      yes: every schedule keeps its region's limits")
+    for group in plan["groups"]:
+        if (cost := group["inference"]) is not None:
+            which = "" if cost["configuration"] is None else f" of {cost['configuration']}"
+            latency, energy = cost["latency_ms"], cost["energy_uj"]
+            said = f"{milliseconds(latency['value'])}, {microjoules(energy['value'])} ({latency['source']})"
+            say(f"inference  {group['name']}: one{which} every {cost['period_s']:g} s, {said}")
     say(f"messages   {plan['messages']} expected")
     say(f"memory     about {size(plan['memory_bytes'])} (estimate)")
     say(f"time       about {si(plan['seconds'], 's', digits=2)} (estimate, within a factor of 3 on a machine of today)")

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from device_profiles.loader import read_profile
+from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.cli import simulate_files
 from tamiyo_runtime.cli.main import main
 
@@ -140,6 +142,11 @@ def test_a_dry_run_says_what_is_legal_and_what_it_takes_and_runs_nothing(
         ),
         (('"lte-m"', '"lte-x"'), "small.toml:13: devices[1].link", "lte-m"),
         (("radius_m = 2000", 'kind = "file", file = "no.csv"'), "no.csv", "path"),
+        (
+            ("report_period_s = 900, p", "report_period_s = 900, inference_period_s = 9, p"),
+            "small.toml:8: devices[0].workload.inference_period_s: nothing says",
+            "network",
+        ),
         (("radius_m = 2000", 'kind = "disc"'), "small.toml:7: devices[0].placement.radius_m: is missing", ""),
     ],
 )
@@ -176,6 +183,34 @@ def test_options_that_say_too_little_or_too_much_are_refused(
     monkeypatch.chdir(tmp_path)
     assert main(["simulate", *options]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_bundles_configurations_are_what_inferences_cost(
+    own_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = read_profile("cortex-m4").decode().replace('id = "cortex-m4"', 'id = "test-board"')
+    (tmp_path / "board.toml").write_text(board)
+    path, infers = tmp_path / "fleet.toml", SMALL.replace("s = 900, p", "s = 900, inference_period_s = 60, p")
+    given = 'name = "soil"\nnetwork = "tiny.tamiyo"\n'
+    path.write_text(infers.replace('name = "soil"\n', f'{given}profile = "board.toml"\n'))
+    assert main(["simulate", str(path), "--dry-run", "--json"]) == 0
+    cost = json.loads(capsys.readouterr().out)["groups"][0]["inference"]
+    runnables = Bundle.open(own_bundle).manifest.variants[0].runnables
+    assert cost["configuration"] == max(runnables, key=lambda one: one.accuracy or 0).configuration
+    assert main(["simulate", str(path), "--dry-run"]) == 0
+    assert f"inference  soil: one of {cost['configuration']} every 60 s" in capsys.readouterr().out
+    assert main(["simulate", str(path), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["inference"][0]["energy_uj"]["value"] == cost["energy_uj"]["value"]
+    path.write_text(infers.replace('name = "soil"\n', given))
+    assert main(["simulate", str(path)]) == 2
+    assert "fleet.toml:3: devices[0].profile" in capsys.readouterr().err
+    path.write_text(infers.replace('name = "soil"\n', given.replace("tiny", "none")))
+    assert main(["simulate", str(path)]) == 2
+    assert "none.tamiyo" in capsys.readouterr().err
+    path.write_text(infers.replace('name = "soil"\n', 'name = "soil"\nmacs = 90_000_000_000\nparams = 1\n'))
+    assert main(["simulate", str(path)]) == 2
+    assert "fleet.toml:10: devices[0].workload.inference_period_s: an inference takes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["orchard", "city"])

@@ -266,3 +266,31 @@ def test_who_a_fault_befalls_does_not_depend_on_the_other_groups() -> None:
     ((who, _, _),) = faults_of(one, numbers, np.repeat([0, 1], [100, 50])).silences
     assert 15 < who[:100].sum() < 45
     assert not who[100:].any()
+
+
+@pytest.mark.parametrize("capture", ["goursaud", "aloha"])
+def test_where_devices_listen_gateways_may_be_down_and_the_other_rule_weighs_the_same_packets(capture: str) -> None:
+    down = Fault(kind=FaultKind.GATEWAY_DOWN, gateway=0, at_h=2, for_h=3)
+    asks = group(count=80, confirmed=True, report_period_s=900.0, placement=Placement(radius_m=1500.0), data_rate=5)
+    result = ran(scenario(asks, days=0.3, faults=(down,), field=Field(capture=capture)))
+    devices = result.devices
+    assert devices.gateway_down.sum() > 80 * 12
+    assert devices.too_weak.sum() == 0
+    assert result.hours.received[0, 3] == 0
+    if capture == "aloha":
+        assert (devices.delivered_other == -1).all()
+        assert result.groups[0].other_capture is None
+    else:
+        assert (devices.delivered_other >= 0.9 * devices.delivered).all()
+    assert (devices.radio_waiting_mj > 0).all()
+    assert not devices.over_duty_cycle.any()
+
+
+def test_an_empty_run_is_one_of_nothing() -> None:
+    """Shorter than any message's phase: nobody has sent by its end, and every figure says so."""
+    quiet = scenario(group(count=2, report_period_s=86_400.0, confirmed=True), cellular(count=2), days=1e-5)
+    result = ran(quiet)
+    assert result.devices.packets.tolist() == [0] * 4
+    assert np.isnan(result.devices.latency_p50_ms).all()
+    assert [one.delivered_share for one in summarise(result)] == [None, None]
+    json.dumps(record(result), allow_nan=False)

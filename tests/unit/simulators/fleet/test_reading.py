@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simulators.fleet.kinds import CellularKind, LoraKind
+from simulators.fleet.parts import Placement
 from simulators.fleet.reading import parse_scenario, read_scenario
-from simulators.fleet.scenario import FaultKind, PlacementKind, Scenario
+from simulators.fleet.scenario import FaultKind, Field, PlacementKind, Scenario
 from tamiyo_runtime.contracts.errors import InputError, SchemaError, UsageError
+from tests.unit.simulators.fleet.fields import group, scenario
 
 ORCHARD = """\
 name = "orchard"
@@ -146,3 +149,38 @@ def test_what_is_no_toml_or_no_text_or_not_there_is_an_input_error(tmp_path: Pat
 def test_a_scenario_without_groups_says_so_without_a_line() -> None:
     with pytest.raises(UsageError, match=r"^orchard.toml: scenario: missing field 'devices'"):
         parsed('name = "orchard"')
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"latency_ms": 1.0}, "latency_ms and energy_uj go together"),
+        ({"latency_ms": 1.0, "energy_uj": 1.0, "network": "a.tamiyo"}, "says again what network says"),
+        ({"sleep_mw": -1.0}, "sleep_mw: -1.0 mW is below 0"),
+        ({"placement": None}, "placement: is missing"),
+        ({"link": "lora-eu868-sf9", "data_rate": 2}, "data_rate: is 2, lora-eu868-sf9 is DR3"),
+        ({"link": "lora-eu868-sf7", "payload_bytes": 243}, "243 bytes do not fit DR5"),
+        (
+            {"link": "nb-iot?distance_m=500", "placement": Placement(radius_m=9.0)},
+            "link: says a distance, and placement says others",
+        ),
+        ({"count": 10_000_001}, "more than the 10000000 allowed"),
+        ({"radio": "sx1261"}, "radio: unknown LoRa radio"),
+    ],
+)
+def test_a_group_that_contradicts_itself_is_refused(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(SchemaError) as refused:
+        group(**values)
+    assert says in refused.value.message
+
+
+def test_a_plan_that_the_gateway_cannot_listen_to_is_refused() -> None:
+    with pytest.raises(SchemaError, match=r"field.plan: SX1301 listens to 8 channels, 'all' of us915 has 64"):
+        scenario(group(link="lora-us915", payload_bytes=11), field=Field(plan="all"))
+
+
+def test_data_rates_that_a_device_may_come_to_use_follow_from_what_it_asks_for() -> None:
+    assert group(link="lora-eu868-sf9").data_rates() == (3,)
+    assert group(data_rate=4).data_rates() == (4,)
+    assert group(data_rate=4, confirmed=True).data_rates() == (0, 1, 2, 3, 4)
+    assert group(data_rate=6, adr=True).data_rates() == (0, 1, 2, 3, 4, 5, 6)

@@ -116,11 +116,12 @@ def test_nothing_starts_in_an_outage_and_all_of_them_are_told() -> None:
     assert len(outages) > 10
     for outage in outages:
         assert not any(outage.begins_s <= one.start_s < outage.ends_s for one in decisions)
-    # published: 2.5 % of the time in stretches of 2.2 s on average
+    # published: 2.5 % of the time in stretches of 2.2 s on average; of some 35 outages the standard errors are 0.0053
+    # and 0.27 s, and three of them are allowed
     seconds = [outage.ends_s - outage.begins_s for outage in outages]
     assert outlook(trace, 3000.0).outage_share == pytest.approx(sum(seconds) / 3000)
-    assert sum(seconds) / 3000 == pytest.approx(0.0252, abs=0.012)  # 3 standard errors of 66 outages or so
-    assert sum(seconds) / len(seconds) == pytest.approx(1 / 0.46, rel=0.4)
+    assert sum(seconds) / 3000 == pytest.approx(0.0252, abs=0.016)
+    assert sum(seconds) / len(seconds) == pytest.approx(1 / 0.46, abs=0.81)
 
 
 def test_outages_are_the_same_however_one_asks() -> None:

@@ -24,7 +24,7 @@ def check_tensors(data: Tensors) -> None:
                 f"the {name} split: sample {first} holds NaN or infinity", hint="drop or repair it before training"
             )
     for name, y in labels.items():
-        counts = torch.bincount(y.clamp_min(0), minlength=classes)
+        counts = torch.bincount(y.flatten().clamp_min(0), minlength=classes)
         if not len(y) or int(y.min()) < 0 or len(counts) > classes:
             found = f"labels lie in {int(y.min())}..{int(y.max())}" if len(y) else "it is empty"
             raise InputError(f"the {name} split: {found}", hint=f"labels are class numbers, 0..{max(classes - 1, 0)}")

@@ -146,6 +146,7 @@ class Teaching:
 class TrainConfig:
     """A whole training run. ``schedule``: decisions of the final growth, when ``growth`` is "schedule".
 
+    ``taught``: names of the blueprints to choose from, no-op the first; empty for those offered on the host's domain.
     ``data``: the user's own files, in the format that ``task`` then names. ``checkpointing``: the host recomputes its
     activations instead of keeping them for the backward pass.
     """
@@ -163,6 +164,7 @@ class TrainConfig:
     final: Episode = FINAL
     teaching: Teaching = field(default_factory=Teaching)
     schedule: Schedule = ()
+    taught: tuple[str, ...] = ()
     checkpointing: bool = False
     data: str | None = None
 
@@ -170,6 +172,7 @@ class TrainConfig:
         require(self.episodes >= 0, "episodes", "must not be negative")
         require(self.workers > 0, "workers", "must be above 0")
         require(self.width > 0, "width", "must be above 0")
+        require(self.taught[:1] in {(), ("no-op",)}, "taught", "must begin with no-op")
 
 
 def smoke(config: TrainConfig) -> TrainConfig:
@@ -222,4 +225,5 @@ def plain(config: TrainConfig) -> dict[str, Any]:
     """The configuration as JSON-ready data, without what changes nothing about the result."""
     body = {key: value for key, value in asdict(config).items() if value is not None}
     body["schedule"] = [dump(decision) for decision in config.schedule]
+    body["taught"] = list(config.taught)
     return {key: value for key, value in body.items() if key != "workers" and value != []}

@@ -27,7 +27,7 @@ _CENTRE = 4  # of the nine shifts, the one that moves nothing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """Scaled inputs (N, *input) float32 and labels (N,) int64."""
+    """Scaled inputs (N, *input) float32 and labels (N,) int64, or (N, T) with one a time step."""
 
     x: torch.Tensor
     y: torch.Tensor
@@ -84,22 +84,23 @@ def scaled(x: NDArray[np.float32], spec: InputSpec) -> torch.Tensor:
     return torch.from_numpy(((x - spec.offset) * spec.scale).astype(np.float32))
 
 
+def labelled(split: Split, spec: InputSpec) -> Labelled:
+    """A split as the network takes it."""
+    return Labelled(x=scaled(split.x, spec), y=torch.from_numpy(split.y))
+
+
 def tensors(task: Task) -> Tensors:
     """Make the task resident."""
-
-    def labelled(split: Split) -> Labelled:
-        return Labelled(x=scaled(split.x, task.input), y=torch.from_numpy(split.y))
-
     inputs = scaled(task.train.x, task.input)
     variants, still = _shifts(inputs) if task.augmentation is Augmentation.SHIFT else (inputs[None], 0)
     return Tensors(
         variants=variants,
         still=still,
         train_y=torch.from_numpy(task.train.y),
-        gate=labelled(task.gate),
-        score=labelled(task.score),
-        validation=labelled(task.validation),
-        test=labelled(task.test),
+        gate=labelled(task.gate, task.input),
+        score=labelled(task.score, task.input),
+        validation=labelled(task.validation, task.input),
+        test=labelled(task.test, task.input),
         metric=task.metric,
     )
 

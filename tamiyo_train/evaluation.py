@@ -22,7 +22,9 @@ class Scores:
     """Per-sample outcome on a split: ``correct`` (N,) bool, ``sureness`` (N,) in 0..1, and the mean loss in nats.
 
     ``sureness`` is the probability given to the right class; its mean is the accuracy of answers drawn from the
-    network's own distribution, so it is in the unit of accuracy but moves before an answer flips.
+    network's own distribution, so it is in the unit of accuracy but moves before an answer flips. A sample with an
+    answer at every time step counts once: ``correct`` is then the share that was right, float64, and ``sureness`` the
+    geometric mean, so that -ln(sureness) is the sample's loss.
     """
 
     correct: torch.Tensor
@@ -48,8 +50,16 @@ def _logits(network: GrownNetwork, split: Labelled, alphas: Sequence[float] | No
 
 def _scores(logits: torch.Tensor, split: Labelled) -> Scores:
     loss = float(F.cross_entropy(logits, split.y))
-    sureness = logits.softmax(1).gather(1, split.y[:, None])[:, 0]
-    return Scores(correct=logits.argmax(1) == split.y, sureness=sureness, loss=loss)
+    right = logits.softmax(1).gather(1, split.y[:, None])[:, 0]
+    return Scores(correct=by_sample(logits.argmax(1) == split.y), sureness=by_sample(right, log=True), loss=loss)
+
+
+def by_sample(values: torch.Tensor, *, log: bool = False) -> torch.Tensor:
+    """One value a sample: (N,) as it is, (N, T) averaged over time; ``log``: its logarithm is averaged."""
+    if values.dim() == 1:
+        return values
+    steps = values.double().flatten(1)
+    return steps.log().mean(1).exp() if log else steps.mean(1)
 
 
 def _own(logits: torch.Tensor, data: Tensors, split: Labelled) -> float | None:

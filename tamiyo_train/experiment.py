@@ -221,7 +221,7 @@ def _run(
         slots=host.slots,
         seed=config.seed,
         growth=config.growth,
-        blueprints=tuple(blueprint.name for blueprint in offered(host)),
+        blueprints=tuple(blueprint.name for blueprint in offered(host, config.taught)),
         seeds=final.seeds,
         history=final.history,
         audit=final.audit,

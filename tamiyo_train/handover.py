@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from tamiyo_runtime.contracts.errors import IncompatibleError
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_train.data import task_of_run
 from tamiyo_train.policy.oracle import simulate
@@ -49,8 +50,18 @@ class Handover:
 
 
 def pieces(run: Run) -> Handover:
-    """Take a run apart; raises IntegrityError when its tensors don't fit its record."""
-    record, task, network = run.record, task_of_run(run.record), run.grown_network()
+    """Take a run apart.
+
+    Raises IncompatibleError when its task has an answer at every time step, IntegrityError when its tensors don't fit
+    its record.
+    """
+    record, task = run.record, task_of_run(run.record)
+    if task.test.y.ndim > 1:
+        raise IncompatibleError(
+            f"task '{task.name}' asks for an answer at every time step; what is exported gives one answer a sample",
+            hint="such a network can be trained and evaluated here, not deployed",
+        )
+    network = run.grown_network()
     running = simulate(RUNNING_SAMPLES, record.slots, seed=record.policy_samples_seed).observation
     validation = task.validation
     chosen = np.random.default_rng(record.policy_samples_seed).permutation(len(validation))[:CALIBRATION]

@@ -6,7 +6,7 @@ process, in any order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -56,15 +56,18 @@ def new_host(config: TrainConfig, seed: int) -> Host:
     return host
 
 
-def offered(host: Host) -> tuple[Blueprint, ...]:
-    """The blueprints of the policy's head on a host, in order."""
-    return tuple(blueprints.get(name) for name in OFFERED[host.domain])
+def offered(host: Host, taught: Sequence[str] = ()) -> tuple[Blueprint, ...]:
+    """The blueprints of the policy's head on a host, in order: those a run is taught, or its domain's.
+
+    Raises UnknownNameError.
+    """
+    return tuple(blueprints.get(name) for name in taught or OFFERED[host.domain])
 
 
 def heads_of(config: TrainConfig) -> Heads:
     """The policy's head layout for the run's host: over the slots of the host, as it will run on a device."""
     host = new_host(config, 0)
-    return Heads(slots=host.slots, blueprints=len(offered(host)))
+    return Heads(slots=host.slots, blueprints=len(offered(host, config.taught)))
 
 
 def environment(
@@ -81,7 +84,7 @@ def environment(
         host=host,
         data=data_of(config.task, config.data),
         config=episode,
-        blueprints=offered(host),
+        blueprints=offered(host, config.taught),
         pricer=pricer,
         budget=budget or pricer.default_budget(host.layers),
         seed=seed,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from tamiyo_runtime.contracts.errors import InputError, SchemaError, UnknownNameError, UsageError
 from tamiyo_runtime.contracts.observation import check_layout
 from tamiyo_train.config import TrainConfig
@@ -36,6 +38,7 @@ def check(config: TrainConfig, *, policy_from: Run | None = None) -> None:
     metrics.get(task.metric)
     check_data(task)
     host = new_host(config, 0)
+    _check_answers(config, host, task)
     if policy_from is not None:
         check_heads(policy_from, config, host)
     if config.schedule:
@@ -53,6 +56,22 @@ def _check_nesting(config: TrainConfig) -> None:
         )
 
 
+def _check_answers(config: TrainConfig, host: Host, task: Task) -> None:
+    """Refuse a host that answers once a sample for a task that asks at every time step, and the other way round."""
+    passing = torch.zeros(1, *task.input.shape)
+    host.trunk.eval()
+    with torch.no_grad():
+        for piece in host.trunk:
+            passing = piece(passing)
+    wanted, given = task.test.y.shape[1:], tuple(passing.shape[2:])
+    if given != wanted:
+        asks = f"an answer at every of {wanted[0]} time steps" if wanted else "one answer a sample"
+        raise UsageError(
+            f"task '{task.name}' asks for {asks}; host '{config.host}' does not give that",
+            hint="leave the host out for the task's own",
+        )
+
+
 def check_data(task: Task) -> None:
     """Refuse samples that are not finite, out of range or of the wrong shape, and classes without a sample."""
     for name, split in task.splits().items():
@@ -65,7 +84,7 @@ def check_data(task: Task) -> None:
 def check_heads(run: Run, config: TrainConfig, host: Host) -> None:
     """Refuse a policy that reads another layout of observations, or whose heads are not those the host asks for."""
     check_layout("the other run's policy", observation=run.record.observation, heads=run.record.heads)
-    theirs, ours = run.record.blueprints, tuple(blueprint.name for blueprint in offered(host))
+    theirs, ours = run.record.blueprints, tuple(blueprint.name for blueprint in offered(host, config.taught))
     if run.record.slots != host.slots or len(theirs) != len(ours):
         raise InputError(
             f"the policy decides over {run.record.slots} slots and {len(theirs)} blueprints (task '{run.record.task}', "
@@ -90,7 +109,7 @@ def _check_schedule(config: TrainConfig, host: Host) -> None:
     budget = pricer.default_budget(host.layers)
     obstacles: dict[tuple[int, str], str] = {}
     for slot, place in enumerate(host.places):
-        for blueprint in offered(host):
+        for blueprint in offered(host, config.taught):
             problem = blueprint.misfit(place)
             if problem is None and not budget.allows(pricer.price(network.graphs(extra=(slot, blueprint)))):
                 problem = "the network would exceed its budget"
@@ -103,7 +122,7 @@ def _check_schedule(config: TrainConfig, host: Host) -> None:
             window_steps=config.final.window,
             places=host.slots,
             nested=config.final.nested_slots,
-            offered=[blueprint.name for blueprint in offered(host)],
+            offered=[blueprint.name for blueprint in offered(host, config.taught)],
             obstacles=obstacles,
         )
     except SchemaError as exc:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from tamiyo_train.blueprints import OFFERED, Domain
 from tamiyo_train.config import COLLECT, FINAL, Limits, TrainConfig
 from tamiyo_train.data import task_of
 from tamiyo_train.tasks import stages
@@ -20,6 +21,13 @@ _LIMITS = Limits(drift_hold=1.5, drift_critical=1.9)
 """A handful of ReLU units turn far when a seed adds what they lacked: at the limits for images blending would stop."""
 _COLLECT = replace(COLLECT, steps=320, consolidation_steps=96, limits=_LIMITS)
 _FINAL = replace(FINAL, steps=1024, consolidation_steps=512, batch=128, limits=_LIMITS)
+_HARD = replace(FINAL, steps=1344, consolidation_steps=864, gate_dropout=0.1, consolidation_dropout=0.2)
+_TEXT_COLLECT = replace(COLLECT, steps=320, consolidation_steps=96, batch=32, learning_rate=0.012)
+_TEXT_FINAL = replace(
+    _HARD, steps=896, consolidation_steps=576, consolidation_dropout=0.1, batch=32, learning_rate=0.012
+)
+_AGAINST_CORRUPTION = (*OFFERED[Domain.IMAGE], "denoiser", "attention-filter")
+_LANGUAGE = ("no-op", "adapter", "bottleneck", "mini-attention-causal", "sliding-conv", "glu")
 _PLAIN_HOSTS = {1: "mlp", 2: "conv1d", 3: "dsconv"}
 
 
@@ -42,6 +50,15 @@ _PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             TrainConfig(task="mnist1d", host="conv1d", width=4),
             TrainConfig(task="ecg", host="conv1d", width=4),
             TrainConfig(task="imu", host="conv1d", width=2),
+            TrainConfig(task="digits-c", taught=_AGAINST_CORRUPTION, final=_HARD),
+            TrainConfig(
+                task="language",
+                host="causal1d",
+                width=6,
+                taught=_LANGUAGE,
+                collect=_TEXT_COLLECT,
+                final=_TEXT_FINAL,
+            ),
         )
     }
 )

@@ -33,12 +33,14 @@ class Slot:
     """A place for a seed: ``shape`` of one sample of the tensor that passes, and its domain.
 
     ``carried``: shape of the network's input, when a vector carries it, flattened, behind its own features: seeds may
-    read all of the vector but change only what is before the carried part.
+    read all of the vector but change only what is before the carried part. ``causal``: what passes at a time step
+    must not depend on later ones.
     """
 
     shape: Shape
     domain: Domain
     carried: Shape | None = None
+    causal: bool = False
 
     def __post_init__(self) -> None:
         axes = _AXES[self.domain]
@@ -46,6 +48,7 @@ class Slot:
         require(min(self.shape) > 0, "shape", f"every axis must be above 0, got {list(self.shape)}")
         if self.domain is Domain.JOINT:
             require(self.shape[0] == 2, "shape", f"a joint tensor has two modalities, got {self.shape[0]}")
+        require(not self.causal or self.domain is Domain.SEQUENCE, "causal", "only a sequence has a future")
         if self.carried is not None:
             require(self.domain is Domain.VECTOR, "carried", "only a vector can carry the network's input")
             require(math.prod(self.carried) < self.shape[0], "carried", "leaves nothing for features")
@@ -76,9 +79,9 @@ def vector(features: int, *, carried: Shape | None = None) -> Slot:
     return Slot(shape=(features,), domain=Domain.VECTOR, carried=carried)
 
 
-def sequence(channels: int, time: int) -> Slot:
+def sequence(channels: int, time: int, *, causal: bool = False) -> Slot:
     """A slot on sequences."""
-    return Slot(shape=(channels, time), domain=Domain.SEQUENCE)
+    return Slot(shape=(channels, time), domain=Domain.SEQUENCE, causal=causal)
 
 
 def image(channels: int, height: int, width: int) -> Slot:

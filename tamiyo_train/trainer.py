@@ -36,7 +36,7 @@ BACKWARD_FACTOR = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """One training step: mean loss (nats) and how many of the batch were right, before the update.
+    """One training step: mean loss (nats) and how many answers of the batch were right, before the update.
 
     ``whole``: no seed was left out, so that the loss can be compared with that of other such steps.
     """
@@ -192,7 +192,9 @@ class Trainer:
         if self.on_step is not None:
             self.on_step(self.step_index)
         correct = int((logits.detach().argmax(1) == y).sum())
-        return StepResult(loss=float(loss.detach()), whole=whole, seed_loss=seed_loss, correct=correct, samples=len(y))
+        return StepResult(
+            loss=float(loss.detach()), whole=whole, seed_loss=seed_loss, correct=correct, samples=y.numel()
+        )
 
     def _own_losses(self, x: torch.Tensor, alphas: list[float]) -> torch.Tensor | None:
         """Weighted losses of the seeds that have one of their own, on what enters their slots: only they learn from it.

@@ -15,6 +15,7 @@ from tamiyo_runtime.cli.train_report import (
     metric_names,
     metric_texts,
     reported,
+    show_measures,
     show_plan,
     show_results,
     show_run,
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "reported", "train"]
 # What comes with tamiyo, so that help needs no torch; a test holds both to the registries.
-TASKS = "checkerboard, clusters, complex-moons, digits, ecg, imu, mnist1d, moons, spheres, spirals, xor"
+TASKS = (
+    "checkerboard, clusters, complex-moons, digits, digits-c, ecg, imu, language, mnist1d, moons, spheres, spirals, xor"
+)
 FORMATS = "csv, hapt, har, idx, text, wfdb"
-HOSTS = "attention1d, conv1d, dsconv, mlp, mlp-skip"
+HOSTS = "attention1d, causal1d, conv1d, dsconv, mlp, mlp-skip"
 _TERMINATED = 143  # 128 + SIGTERM, as shells have it
 
 
@@ -150,13 +153,21 @@ def evaluate(
     Example:  tamiyo evaluate runs/digits
     """
     from tamiyo_runtime.cli.render import emit_json, say, table
+    from tamiyo_runtime.contracts.document import dump
     from tamiyo_train.checkpoint import load_run
     from tamiyo_train.evaluation import evaluate as evaluate_run
+    from tamiyo_train.measures import measures_of
 
     run = load_run(folder)
-    measured = evaluate_run(run)
+    measured, measures = evaluate_run(run), measures_of(run)
     if as_json:
-        emit_json({**summary(folder, run.record), "configurations": [_row(item) for item in measured]})
+        emit_json(
+            {
+                **summary(folder, run.record),
+                "configurations": [_row(item) for item in measured],
+                "measures": [{**dump(item), "held": item.held} for item in measures],
+            }
+        )
         return
     recorded = {item.gates: item.test_accuracy for item in run.record.configurations}
     table(
@@ -187,6 +198,9 @@ def evaluate(
     )
     say()
     show_results(run.record)
+    if measures:
+        say()
+        show_measures(measures)
     say(f"Next:  tamiyo export {folder} --target raspberry-pi-4")
 
 

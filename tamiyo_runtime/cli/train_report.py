@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from tamiyo_runtime.cli.render import Progress, progress, say, table
 
 if TYPE_CHECKING:
     from tamiyo_train.config import TrainConfig
+    from tamiyo_train.measures import Measure
     from tamiyo_train.memory import ActivationReport
     from tamiyo_train.progress import OnProgress
     from tamiyo_train.run import RunRecord
@@ -115,6 +116,31 @@ def show_results(record: RunRecord) -> None:
             ]
             for name, title in names.items()
             for r in [record.results[name]]
+        ],
+    )
+
+
+def show_measures(measures: Sequence[Measure]) -> None:
+    """What a task's networks are held to beside accuracy."""
+    sign = {"lower": "at most", "higher": "at least"}
+    verdict = {True: "yes", False: "no", None: None}
+
+    def text(measure: Measure, value: float | None) -> str | None:
+        if value is None:
+            return None
+        return f"{value:.1%}" if measure.unit == "share" else f"{value:.3f}"
+
+    table(
+        ["measured on the test set", "figure", "bound (95 %)", "limit", "held"],
+        [
+            [
+                measure.name,
+                text(measure, measure.value),
+                text(measure, measure.bound),
+                None if measure.limit is None else f"{sign[measure.better]} {text(measure, measure.limit)}",
+                verdict[measure.held],
+            ]
+            for measure in measures
         ],
     )
 

@@ -23,6 +23,8 @@ from tamiyo_train.blueprints.base import Blueprint, add, zeroed
 from tamiyo_train.footprint import Kind, Layer
 from tamiyo_train.slots import Domain, Slot
 
+MASK = -1e9
+"""Added to the scores of the future: its weight is exactly 0, and the tensor is finite, as the governor asks of all."""
 DEPLOYED_MASK = -16.0
 """Added to the scores of the future when deployed: its weight is e^-16, and an int8 range can still hold the scores."""
 
@@ -83,7 +85,7 @@ class SelfAttentionSeed(nn.Module):
     def __init__(self, slot: Slot, heads: int, *, causal: bool) -> None:
         super().__init__()
         channels, time = slot.shape
-        future = torch.full((time, time), -math.inf).triu(1) if causal else None
+        future = torch.full((time, time), MASK).triu(1) if causal else None
         self.attention = Attention(channels, heads, mask=future)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -189,6 +191,7 @@ def _preset(name: str, summary: str, most: int, *, causal: bool = False) -> Blue
         layers=lambda slot: _layers(slot, heads_of(slot.channels, most), causal=causal),
         config={"heads": most},
         obstacle=_alone,
+        causal=causal,
     )
 
 

@@ -64,7 +64,8 @@ class Blueprint:
     layer by layer as deployed. ``config``: what distinguishes presets of one family, for people to read. ``rate``:
     multiplier of the host's learning rate that intensity 1 means; wide sums need smaller steps. ``obstacle``: what a
     slot of the right domain lacks, None when it is fit. ``deploy``: the trained module as it is exported, and
-    ``left_out``: what that form does not do any more, and why.
+    ``left_out``: what that form does not do any more, and why. ``causal``: on sequences, no step of the output depends
+    on a later one of the input, in training as in evaluation.
     """
 
     name: str
@@ -77,11 +78,14 @@ class Blueprint:
     obstacle: Callable[[Slot], str | None] = _anything
     deploy: Callable[[nn.Module], nn.Module] = deployed
     left_out: tuple[str, ...] = ()
+    causal: bool = False
 
     def misfit(self, slot: Slot) -> str | None:
         """Why this blueprint cannot live in a slot; None when it can."""
         if slot.domain not in self.domains:
             return f"works on {', '.join(sorted(self.domains))}; the domain of the slot is {slot.domain}"
+        if slot.causal and not self.causal:
+            return "looks ahead in time, which the slot must not"
         return self.obstacle(slot)
 
     def check_fits(self, slot: Slot) -> None:

@@ -64,6 +64,7 @@ def bottleneck(
         layers=lambda slot: bottleneck_layers(slot, inner(slot.writable)),
         config=config,
         rate=rate,
+        causal=True,
     )
 
 

@@ -69,6 +69,7 @@ def check_blueprint(blueprint: Blueprint, slot: Slot | None = None) -> None:
       and activation bytes;
     - a gradient reaches something at birth, and everything once the seed is off the identity; all are finite;
     - a checkpoint of a trained seed, loaded into a newborn one, answers bit for bit the same;
+    - on a sequence, a causal one answers the same up to any step whatever comes after it;
     - the deployed module answers what the trained one does in evaluation, to 20 dB of what that changes, and the
       trained one is left as it was.
     """
@@ -94,6 +95,8 @@ def _check(blueprint: Blueprint, slot: Slot) -> None:
     if any(True for _ in module.parameters()):
         _check_gradients(blueprint, slot, hold)
     _check_round_trip(blueprint, slot, hold)
+    if blueprint.causal and slot.domain is Domain.SEQUENCE:
+        _check_causal(blueprint, slot, hold)
 
 
 def _check_birth(module: nn.Module, slot: Slot, hold: Callable[[bool, str], None]) -> None:
@@ -187,6 +190,18 @@ def _check_round_trip(blueprint: Blueprint, slot: Slot, hold: Callable[[bool, st
             _sqnr_db(y - x, shipped - y) >= DEPLOYED_SQNR_DB,
             f"is another function deployed: {_sqnr_db(y - x, shipped - y):.1f} dB of what it changes",
         )
+
+
+def _check_causal(blueprint: Blueprint, slot: Slot, hold: Callable[[bool, str], None]) -> None:
+    module = moved(_newborn(blueprint, slot, PROBE_SEED), seed=PROBE_SEED)
+    x, other = _batch(slot, _SAMPLES, "past"), _batch(slot, _SAMPLES, "future")
+    for mode in (False, True):
+        module.train(mode)
+        for step in range(1, slot.shape[1]):
+            changed = torch.cat([x[:, :, :step], other[:, :, step:]], 2)
+            with torch.no_grad():
+                error = float((module(changed) - module(x))[:, :, :step].abs().max())
+            hold(error < IDENTITY_TOLERANCE, f"is said to be causal, yet step {step} changes earlier ones")
 
 
 def _sqnr_db(signal: torch.Tensor, noise: torch.Tensor) -> float:

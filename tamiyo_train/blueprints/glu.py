@@ -46,5 +46,6 @@ GLU = add(
         domains=frozenset({Domain.VECTOR, Domain.SEQUENCE, Domain.IMAGE}),
         build=GluSeed,
         layers=_layers,
+        causal=True,
     )
 )

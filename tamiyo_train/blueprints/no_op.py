@@ -14,5 +14,6 @@ NO_OP = add(
         domains=frozenset(Domain),
         build=lambda slot: nn.Identity(),
         layers=lambda slot: (),
+        causal=True,
     )
 )

@@ -47,6 +47,7 @@ def _preset(name: str, kernel: int) -> Blueprint:
         build=lambda slot: SlidingConvSeed(slot, kernel),
         layers=lambda slot: _layers(slot, kernel),
         config={"kernel": kernel},
+        causal=True,
     )
 
 

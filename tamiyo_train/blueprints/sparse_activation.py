@@ -72,6 +72,7 @@ SPARSE_ACTIVATION = add(
         build=lambda slot: SparseActivationSeed(slot, _inner(slot)),
         layers=lambda slot: bottleneck_layers(slot, _inner(slot)),
         config={"widening": 2, "share": SHARE},
+        causal=True,
         left_out=("ranking neurons: the threshold is the running mean of training, as in evaluation",),
     )
 )

@@ -125,7 +125,7 @@ def _parts(task: str, seed: int) -> dict[str, Any]:
         "host": host,
         "data": data_of(task),
         "config": EPISODE,
-        "blueprints": offered(host),
+        "blueprints": offered(host, config.taught),
         "pricer": pricer,
         "budget": pricer.default_budget(host.layers),
         "seed": derive(seed, "scene"),

@@ -18,7 +18,7 @@ from tamiyo_train.metrics import DEFAULT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Raw samples ``x``: (N, *input.shape) float32 and labels ``y``: (N,) int64."""
+    """Raw samples ``x``: (N, *input.shape) float32 and labels ``y`` int64: (N,), or (N, T) with one a time step."""
 
     x: NDArray[np.float32]
     y: NDArray[np.int64]
@@ -83,8 +83,11 @@ def check_samples(x: NDArray[np.generic], y: NDArray[np.generic], *, spec: Input
             f"samples have shape {x.shape}, expected (N, {', '.join(map(str, spec.shape))})",
             hint=f"the layout is N{spec.layout}",
         )
-    if y.shape != (len(x),):
-        raise InputError(f"{len(x)} samples but labels of shape {y.shape}", hint="one integer label a sample")
+    each_step = len(spec.shape) == 2 and y.shape == (len(x), spec.shape[1])
+    if y.shape != (len(x),) and not each_step:
+        raise InputError(
+            f"{len(x)} samples but labels of shape {y.shape}", hint="one integer label a sample, or one a time step"
+        )
     if not np.issubdtype(y.dtype, np.integer):
         raise InputError(f"labels are {y.dtype}, expected integers", hint="labels are class numbers, 0 the first")
     finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 
-from tamiyo_train.evaluation import Scores
+from tamiyo_train.evaluation import Scores, by_sample
 from tamiyo_train.seed import GrownNetwork, blend, evaluating
 from tamiyo_train.trainer import Trainer
 
@@ -102,9 +102,12 @@ def read(network: GrownNetwork, trainer: Trainer) -> Reading:
         gradients = trainer.gradient_norms()
         logits, parted = _forward(network, gate.x)
         log_p = logits.log_softmax(2)
-        right = log_p.gather(2, gate.y.expand(len(log_p), -1)[:, :, None])[:, :, 0]
-        correct, sureness, losses = log_p.argmax(2) == gate.y, right.exp(), (-right.mean(1)).tolist()
-        outcomes = [Scores(correct=c, sureness=s, loss=x) for c, s, x in zip(correct, sureness, losses, strict=True)]
+        right = log_p.gather(2, gate.y.expand(len(log_p), *gate.y.shape)[:, :, None])[:, :, 0]
+        correct, losses = log_p.argmax(2) == gate.y, (-right.flatten(1).mean(1)).tolist()
+        outcomes = [
+            Scores(correct=by_sample(c), sureness=by_sample(s.exp(), log=True), loss=x)
+            for c, s, x in zip(correct, right, losses, strict=True)
+        ]
         divergences = _divergences(log_p)
         slots: dict[int, SlotReading] = {}
         for row, (slot, part) in enumerate(parted.items(), start=1):
@@ -134,7 +137,7 @@ class _Parting:
 
 
 def _forward(network: GrownNetwork, x: torch.Tensor) -> tuple[torch.Tensor, dict[int, _Parting]]:
-    """Logits (1 + seeds, N, classes): of the network as it stands, then with each seed in slot order switched over."""
+    """Logits (1 + seeds, N, classes, ...): of the network as it stands, then each seed in slot order switched over."""
     alphas, samples = network.alphas(), len(x)
     parted: dict[int, _Parting] = {}
     rows = network.trunk[0](x)
@@ -150,7 +153,7 @@ def _forward(network: GrownNetwork, x: torch.Tensor) -> tuple[torch.Tensor, dict
                 parted[slot] = _Parting(on=False, entering=entering, leaving=blend(seed.module, entering, 1.0))
                 rows = torch.cat([rows, parted[slot].leaving])
         rows = network.trunk[slot + 1](rows)
-    logits = rows.reshape(1 + len(parted), samples, -1)
+    logits = rows.reshape(1 + len(parted), samples, *rows.shape[1:])
     further = []
     for slot in range(network.host.slots, len(network.seeds)):
         if network.seeds[slot] is not None:
@@ -170,12 +173,12 @@ def _inner(network: GrownNetwork, x: torch.Tensor, slot: int) -> tuple[_Parting,
 
 
 def _divergences(log_p: torch.Tensor) -> list[float]:
-    """Mean Jensen-Shannon divergence, bits, between each further row of (1 + V, N, classes) and the first."""
+    """Mean Jensen-Shannon divergence, bits, between each further row of (1 + V, N, classes, ...) and the first."""
     if len(log_p) == 1:
         return []
     first, others = log_p[:1], log_p[1:]
     middle = torch.logaddexp(first, others) - math.log(2)
     both = F.kl_div(middle, first.expand_as(others), reduction="none", log_target=True)
     both = both + F.kl_div(middle, others, reduction="none", log_target=True)
-    nats: list[float] = (0.5 * both.sum(2).mean(1)).clamp(0.0, math.log(2)).tolist()
+    nats: list[float] = (0.5 * both.sum(2).flatten(1).mean(1)).clamp(0.0, math.log(2)).tolist()
     return [value / math.log(2) for value in nats]

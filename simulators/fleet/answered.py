@@ -8,7 +8,6 @@ again: what devices would have sent in its place is another run.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,14 +31,6 @@ from simulators.lorawan.streams import Floats, Ints
 _FATE_OF = np.array(
     [Fate.RECEIVED, Fate.COLLIDED, Fate.NO_PATH, Fate.GATEWAY_SENDING, Fate.TOO_WEAK], dtype=np.uint8
 )  # by `Verdict`
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """Columns of a field's devices, and what was counted by hour and gateway."""
-
-    columns: Columns
-    tally: Tally
 
 
 def listens(field: LoraField) -> bool:
@@ -98,11 +89,10 @@ def network_of(field: LoraField) -> Network:
 
 def run_answered(
     field: LoraField,
-    powered_s: Floats,
     *,
     on_share: Callable[[float], None] | None = None,
     on_packets: Callable[[Packets], None] | None = None,
-) -> Answered:
+) -> tuple[Columns, Tally]:
     """The whole run of a field whose devices listen. ``on_share`` is told how much of its time has gone by."""
 
     def on_time(now_s: float) -> None:
@@ -130,7 +120,7 @@ def run_answered(
         - columns["messages"]
         + np.bincount(field.timing.between(0.0, field.scenario.duration_s)[0][silent], minlength=field.count)
     )
-    return Answered(columns={**columns, **_energy(network, run, powered_s)}, tally=tally)
+    return {**columns, **_energy(network, run, field.powered_s)}, tally
 
 
 def _traffic(field: LoraField, run: ClosedRun, tally: Tally, due: tuple[Ints, Floats], other: Bools) -> Columns:

@@ -53,7 +53,7 @@ class CellularRun:
 def timing_of(scenario: Scenario, number: int) -> Timing:
     """When messages of a group come up."""
     group = scenario.devices[number]
-    numbers = scenario.first_of(number) + np.arange(group.count)
+    numbers = scenario.numbers_of(number)
     work, schedule = group.workload, scenario.schedule
     return Timing(
         seed=scenario.seed,
@@ -156,7 +156,7 @@ def _place(scenario: Scenario, number: int, numbers: Ints) -> tuple[dict[str, ND
     x = y = np.full(numbers.size, np.nan)
     distance_m = np.full(numbers.size, kind.options.get("distance_m", network.site.distance_m))
     if group.placement is not None:
-        everyone = scenario.first_of(number) + np.arange(group.count)
+        everyone = scenario.numbers_of(number)
         mine = numbers - everyone[0]
         x, y = (one[mine] for one in positions(group.placement, everyone, seed=scenario.seed))
         distance_m = np.maximum(np.round(np.hypot(x, y)), NEAREST_M)

@@ -22,8 +22,10 @@ from simulators.fleet.notes import notes_on
 from simulators.fleet.powering import battery_days, board_mj, broken_limits, inferences
 from simulators.fleet.resolve import Resolved
 from simulators.fleet.result import Devices, FleetResult, Gateways, GroupFacts, Hours, Packets
+from simulators.fleet.scenario import Scenario
 from simulators.fleet.shards import run_field
-from simulators.fleet.tally import HOUR_S
+from simulators.fleet.tally import HOUR_S, Tally
+from simulators.lorawan.streams import Ints
 
 Columns = dict[str, NDArray[Any]]
 _KINDS = {"Ints": np.int64, "Floats": np.float64, "Bools": np.bool_}
@@ -56,56 +58,69 @@ def run(
     check_legal(resolved)
     scenario, watch = resolved.scenario, watch or Watch()
     costs = costs_of(scenario)
-    columns = _blank(scenario.count)
-    hours = max(1, math.ceil(scenario.duration_s / HOUR_S))
-    sent, received = (np.zeros((len(scenario.devices), hours), np.int64) for _ in range(2))
-    at_gateways = np.zeros((4, len(scenario.gateways)), np.int64)
+    sheet = _Sheet.blank(scenario)
     shares = _shares(expected_messages(resolved), watch.share)
-    for part, field in enumerate(resolved.lora):
-        powered_s = scenario.duration_s - field.faults.silent_s(field.count, scenario.duration_s)
+    for field, on_share in zip(resolved.lora, shares, strict=False):
         if listens(field):
-            answered = run_answered(field, powered_s, on_share=shares[part], on_packets=watch.packets)
-            tally, found = answered.tally, {**place_columns(field), **answered.columns}
+            columns, tally = run_answered(field, on_share=on_share, on_packets=watch.packets)
         else:
-            tally = run_field(
-                field, workers=workers, length_s=window_s, on_share=shares[part], on_packets=watch.packets
-            )
-            found = {**place_columns(field), **traffic_columns(field, tally)}
-            found |= energy_columns(field, found["packets"], powered_s)
-        for name, values in found.items():
-            columns[name][field.numbers] = values
-        sent += tally.sent
-        received += tally.received
-        at_gateways += [tally.heard_by, tally.only_by, tally.collided_at, tally.no_path_at]
-    for part, number in enumerate(resolved.cellular, start=len(resolved.lora)):
-        one = run_cellular(scenario, number, on_share=shares[part])
-        rows = slice(scenario.first_of(number), scenario.first_of(number) + scenario.devices[number].count)
-        for name, values in one.columns.items():
-            columns[name][rows] = values
-        sent[number], received[number] = one.sent, one.received
+            tally = run_field(field, workers=workers, length_s=window_s, on_share=on_share, on_packets=watch.packets)
+            columns = traffic_columns(field, tally)
+            columns |= energy_columns(field, columns["packets"])
+        sheet.fill(field.numbers, {**place_columns(field), **columns})
+        sheet.count(tally)
+    for number, on_share in zip(resolved.cellular, shares[len(resolved.lora) :], strict=True):
+        one = run_cellular(scenario, number, on_share=on_share)
+        sheet.fill(scenario.numbers_of(number), one.columns)
+        sheet.sent[number], sheet.received[number] = one.sent, one.received
     for number, cost in enumerate(costs):
-        _fill_board(columns, resolved, number, cost)
-    heard, only, collided, no_path = at_gateways
+        _fill_board(sheet.columns, resolved, number, cost)
     return FleetResult(
         scenario=scenario,
         groups=tuple(_facts(resolved, number, cost) for number, cost in enumerate(costs)),
-        devices=Devices(**columns),
-        hours=Hours(sent=sent, received=received),
+        devices=Devices(**sheet.columns),
+        hours=Hours(sent=sheet.sent, received=sheet.received),
         gateways=Gateways(
             x_m=np.array([one.x_m for one in scenario.gateways]),
             y_m=np.array([one.y_m for one in scenario.gateways]),
-            received=heard,
-            only=only,
-            collided=collided,
-            no_path=no_path,
+            **sheet.gateways,
         ),
         notes=notes_on(resolved),
     )
 
 
-def _blank(count: int) -> Columns:
-    """Columns of nothing, each of its kind."""
-    return {one.name: np.zeros(count, _KINDS[str(one.type)]) for one in dataclasses.fields(Devices)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sheet:
+    """A result on its way: columns of devices by name, packets by group and hour, counts by gateway."""
+
+    columns: Columns
+    sent: Ints
+    received: Ints
+    gateways: dict[str, Ints]
+
+    @classmethod
+    def blank(cls, scenario: Scenario) -> _Sheet:
+        hours, groups = max(1, math.ceil(scenario.duration_s / HOUR_S)), len(scenario.devices)
+        names = ("received", "only", "collided", "no_path")
+        return cls(
+            columns={one.name: np.zeros(scenario.count, _KINDS[str(one.type)]) for one in dataclasses.fields(Devices)},
+            sent=np.zeros((groups, hours), np.int64),
+            received=np.zeros((groups, hours), np.int64),
+            gateways={name: np.zeros(len(scenario.gateways), np.int64) for name in names},
+        )
+
+    def fill(self, numbers: Ints, columns: Columns) -> None:
+        """Some columns of some devices."""
+        for name, values in columns.items():
+            self.columns[name][numbers] = values
+
+    def count(self, tally: Tally) -> None:
+        """What was counted in a LoRa field."""
+        self.sent[:] += tally.sent
+        self.received[:] += tally.received
+        counts = (tally.heard_by, tally.only_by, tally.collided_at, tally.no_path_at)
+        for name, more in zip(self.gateways, counts, strict=True):
+            self.gateways[name] += more
 
 
 def _shares(expected: list[float], told: Callable[[float], None] | None) -> list[Callable[[float], None] | None]:
@@ -123,11 +138,8 @@ def _shares(expected: list[float], told: Callable[[float], None] | None) -> list
 def _fill_board(columns: Columns, resolved: Resolved, number: int, cost: Inference | None) -> None:
     """Inferences, sleep, battery and limits of a group's devices: their radio's columns are there."""
     scenario = resolved.scenario
-    group = scenario.devices[number]
-    rows = slice(scenario.first_of(number), scenario.first_of(number) + group.count)
-    numbers, of_group = np.arange(rows.start, rows.stop), np.full(group.count, number)
-    duration_s = scenario.duration_s
-    powered_s = duration_s - faults_of(scenario, numbers, of_group).silent_s(group.count, duration_s)
+    group, rows, duration_s = scenario.devices[number], scenario.numbers_of(number), scenario.duration_s
+    powered_s = faults_of(scenario, rows, np.full(group.count, number)).powered_s(group.count, duration_s)
     active = 1.0 if scenario.schedule is None else scenario.schedule.share
     done = inferences(group, powered_s * active)
     columns["inferences"][rows] = done

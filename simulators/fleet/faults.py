@@ -31,18 +31,18 @@ class FieldFaults:
             silent |= who[device] & (when_s >= since_s) & (when_s < until_s)
         return silent
 
-    def silent_s(self, count: int, duration_s: float) -> Floats:
-        """(devices,) seconds without power within the run; times that two faults share count once."""
+    def powered_s(self, count: int, duration_s: float) -> Floats:
+        """(devices,) seconds with power within the run; times that two faults share count once."""
         edges = sorted(
             {0.0, duration_s, *(edge for _, *ends in self.silences for edge in ends if 0 < edge < duration_s)}
         )
-        total = np.zeros(count)
+        total = np.full(count, duration_s)
         for since_s, until_s in pairwise(edges):
             off = np.zeros(count, np.bool_)
             for who, begin_s, end_s in self.silences:
                 if begin_s <= since_s and until_s <= end_s:
                     off |= who
-            total += (until_s - since_s) * off
+            total -= (until_s - since_s) * off
         return total
 
 

@@ -67,6 +67,11 @@ class LoraField:
         return self.numbers.size
 
     @cached_property
+    def powered_s(self) -> Floats:
+        """(devices,) seconds of the run without a brown-out."""
+        return self.faults.powered_s(self.count, self.scenario.duration_s)
+
+    @cached_property
     def airtime_s(self) -> Floats:
         """(devices,) time on air of a message at the device's data rate."""
         return self.airtimes_s(self.data_rate, self.payload_bytes)
@@ -204,7 +209,7 @@ def lora_field(scenario: Scenario, region_name: str) -> LoraField:
     ]
     region, shared = regions.get(region_name), scenario.field
     channels = shared.channels(region_name)
-    members = {number: scenario.first_of(number) + np.arange(scenario.devices[number].count) for number in groups}
+    members = {number: scenario.numbers_of(number) for number in groups}
     numbers = np.concatenate(list(members.values()))
     kinds = [scenario.devices[number] for number in groups]
     sizes = [group.count for group in kinds]

@@ -67,7 +67,7 @@ def caps_s(field: LoraField) -> Floats:
     return caps
 
 
-def energy_columns(field: LoraField, packets: Ints, powered_s: Floats) -> Columns:
+def energy_columns(field: LoraField, packets: Ints) -> Columns:
     """Energy of each radio by state: a frame, its two windows without an answer, the waits between, sleep for the rest.
 
     Two messages that come up within seconds, as Poisson ones may, overlap here.
@@ -88,5 +88,7 @@ def energy_columns(field: LoraField, packets: Ints, powered_s: Floats) -> Column
             columns["radio_listening_mj"][some] = volts * radio.rx_ma.value * (after.first_s + after.second_s) * frames
             waiting_mc = radio.wait_ma.value * after.waited_s + radio.overhead_mc.value
             columns["radio_waiting_mj"][some] = volts * waiting_mc * frames
-            columns["radio_sleep_mj"][some] = volts * radio.sleep_ma.value * np.maximum(powered_s[some] - busy_s, 0.0)
+            columns["radio_sleep_mj"][some] = (
+                volts * radio.sleep_ma.value * np.maximum(field.powered_s[some] - busy_s, 0.0)
+            )
     return columns

@@ -11,11 +11,14 @@ import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
 from simulators.fleet.complaints import at, doc, unknown
 from simulators.fleet.field import Field
 from simulators.fleet.group import ADAPTIVE, Group
 from simulators.fleet.kinds import LoraKind
 from simulators.fleet.parts import Battery, Fault, FaultKind, Gateway, Placement, PlacementKind, Schedule, Workload
+from simulators.lorawan.streams import Ints
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.errors import SchemaError
 
@@ -87,6 +90,10 @@ class Scenario:
     def first_of(self, group: int) -> int:
         """Number of a group's first device: groups are numbered through, in the order of the file."""
         return sum(one.count for one in self.devices[:group])
+
+    def numbers_of(self, group: int) -> Ints:
+        """Numbers of a group's devices."""
+        return self.first_of(group) + np.arange(self.devices[group].count)
 
     def _check_plan(self, number: int, group: Group) -> None:
         assert isinstance(group.kind, LoraKind)

@@ -161,7 +161,7 @@ def test_a_brown_out_withholds_what_comes_up_meanwhile() -> None:
     assert (tally.withheld[struck] == 18).all()
     assert not tally.withheld[~struck].any()
     assert np.array_equal(tally.fates.sum(axis=1) + tally.withheld, tallied(whole).fates.sum(axis=1))
-    assert one.faults.silent_s(100, 43_200.0)[struck].tolist() == [10_800.0] * int(struck.sum())
+    assert one.powered_s[struck].tolist() == [32_400.0] * int(struck.sum())
 
 
 def test_what_only_a_gateway_out_of_order_would_have_heard_is_told_apart() -> None:

@@ -79,11 +79,11 @@ class LoraField:
     @cached_property
     def modulation(self) -> Ints:
         """(devices,) index of `lorawan.capture.MODULATIONS`."""
-        rates = np.unique(self.data_rate)
-        table = {int(rate): modulation(self.region.uplink_rate(int(rate))) for rate in rates}
-        return np.array([table[rate] for rate in range(int(rates.max()) + 1) if rate in table])[
-            np.searchsorted(rates, self.data_rate)
-        ]
+        table = np.zeros(max(self.region.uplink) + 1, np.int64)
+        for rate in np.unique(self.data_rate).tolist():
+            table[rate] = modulation(self.region.uplink_rate(rate))
+        indices: Ints = table[self.data_rate]
+        return indices
 
     @cached_property
     def ears(self) -> Ears:
@@ -157,9 +157,7 @@ class LoraField:
         device = sendings.device
         modulations = self.modulation[device]
         end_s = sendings.start_s + (self.airtime_s[device] if airtime_s is None else airtime_s)
-        rssi_dbm = self.rssi_dbm[:, device]
-        if self.scenario.field.fading is Fading.RAYLEIGH:
-            rssi_dbm = rssi_dbm + self._fading_db(device, sendings.message)
+        rssi_dbm = self._levels_dbm(device, sendings.message)
         for gateway, since_s, until_s in self.faults.outages:
             deaf = (sendings.start_s < until_s) & (end_s > since_s)
             rssi_dbm[gateway, deaf] = DEAF_DBM
@@ -174,19 +172,22 @@ class LoraField:
 
     def audible(self, sendings: Sendings) -> Bools:
         """(packets,) whether some gateway would hear it if all were up and nobody else sent."""
-        rssi_dbm = self.rssi_dbm[:, sendings.device]
-        if self.scenario.field.fading is Fading.RAYLEIGH:
-            rssi_dbm = rssi_dbm + self._fading_db(sendings.device, sendings.message)
-        loud = rssi_dbm >= self.ears.sensitivity_dbm[self.modulation[sendings.device]]
+        levels_dbm = self._levels_dbm(sendings.device, sendings.message)
+        loud = levels_dbm >= self.ears.sensitivity_dbm[self.modulation[sendings.device]]
         heard: Bools = np.logical_or.reduce(loud, axis=0)
         return heard
 
-    def _fading_db(self, device: Ints, message: Ints) -> Floats:
+    def _levels_dbm(self, device: Ints, message: Ints) -> Floats:
+        """(gateways, packets) with fading."""
+        levels_dbm = self.rssi_dbm[:, device]
+        if self.scenario.field.fading is Fading.NONE:
+            return levels_dbm
         numbers, seed = self.numbers[device], self.scenario.seed
         draws = [
             uniforms(seed, Purpose.FADING, numbers, message, salt=gateway)[0] for gateway in range(len(self.loss_db))
         ]
-        return 10.0 * np.log10(np.maximum(-np.log1p(-np.stack(draws)), 1e-12))
+        faded: Floats = levels_dbm + 10.0 * np.log10(np.maximum(-np.log1p(-np.stack(draws)), 1e-12))
+        return faded
 
     def _airtime_s(self, data_rate: int, payload_bytes: int) -> float:
         key = (data_rate, payload_bytes)

@@ -18,6 +18,7 @@ from simulators.fleet.field import Field
 from simulators.fleet.group import ADAPTIVE, Group
 from simulators.fleet.kinds import LoraKind
 from simulators.fleet.parts import Battery, Fault, FaultKind, Gateway, Placement, PlacementKind, Schedule, Workload
+from simulators.lorawan.region import SubBand, regions
 from simulators.lorawan.streams import Ints
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.errors import SchemaError
@@ -73,8 +74,17 @@ class Scenario:
                 )
         lora = [(number, group) for number, group in enumerate(self.devices) if isinstance(group.kind, LoraKind)]
         require(not lora or bool(self.gateways), "gateways", "no gateway hears the LoRa devices: write [[gateways]]")
+        networks: dict[tuple[SubBand, ...], str] = {}
         for number, group in lora:
             self._check_plan(number, group)
+            assert isinstance(group.kind, LoraKind)
+            name = group.kind.region
+            other = networks.setdefault(regions.get(name).sub_bands, name)
+            require(
+                other == name,
+                f"devices[{number}].link",
+                f"{name} and {other} are two networks on one spectrum: put all groups on one of them",
+            )
         self._check_faults()
 
     @property

@@ -179,6 +179,12 @@ def test_a_plan_that_the_gateway_cannot_listen_to_is_refused() -> None:
         scenario(group(link="lora-us915", payload_bytes=11), field=Field(plan="all"))
 
 
+def test_two_networks_on_one_spectrum_are_refused_as_they_would_not_hear_each_other_here() -> None:
+    with pytest.raises(SchemaError, match=r"devices\[1\].link: eu868-ttn and eu868 are two networks"):
+        scenario(group(), group("other", link="lora-eu868-ttn"))
+    scenario(group(link="lora-eu868-sf9"), group("other", link="lora-us915", payload_bytes=11))
+
+
 def test_data_rates_that_a_device_may_come_to_use_follow_from_what_it_asks_for() -> None:
     assert group(link="lora-eu868-sf9").data_rates() == (3,)
     assert group(data_rate=4).data_rates() == (4,)

@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 
 if __package__ is None or __package__ == "":
     sys.path.insert(0, str(Path(__file__).parents[1]))
+from tamiyo_runtime.contracts.errors import MissingExtraError
 from tamiyo_runtime.contracts.observation import Heads, Operation
 from tamiyo_train.config import Episode, Prices
 from tamiyo_train.policy import bandit, dagger, ppo
@@ -122,7 +123,7 @@ def held_out_envs(scale: Scale, device: str) -> dict[str, TensorGrowth]:
     for name in scale.unseen:
         try:
             envs[name] = growth(*unseen(name), device=device, episode=scale.episode)
-        except ImportError:
+        except MissingExtraError:
             say(f"{name} is left out: its package is not installed")
     return envs
 

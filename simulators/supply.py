@@ -6,7 +6,6 @@ recovered. Both moments are worked out within a stretch of constant currents, no
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -74,12 +73,10 @@ def follow(
     load_ma: ArrayLike,
     harvest: Harvest = NONE,
     off_ma: float = 0.0,
-    on_segment: Callable[[float, Charged], bool] | None = None,
 ) -> tuple[Charged, Floats]:
     """State at ``end_s``, the harvest taken segment by segment, and the seconds that each device was on.
 
-    ``devices``: their numbers, which random numbers are drawn at. ``on_segment`` is told each segment's end and the
-    state there; the first True ends the account.
+    ``devices``: their numbers, which random numbers are drawn at.
     """
     was_on, now_s = np.zeros(state.charge_mah.shape), start_s
     while now_s < end_s:
@@ -89,6 +86,4 @@ def follow(
         current = harvest.mean_ma(devices, now_s, until_s)
         state, on_s = after(battery, state, until_s - now_s, load_ma=load_ma, harvest_ma=current, off_ma=off_ma)
         was_on, now_s = was_on + on_s, until_s
-        if on_segment is not None and on_segment(now_s, state):
-            break
     return state, was_on

@@ -55,6 +55,13 @@ def gauges(root: Path) -> Iterator[Gauge]:
         now=f"{memory.available_bytes >> 20} of {memory.total_bytes >> 20} MiB free" if memory else "-",
         label=Source.MEASURED.value if memory else "not shown",
     )
+    if meters.battery is not None:
+        yield Gauge(
+            figure="battery",
+            read_from=meters.battery.label,
+            now="not drained" if status.battery is None else f"{status.battery:.0%} left",
+            label=Source.MEASURED.value,
+        )
 
 
 def _energy(meters: Meters) -> Gauge:

@@ -111,6 +111,12 @@ class FakeBoard:
         self.set("proc/meminfo", lines)
         self.set("proc/self/statm", f"{3 * own_pages} {own_pages} 402 5 0 123 0")
 
+    def battery(self, percent: int, *, status: str = "Discharging", name: str = "BAT0", scope: str = "System") -> None:
+        """A battery, or, with the scope Device, that of something beside the board."""
+        folder = f"sys/class/power_supply/{name}"
+        for attribute, value in (("type", "Battery"), ("scope", scope), ("capacity", percent), ("status", status)):
+            self.set(f"{folder}/{attribute}", value)
+
     def advance(self, seconds: float, *, power_mw: float) -> None:
         """Let time pass at a power: counters count, sensors show it."""
         self._now_ns += round(seconds * 1e9)

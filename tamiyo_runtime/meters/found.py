@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tamiyo_runtime.meters.battery import find_battery
 from tamiyo_runtime.meters.hwmon import find_hwmon
-from tamiyo_runtime.meters.ports import MemoryGauge, PowerMeter, SpeedGauge, Thermometer, ThrottleGauge
+from tamiyo_runtime.meters.ports import BatteryGauge, MemoryGauge, PowerMeter, SpeedGauge, Thermometer, ThrottleGauge
 from tamiyo_runtime.meters.processor import find_cpufreq, find_memory, find_thermometer
 from tamiyo_runtime.meters.rapl import find_rapl
 from tamiyo_runtime.meters.raspberry import find_throttle
@@ -23,6 +24,7 @@ class Meters:
     throttle: ThrottleGauge | None = None
     speed: SpeedGauge | None = None
     memory: MemoryGauge | None = None
+    battery: BatteryGauge | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -39,5 +41,6 @@ def find_meters(root: Path = ROOT) -> Meters:
         throttle=find_throttle(root),
         speed=find_cpufreq(root),
         memory=find_memory(root),
+        battery=find_battery(root),
         problems=tuple(problem for problem in (sensor_problem, counter_problem) if problem),
     )

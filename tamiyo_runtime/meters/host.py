@@ -137,4 +137,5 @@ def read_status(meters: Meters) -> BoardStatus:
         temperature_c=meters.thermometer.read_c() if meters.thermometer else None,
         throttled=held or (slowdown is not None and slowdown > 1.0),
         memory_bytes=memory.available_bytes if memory else None,
+        battery=meters.battery.read_share() if meters.battery else None,
     )

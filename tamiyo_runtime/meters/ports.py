@@ -125,6 +125,15 @@ class SpeedGauge(Protocol):
         """Rated frequency over the one in force. ``throttled``: the firmware says that it holds the clock down."""
 
 
+class BatteryGauge(Protocol):
+    """Tells how much the battery still holds."""
+
+    label: str
+
+    def read_share(self) -> float | None:
+        """Of its charge that is left, 0..1, while it is drained."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """Bytes of the machine, and of this process (resident)."""

@@ -24,6 +24,25 @@ def test_where_there_is_nothing_nothing_is_found_and_the_board_is_at_its_rated_s
     assert read_status(meters) == BoardStatus(slowdown=1.0, temperature_c=None, throttled=False)
 
 
+def test_the_charge_of_a_battery_is_told_while_it_is_drained(fake: FakeBoard) -> None:
+    fake.battery(63, name="AAA", scope="Device")
+    assert find_meters(fake.root).battery is None
+    fake.battery(80)
+    meters = find_meters(fake.root)
+    assert meters.battery is not None
+    assert meters.battery.label == "battery BAT0"
+    assert read_status(meters).battery == 0.8
+    fake.battery(81, status="Charging")
+    assert read_status(meters).battery is None
+    fake.battery(-5)
+    assert read_status(meters).battery is None
+
+
+def test_a_battery_that_tells_nothing_is_none(fake: FakeBoard) -> None:
+    fake.set("sys/class/power_supply/BAT0/type", "Battery")
+    assert find_meters(fake.root).battery is None
+
+
 def test_rapl_counts_on_when_its_counter_begins_again(fake: FakeBoard) -> None:
     fake.rapl({"package-0": 900_000}, range_uj=1_000_000)
     meter = find_meters(fake.root).power

@@ -24,12 +24,17 @@ MakePackets = Callable[[int, Sequence[Frame]], Packets]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Air:
-    """Packets in order of start, at equal starts of ``device``: so the same whoever put them there. (packets,) each."""
+    """Packets in order of start, at equal starts of ``device``: so the same whoever put them there. (packets,) each.
+
+    ``longest_s``: the longest packet.
+    """
 
     device: Ints
     packets: Packets
+    longest_s: float = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "longest_s", float((self.packets.end_s - self.packets.start_s).max(initial=0.0)))
         order = np.lexsort((self.device, self.packets.start_s))
         if (order[1:] < order[:-1]).any():
             object.__setattr__(self, "device", self.device[order])
@@ -76,7 +81,7 @@ class Assumed:
 
     def _glance(self, frame: Frame) -> bool:
         packet, packets = self.medium.make(self.number, [frame]), self.air.packets
-        longest_s = float((packets.end_s - packets.start_s).max(initial=frame.airtime_s))
+        longest_s = max(self.air.longest_s, frame.airtime_s)
         first = int(np.searchsorted(packets.start_s, frame.start_s - 2 * longest_s))
         last = int(np.searchsorted(packets.start_s, frame.end_s))
         near = np.arange(first, last)[self.air.device[first:last] != self.number]

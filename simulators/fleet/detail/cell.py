@@ -31,7 +31,7 @@ class Cell:
 
 class CellLink(Lasting):
     """Implements `tamiyo_runtime.link.Link`. ``frames`` and ``received`` have an entry a payload; the only channel and
-    data rate are 0, and no airtime is charged."""
+    data rate are 0. A frame's airtime is what the radio sent for it; none is charged to a budget."""
 
     answer_s = 0.0
 
@@ -60,6 +60,7 @@ class CellLink(Lasting):
 
     def transmit(self, size_bytes: int, now_s: float) -> Transmission:
         """Send a payload."""
+        before_s = self._link.air_s
         sent = self._link.transmit(size_bytes, now_s)
         self._arrived_s = now_s + sent.latency_s
         self.received.append(sent.delivered)
@@ -67,7 +68,7 @@ class CellLink(Lasting):
             Frame(
                 index=len(self.frames),
                 start_s=now_s,
-                airtime_s=0.0,
+                airtime_s=self._link.air_s - before_s,
                 channel=0,
                 data_rate=0,
                 power_index=0,

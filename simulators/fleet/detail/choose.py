@@ -14,7 +14,7 @@ import numpy as np
 
 from simulators.faults.disturbed import STUCK, SensorFault
 from simulators.fleet.detail.cell import Cell
-from simulators.fleet.detail.device import SMALLEST_BYTES, Inferring, Job, Reporting
+from simulators.fleet.detail.device import Inferring, Job, Reporting
 from simulators.fleet.detail.link import Radio
 from simulators.fleet.faults import struck
 from simulators.fleet.group import Group
@@ -64,10 +64,6 @@ def _reason(scenario: Scenario, group: Group, field: LoraField | None) -> str | 
     if not _infers(group):
         if field is None:
             return "it has a cellular link and no bundle that infers: there is nothing to see in detail"
-        if group.workload.payload_bytes < SMALLEST_BYTES:
-            return (
-                f"{group.workload.payload_bytes} bytes hold no frame of the runtime: payload_bytes {SMALLEST_BYTES} do"
-            )
         return None
     if scenario.schedule is not None:
         return "devices that infer are not run in detail under a schedule"

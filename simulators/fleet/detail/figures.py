@@ -31,7 +31,7 @@ class Sampled(Table):
     received: Ints = field(metadata=column("", "of these, received by a gateway or the network"))
     resent: Ints = field(metadata=column("", "of these, sent before"))
     content_bytes: Ints = field(metadata=column("B", "payload that the runtime handed to the link"))
-    airtime_s: Floats = field(metadata=column("s", "time on the air; 0 on cellular links"))
+    airtime_s: Floats = field(metadata=column("s", "time on the air; cellular: that the radio sent for"))
     busiest_hour_share: Floats = field(
         metadata=column("", "most airtime in any hour, as a share of what its sub-band allows; NaN without a limit")
     )

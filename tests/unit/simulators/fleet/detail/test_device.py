@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from simulators.faults.disturbed import STUCK, SensorFault
 from simulators.fleet.detail.cell import Cell
 from simulators.fleet.detail.clock import DozingClock
-from simulators.fleet.detail.device import Inferring, Reporting, live
+from simulators.fleet.detail.device import SMALLEST_BYTES, Inferring, Reporting, live
 from simulators.fleet.detail.link import Frame
 from simulators.lorawan.network import resolve
 from tamiyo_runtime.contracts.budget import Budget
@@ -64,8 +64,8 @@ def test_no_admitted_job_is_late_and_no_budget_is_overdrawn_by_more_than_a_job(
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(bundle: Path) -> None:
-    one, two = (live(inferring(bundle), deaf(0.2)) for _ in range(2))  # type: ignore[arg-type]
-    other = live(inferring(bundle, radio=radio_of(NETWORK, 1, seed=5)), deaf(0.2))  # type: ignore[arg-type]
+    one, two = (live(inferring(bundle, end_s=1800.0), deaf(0.2)) for _ in range(2))  # type: ignore[arg-type]
+    other = live(inferring(bundle, radio=radio_of(NETWORK, 1, seed=5), end_s=1800.0), deaf(0.2))  # type: ignore[arg-type]
     for name in ("frames", "received", "arrivals", "made_s", "content_bytes"):
         assert getattr(one, name) == getattr(two, name)
     assert one.summary is not None and two.summary is not None
@@ -99,13 +99,13 @@ def test_dozing_changes_when_one_looks_and_not_what_one_sees(bundle: Path, monke
 
 
 def test_the_governor_trades_configurations_when_energy_is_short(bundle: Path) -> None:
-    rich = live(inferring(bundle, budget=Budget(latency_ms=10.0)), deaf(0.0))  # type: ignore[arg-type]
-    poor = live(inferring(bundle, budget=replace(TIGHT, power_mw=0.2)), deaf(0.0))  # type: ignore[arg-type]
+    rich = live(inferring(bundle, budget=Budget(latency_ms=10.0), end_s=1800.0), deaf(0.0))  # type: ignore[arg-type]
+    poor = live(inferring(bundle, budget=replace(TIGHT, power_mw=0.2), end_s=1800.0), deaf(0.0))  # type: ignore[arg-type]
     assert rich.summary is not None and poor.summary is not None
     assert set(rich.summary.counts) == {"c11"}
     assert len(poor.summary.counts) > 1
     assert poor.summary.skipped > 0
-    assert poor.summary.energy_uj < 900.0 + 0.2 * 7200e3
+    assert poor.summary.energy_uj < 900.0 + 0.2 * 1800e3
 
 
 def test_devices_of_a_group_do_not_all_see_the_same_sample(bundle: Path) -> None:
@@ -136,9 +136,23 @@ def test_a_reporter_sends_each_record_once_as_it_comes_up() -> None:
     assert (day.resent, day.dropped, day.duplicates) == (0, 0, 0)
 
 
-def test_a_frame_too_small_for_a_record_is_refused() -> None:
-    with pytest.raises(SchemaError, match="no frame of the runtime"):
-        Reporting(radio=radio_of(NETWORK, 2, filled_bytes=20), times_s=(1.0,), end_s=7200.0)
+def test_a_payload_too_small_for_a_record_is_sent_bare(bundle: Path) -> None:
+    times = tuple(10.0 + 60.0 * step for step in range(100))
+    radio = radio_of(NETWORK, 2, filled_bytes=20)
+    day = live(Reporting(radio=radio, times_s=times, end_s=5000.0), deaf(0.3))  # type: ignore[arg-type]
+    assert [frame.start_s for frame in day.frames] == list(times[:84])
+    assert {frame.size_bytes for frame in day.frames} == {20}
+    assert 0 < sum(day.received) < 84
+    assert (day.created, len(day.arrivals), day.content_bytes) == (0, 0, 84 * 20)
+    assert day.radio_mj > 0
+
+
+def test_frames_with_a_record_fit_after_a_year_as_on_the_first_day() -> None:
+    year_s = 365 * 86_400.0
+    radio = radio_of(NETWORK, 2, filled_bytes=SMALLEST_BYTES, end_s=2 * year_s)
+    times = (1.0, *(year_s + 60.0 * step for step in range(3)))
+    day = live(Reporting(radio=radio, times_s=times, end_s=2 * year_s), deaf(0.0))  # type: ignore[arg-type]
+    assert len(day.arrivals) == len(day.frames) == 4
 
 
 @pytest.mark.parametrize("network", ["nb-iot", "5g-sa-mid-band"])

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from simulators.fleet.detail.choose import choose
+from simulators.fleet.detail.crew import Crew
 from simulators.fleet.detail.device import Inferring
 from simulators.fleet.detail.run import Detail, medium_of, run_detail
+from simulators.fleet.detail.settle import settle
 from simulators.fleet.parts import Fault, FaultKind, Pattern, Placement, Schedule, Workload
 from simulators.fleet.resolve import resolve
 from simulators.fleet.scenario import Field, Group, Scenario
@@ -73,6 +75,18 @@ def test_a_group_without_a_bundle_is_bit_for_bit_what_the_vector_engine_makes_of
     assert (rows.samples == -1).all()
     assert np.isnan(rows.energy_mj).all()
     assert detail.configurations == ({},) * 20
+
+
+def test_every_packet_of_a_region_gets_the_verdict_of_the_vector_engine() -> None:
+    resolved = resolve(scenario(group(), group("rain", 60, payload_bytes=20)))
+    (field,) = resolved.lora
+    jobs = choose(resolved, 8).jobs
+    settled = settle(list(jobs), Crew(jobs).play, medium_of(field, list(jobs)))
+    whole = medium_of(field, []).rest
+    assert np.array_equal(settled.air.device, whole.device)
+    assert np.array_equal(settled.air.packets.start_s, whole.packets.start_s)
+    assert np.array_equal(settled.verdicts, receive(whole.packets, field.ears).min(axis=0))
+    assert len(set(settled.verdicts.tolist())) > 1
 
 
 def test_the_rest_is_everybody_else() -> None:
@@ -136,7 +150,8 @@ def test_cellular_devices_are_played_alone(bundle: Path) -> None:
     assert found.rounds == {}
     assert found.played == 2
     assert (found.devices.delivered > 5).all()
-    assert (found.devices.airtime_s == 0).all()
+    assert (found.devices.airtime_s > 0).all()
+    assert np.isnan(found.devices.busiest_hour_share).all()
     assert (found.hours.link_level == 1).all()
     near = thinking(bundle, "meter", link="nb-iot", placement=Placement(radius_m=300.0), data_rate="adaptive")
     placed = choose(resolve(scenario(near)), 4).jobs
@@ -156,7 +171,6 @@ def test_a_sample_goes_evenly_through_a_group_and_takes_all_of_a_small_one(bundl
     ("changes", "of_fleet", "why"),
     [
         ({"adr": True}, {}, "adapt"),
-        ({"payload_bytes": 20}, {}, "32"),
         ({"link": "nb-iot", "placement": None, "data_rate": "adaptive"}, {}, "no bundle"),
         ({"network": True}, {"schedule": Schedule(from_h=6, to_h=18)}, "schedule"),
         ({"network": True}, {"faults": (Fault(kind=FaultKind.BROWN_OUT),)}, "brown-out"),
@@ -188,9 +202,9 @@ def test_faults_strike_whom_they_are_for_and_nobody_else(bundle: Path) -> None:
     struck = [one for one in dull if one.stuck]  # type: ignore[union-attr]
     assert 8 < len(struck) < 32
     assert (struck[0].stuck[0].at_s, struck[0].stuck[0].for_s) == (1800.0, 3600.0)  # type: ignore[union-attr]
-    found, whole = (run_detail(resolve(scenario(*groups, faults=some)), sample=3) for some in (faults, ()))
+    found, whole = (run_detail(resolve(scenario(*groups, faults=some, days=0.02)), sample=1) for some in (faults, ()))
     assert found is not None
     assert whole is not None
     changed = (found.devices.correct_share != whole.devices.correct_share).tolist()
-    assert not any(changed[:3])
-    assert any(changed[6:])
+    assert not changed[0]
+    assert changed[2]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,6 +120,22 @@ def check_toys(case: tuple[Scenario, set[int]]) -> None:
 @settings(max_examples=60)
 def test_devices_live_by_the_verdicts_that_they_would_get_event_by_event(case: tuple[Scenario, set[int]]) -> None:
     check_toys(case)
+
+
+@given(fields(), st.randoms(use_true_random=False))
+@settings(max_examples=15)
+def test_the_order_of_devices_changes_nothing(case: tuple[Scenario, set[int]], order: random.Random) -> None:
+    network, numbers = resolve(case[0]), sorted(case[1])
+    medium = medium_of(network, case[1])
+    toys = {
+        number: partial(toy, radio_of(network, number), network.airtime_s(int(network.data_rate[number])))
+        for number in numbers
+    }
+    shuffled = order.sample(numbers, len(numbers))
+    one, two = (settle(many, partial(play_toys, toys), medium) for many in (numbers, shuffled))
+    assert dict(one.runs) == dict(two.runs)
+    assert np.array_equal(one.verdicts, two.verdicts)
+    assert (one.rounds, one.played) == (two.rounds, two.played)
 
 
 @pytest.mark.long

@@ -87,6 +87,12 @@ def network_of(field: LoraField) -> Network:
     )
 
 
+def closed_run(field: LoraField) -> ClosedRun:
+    """All that the field's devices send and hear."""
+    due, _ = field.due(0.0, field.scenario.duration_s)
+    return closed_loop.run(network_of(field), (due.device, due.message, due.start_s))
+
+
 def run_answered(
     field: LoraField,
     *,

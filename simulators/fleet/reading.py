@@ -38,8 +38,10 @@ _LIMIT_BYTES = 1 << 20
 _ROOT = "scenario"
 
 
-def read_scenario(path: Path, *, seed: int | None = None, days: float | None = None) -> Scenario:
-    """The scenario in a file, with another seed or duration if given.
+def read_scenario(
+    path: Path, *, seed: int | None = None, days: float | None = None, sample: int | None = None
+) -> Scenario:
+    """The scenario in a file, with another seed, duration or sample if given.
 
     Raises InputError for a file that cannot be read or is not TOML, SchemaError for what is wrong in it.
     """
@@ -51,6 +53,8 @@ def read_scenario(path: Path, *, seed: int | None = None, days: float | None = N
     scenario = parse_scenario(text, name=str(path), folder=path.parent)
     if seed is not None:
         scenario = replace(scenario, seed=seed)
+    if sample is not None:
+        scenario = replace(scenario, sample=sample)
     return scenario if days is None else replace(scenario, days=days)
 
 

@@ -15,6 +15,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from simulators.fleet.detail.figures import Course, Sampled
 from simulators.fleet.parts import Battery, Fault, Gateway, Placement, Schedule, Workload
 from simulators.fleet.result import Devices, Gateways, Hours, Packets, Table
 from simulators.fleet.scenario import Field, Group, Scenario
@@ -32,7 +33,14 @@ _TABLES: dict[str, type[Any]] = {
     "[schedule]": Schedule,
 }
 _BUDGET = "[devices.budget]"
-_RESULTS: dict[str, type[Table]] = {"devices": Devices, "packets": Packets, "hours": Hours, "gateways": Gateways}
+_RESULTS: dict[str, type[Table]] = {
+    "devices": Devices,
+    "packets": Packets,
+    "hours": Hours,
+    "gateways": Gateways,
+    "sampled": Sampled,
+    "detail.hours": Course,
+}
 _KINDS = {int: "integer", float: "number", str: "text", bool: "true or false"}
 
 

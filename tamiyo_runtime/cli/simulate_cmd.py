@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from simulators.fleet.detail.run import Detail
     from simulators.fleet.forecast import Forecast
     from simulators.fleet.resolve import Resolved
     from simulators.fleet.result import FleetResult
@@ -27,6 +28,9 @@ def simulate(
     fleet: Annotated[int | None, typer.Option(min=1, help="without a file: how many devices")] = None,
     days: Annotated[float | None, typer.Option(help="how long; the file's, or 1, when left out")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="everything random follows from it")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=0, help="devices of each group that the real runtime runs; the file's, or 0")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes; the result is the same")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="folder for result.json and devices.parquet (devices.csv without pyarrow)")
@@ -49,6 +53,8 @@ def simulate(
       tamiyo simulate --link lora-eu868 --fleet 50 --days 30
 
       tamiyo simulate examples/orchard.toml --dry-run
+
+      tamiyo simulate examples/orchard.toml --sample 2
     """
     from simulators.fleet.costs import costs_of
     from simulators.fleet.forecast import available_bytes, check_memory, forecast
@@ -63,7 +69,7 @@ def simulate(
         raise UsageError("--packets writes a file, and there is no folder for it", hint="pass --out DIR")
     if packets and workers > 1:
         raise UsageError("--packets writes packets in order, from one process", hint="leave out --workers")
-    asked = _asked(scenario, link=link, fleet=fleet, days=days, seed=seed)
+    asked = _asked(scenario, link=link, fleet=fleet, days=days, seed=seed, sample=sample)
     with asked.blame():
         resolved = resolve(asked.scenario)
         check_legal(resolved)
@@ -74,13 +80,20 @@ def simulate(
         emit_json(plan) if as_json else simulate_view.show_plan(plan, asked.notes)
         return
     check_memory(expected, available_bytes())
-    files = None if out is None else simulate_files.Files.in_folder(out, packets=packets, overwrite=overwrite)
+    files = None
+    if out is not None:
+        sampled = asked.scenario.sample > 0
+        files = simulate_files.Files.in_folder(out, packets=packets, sampled=sampled, overwrite=overwrite)
     with asked.blame():
         result = _run(resolved, expected, workers=workers, files=files)
+    result, detail = _in_detail(resolved, result, workers=workers)
+    if files is not None:
+        files.write(result, None if detail is None else detail.devices)
     if as_json:
         emit_json({**record(result), "files": [] if files is None else [str(path) for path in files.written]})
         return
-    simulate_view.show(result, asked.notes, files=[] if files is None else files.written, source=scenario)
+    written = [] if files is None else files.written
+    simulate_view.show(result, asked.notes, detail=detail, files=written, source=scenario)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +105,15 @@ class _Asked:
     blame: Callable[[], AbstractContextManager[None]]
 
 
-def _asked(path: Path | None, *, link: str | None, fleet: int | None, days: float | None, seed: int | None) -> _Asked:
+def _asked(
+    path: Path | None,
+    *,
+    link: str | None,
+    fleet: int | None,
+    days: float | None,
+    seed: int | None,
+    sample: int | None,
+) -> _Asked:
     from simulators.fleet.reading import placed, read_scenario
     from tamiyo_runtime.contracts.errors import UsageError
 
@@ -102,16 +123,18 @@ def _asked(path: Path | None, *, link: str | None, fleet: int | None, days: floa
                 "nothing says what to simulate",
                 hint="a scenario file, or --link lora-eu868 --fleet 50; --help has examples",
             )
-        made, notes = _quick(link, fleet, days=days, seed=seed)
+        made, notes = _quick(link, fleet, days=days, seed=seed, sample=sample)
         return _Asked(scenario=made, notes=notes, blame=nullcontext)
     if link is not None or fleet is not None:
         raise UsageError("--link and --fleet are for a run without a file", hint=f"change them in {path}")
-    made = read_scenario(path, seed=seed, days=days)
+    made = read_scenario(path, seed=seed, days=days, sample=sample)
     text = path.read_text(encoding="utf-8")
     return _Asked(scenario=made, notes=[], blame=lambda: placed(text, str(path)))
 
 
-def _quick(link: str, count: int, *, days: float | None, seed: int | None) -> tuple[Scenario, list[str]]:
+def _quick(
+    link: str, count: int, *, days: float | None, seed: int | None, sample: int | None
+) -> tuple[Scenario, list[str]]:
     """A fleet of one group without a file: hourly reports, LoRa devices on a disc round one gateway."""
     from simulators.fleet.kinds import LoraKind, kind_of
     from simulators.fleet.parts import Placement, Workload
@@ -133,7 +156,9 @@ def _quick(link: str, count: int, *, days: float | None, seed: int | None) -> tu
         workload=Workload(report_period_s=3600.0, payload_bytes=payload),
         placement=place,
     )
-    made = Scenario(name="fleet", devices=(group,), days=1.0 if days is None else days, seed=seed or 0)
+    made = Scenario(
+        name="fleet", devices=(group,), days=1.0 if days is None else days, seed=seed or 0, sample=sample or 0
+    )
     return made, [*notes, f"board {group.profile}, no inference, no battery"]
 
 
@@ -148,6 +173,22 @@ def _run(resolved: Resolved, expected: Forecast, *, workers: int, files: object)
         if not isinstance(files, Files):
             return run(resolved, workers=workers, watch=watch)
         with files.packets() as on_packets:
-            result = run(resolved, workers=workers, watch=Watch(share=watch.share, packets=on_packets))
-    files.write(result)
-    return result
+            return run(resolved, workers=workers, watch=Watch(share=watch.share, packets=on_packets))
+
+
+def _in_detail(resolved: Resolved, result: FleetResult, *, workers: int) -> tuple[FleetResult, Detail | None]:
+    """Runs the scenario's sample of devices, and adds what they did to the result."""
+    from dataclasses import replace
+
+    scenario = resolved.scenario
+    if not scenario.sample:
+        return result, None
+    from simulators.fleet.detail.agreement import record
+    from simulators.fleet.detail.run import run_detail
+    from tamiyo_runtime.cli.render import progress
+
+    devices = sum(min(scenario.sample, group.count) for group in scenario.devices)
+    with progress("run in detail", devices) as bar:
+        done = iter(range(1, 1 << 62))
+        detail = run_detail(resolved, workers=workers, on_day=lambda: bar.show("runs", done=min(next(done), devices)))
+    return replace(result, extra={**result.extra, "detail": record(detail, result)}), detail

@@ -30,13 +30,14 @@ class Files:
     written: list[Path] = field(default_factory=list)
 
     @classmethod
-    def in_folder(cls, folder: Path, *, packets: bool, overwrite: bool) -> Files:
+    def in_folder(cls, folder: Path, *, packets: bool, sampled: bool, overwrite: bool) -> Files:
         """Checks that the folder can be filled, before hours of work; raises InputError."""
         from tamiyo_runtime.contracts.errors import InputError
 
         found = cls(folder=folder, wants_packets=packets, overwrite=overwrite, arrow=_arrow())
         check_writable(folder / RESULT)
-        names = [RESULT, found.name("devices"), *([found.name("packets")] if packets else [])]
+        tables = {"devices": True, "packets": packets, "sampled": sampled}
+        names = [RESULT, *(found.name(table) for table, wanted in tables.items() if wanted)]
         there = [name for name in names if (folder / name).exists()]
         if there and not overwrite:
             raise InputError(f"{folder / there[0]} exists already", hint="pass --overwrite to replace it")
@@ -60,17 +61,23 @@ class Files:
                 yield from _parquet_rows(stream, self.arrow)
         self.written.append(path)
 
-    def write(self, result: FleetResult) -> None:
-        """The devices' table and the summary; the summary last, so that it stands for a whole folder."""
+    def write(self, result: FleetResult, sampled: Table | None = None) -> None:
+        """The devices' table, that of devices run in detail, and the summary last: it stands for a whole folder."""
         from simulators.fleet.summary import record
 
-        devices, out = self.folder / self.name("devices"), io.BytesIO()
-        for write in _csv_rows(out) if self.arrow is None else _parquet_rows(out, self.arrow):
-            write(result.devices)
-        write_atomic(devices, out.getvalue(), overwrite=self.overwrite)
+        self._write("devices", result.devices)
+        if sampled is not None:
+            self._write("sampled", sampled)
         text = json.dumps(record(result), indent=2, ensure_ascii=False, allow_nan=False)
         write_atomic(self.folder / RESULT, text.encode() + b"\n", overwrite=self.overwrite)
-        self.written += [devices, self.folder / RESULT]
+        self.written.append(self.folder / RESULT)
+
+    def _write(self, name: str, table: Table) -> None:
+        path, out = self.folder / self.name(name), io.BytesIO()
+        for write in _csv_rows(out) if self.arrow is None else _parquet_rows(out, self.arrow):
+            write(table)
+        write_atomic(path, out.getvalue(), overwrite=self.overwrite)
+        self.written.append(path)
 
 
 def _arrow() -> Any:

@@ -12,6 +12,7 @@ from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, p
 
 if TYPE_CHECKING:
     from simulators.fleet.costs import Inference
+    from simulators.fleet.detail.run import Detail
     from simulators.fleet.forecast import Forecast
     from simulators.fleet.resolve import Resolved
     from simulators.fleet.result import FleetResult
@@ -105,13 +106,18 @@ def show_plan(plan: dict[str, Any], notes: Sequence[str]) -> None:
     say(f"messages   {plan['messages']} expected")
     say(f"memory     about {size(plan['memory_bytes'])} (estimate)")
     say(f"time       about {si(plan['seconds'], 's', digits=2)} (estimate, within a factor of 3 on a machine of today)")
+    if scenario["sample"]:
+        say(f"detail     {scenario['sample']} of each group by the real runtime, on top: from 0.1 s a device and day")
     for note in notes:
         say(labelled("taken      ", note))
 
 
-def show(result: FleetResult, notes: Sequence[str], *, files: Sequence[Path], source: Path | None) -> None:
+def show(
+    result: FleetResult, notes: Sequence[str], *, detail: Detail | None, files: Sequence[Path], source: Path | None
+) -> None:
     """The result as text."""
     from simulators.fleet.summary import summarise
+    from tamiyo_runtime.cli.simulate_detail import show_detail
 
     scenario, groups = result.scenario, summarise(result)
     say(
@@ -127,6 +133,8 @@ def show(result: FleetResult, notes: Sequence[str], *, files: Sequence[Path], so
         heard = ", ".join(f"{number}: {count}" for number, count in enumerate(result.gateways.received[:8].tolist()))
         more = len(result.gateways.received) - 8
         say(f"gateways   packets received by {heard}{f' and {more} more' if more > 0 else ''} (simulated)")
+    if detail is not None:
+        show_detail(detail, result)
     for note in [*notes, *result.notes[1:]]:
         say(labelled("note       ", note))
     for path in files:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from simulators.faults.disturbed import STUCK, SensorFault
+from simulators.fleet.answered import listens
 from simulators.fleet.detail.cell import Cell
 from simulators.fleet.detail.device import Inferring, Job, Reporting
 from simulators.fleet.detail.link import Radio
@@ -25,6 +26,7 @@ from simulators.fleet.resolve import Resolved
 from simulators.fleet.scenario import Fault, FaultKind, Scenario
 from simulators.lorawan.chips import device_radios
 from simulators.lorawan.streams import Ints, Purpose, uniforms
+from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.budget import Budget
 
 MOST_PACKETS = 20_000_000
@@ -39,8 +41,11 @@ class Chosen:
     left_out: Mapping[str, str]
 
 
-def choose(resolved: Resolved, sample: int) -> Chosen:
-    """Up to ``sample`` devices of each group, evenly through it."""
+def choose(resolved: Resolved) -> Chosen:
+    """Up to as many devices of each group as the scenario has for its ``sample``, evenly through it.
+
+    Raises what opening a group's bundle raises.
+    """
     scenario, jobs, left_out = resolved.scenario, dict[int, Job](), dict[str, str]()
     for number, group in enumerate(scenario.devices):
         field = resolved.field_of(number)
@@ -48,17 +53,18 @@ def choose(resolved: Resolved, sample: int) -> Chosen:
         if reason is not None:
             left_out[group.name] = reason
             continue
-        count = min(sample, group.count)
+        count = min(scenario.sample, group.count)
         some = scenario.first_of(number) + np.arange(count) * group.count // max(1, count)
-        times = {} if _infers(group) else _times(scenario, field, some)
+        bundle = Bundle.open(Path(group.network)) if group.network is not None and _infers(group) else None
+        times = {} if bundle is not None else _times(scenario, field, some)
         for device in some.tolist():
-            jobs[device] = _job(scenario, group, field, device, times.get(device, ()))
+            jobs[device] = _job(scenario, group, field, device, messages=times.get(device, ()), bundle=bundle)
     return Chosen(jobs=jobs, left_out=left_out)
 
 
 def _reason(scenario: Scenario, group: Group, field: LoraField | None) -> str | None:
-    if field is not None and any(scenario.devices[one].listens for one in np.unique(field.group).tolist()):
-        return "devices of its region adapt, join or ask for acknowledgements, which detailed devices do not"
+    if group.listens:
+        return "its devices adapt, join or ask for acknowledgements, which detailed devices do not"
     if field is not None and field.timing.expected() > MOST_PACKETS:
         return f"its region sends about {field.timing.expected():.3g} packets, more than {MOST_PACKETS}: fewer days"
     if not _infers(group):
@@ -96,17 +102,19 @@ def _job(
     group: Group,
     field: LoraField | None,
     device: int,
+    *,
     messages: tuple[tuple[int, float], ...],
+    bundle: Bundle | None,
 ) -> Job:
     link = _cell(scenario, group, device) if field is None else _radio(scenario, group, field, device, messages)
-    if not _infers(group):
+    if bundle is None:
         times = tuple(when_s for _, when_s in messages)
         return Reporting(radio=link, times_s=times, end_s=scenario.duration_s)
     period_s = group.workload.report_period_s
     phase = float(uniforms(scenario.seed, Purpose.PHASE, device, 0)[0])
     return Inferring(
         radio=link,
-        bundle=Path(group.network or ""),
+        bundle=bundle,
         period_s=group.workload.inference_period_s or 0.0,
         start_s=phase * min(period_s, scenario.duration_s / 2),
         end_s=scenario.duration_s,
@@ -145,7 +153,7 @@ def _radio(
         chip=device_radios.get(group.radio),
         end_s=scenario.duration_s,
         filled_bytes=None if _infers(group) else group.workload.payload_bytes,
-        addresses=tuple(index for index, _ in messages),
+        addresses=() if listens(field) else tuple(index for index, _ in messages),
     )
 
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain, islice
-from pathlib import Path
 from random import Random
 
 from simulators.device import SimulatedBoard
@@ -54,7 +52,7 @@ class Inferring:
     ``flipped_bits``: of the weights, in its memory, from the start."""
 
     radio: Radio | Cell
-    bundle: Path
+    bundle: Bundle
     period_s: float
     start_s: float
     end_s: float
@@ -117,7 +115,7 @@ class Day:
 
 
 def live(job: Job, judge: Judge) -> Day:
-    """Play a device; raises what opening its bundle raises, BudgetError where not even the bare host fits."""
+    """Play a device; raises what loading its bundle raises, BudgetError where not even the bare host fits."""
     if isinstance(job, Inferring):
         return _infer(job, _Device(job.radio, judge, job.start_s))
     device = _Device(job.radio, judge, 0.0)
@@ -296,12 +294,19 @@ class _Loaded:
     source: Source
 
 
-@lru_cache(maxsize=8)
-def _load(path: Path, flipped_bits: int, seed: int) -> _Loaded:
-    """Opened, checked and compiled once a process: neither graphs nor policy remember anything between calls."""
-    bundle = Bundle.open(path)
-    if flipped_bits:
-        bundle = BitFlips(bits=flipped_bits).in_memory(bundle, seed)
-    executor = Executor(bundle)
-    policy = Policy.of(bundle, executor.variant.format)
-    return _Loaded(bundle, executor, policy, BundleSource.open(bundle, Address.parse("bundle", ("bundle",))))
+_KEPT = 8
+_loaded: dict[tuple[str, int, int], _Loaded] = {}
+"""Compiled once a process: neither graphs nor policy remember anything between calls."""
+
+
+def _load(bundle: Bundle, flipped_bits: int, seed: int) -> _Loaded:
+    key = bundle.digest, flipped_bits, seed
+    if key not in _loaded:
+        if len(_loaded) >= _KEPT:
+            _loaded.clear()
+        held = BitFlips(bits=flipped_bits).in_memory(bundle, seed) if flipped_bits else bundle
+        executor = Executor(held)
+        policy = Policy.of(held, executor.variant.format)
+        source = BundleSource.open(held, Address.parse("bundle", ("bundle",)))
+        _loaded[key] = _Loaded(held, executor, policy, source)
+    return _loaded[key]

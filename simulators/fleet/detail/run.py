@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulators.fleet.detail.air import Air, Medium, part
+from simulators.fleet.answered import closed_run, listens
+from simulators.fleet.detail.air import Air, Medium, frames_of, part
 from simulators.fleet.detail.choose import choose
 from simulators.fleet.detail.crew import Crew
 from simulators.fleet.detail.device import Day
@@ -20,6 +21,8 @@ from simulators.fleet.detail.link import Frame
 from simulators.fleet.detail.settle import settle
 from simulators.fleet.lora import LoraField, Sendings
 from simulators.fleet.resolve import Resolved
+from simulators.lorawan.network import Network
+from simulators.lorawan.open_loop import ears, packets_of
 from simulators.lorawan.reception import Packets
 
 
@@ -41,17 +44,13 @@ class Detail:
     played: int
 
 
-def run_detail(
-    resolved: Resolved, *, sample: int, workers: int = 1, on_day: Callable[[], None] | None = None
-) -> Detail | None:
-    """Run up to ``sample`` devices of each group; None for none at all.
+def run_detail(resolved: Resolved, *, workers: int = 1, on_day: Callable[[], None] | None = None) -> Detail:
+    """Run as many devices of each group as the scenario asks for with ``sample``.
 
     ``on_day`` is called after each run of a device, of which some take more than one. Raises what opening a bundle
     raises, BudgetError where a budget does not even take the bare host.
     """
-    if sample == 0:
-        return None
-    chosen = choose(resolved, sample)
+    chosen = choose(resolved)
     crew = Crew(chosen.jobs, workers=workers, on_day=on_day)
     days: dict[int, Day] = {}
     rounds: dict[str, int] = {}
@@ -88,7 +87,12 @@ def _ends(resolved: Resolved) -> list[int]:
 
 
 def medium_of(field: LoraField, detailed: Sequence[int]) -> Medium:
-    """A region's air, with all devices but those of these numbers sending as the vector engine draws them."""
+    """A region's air, with all devices but those of these numbers sending as the engine of fleets has them send.
+
+    Where that is the closed loop, its downlinks are there too; neither they nor the rest react to detailed devices.
+    """
+    if listens(field):
+        return _answered(field, detailed)
     sendings = field.between(0.0, field.scenario.duration_s)
     rest = np.flatnonzero(~np.isin(field.numbers[sendings.device], detailed))
     packets = field.packets(sendings)
@@ -97,6 +101,41 @@ def medium_of(field: LoraField, detailed: Sequence[int]) -> Medium:
         rest=Air(device=field.numbers[sendings.device[rest]], packets=part(packets, rest)),
         make=Maker(field),
     )
+
+
+def _answered(field: LoraField, detailed: Sequence[int]) -> Medium:
+    run = closed_run(field)
+    log, network = run.log, run.network
+    packets = packets_of(
+        network,
+        device=log.device,
+        index=log.index,
+        start_s=log.start_s,
+        airtime_s=log.airtime_s,
+        data_rate=log.data_rate,
+        power_index=log.power_index,
+        channel=log.channel,
+    )
+    numbers = field.numbers[log.device]
+    rest = np.flatnonzero(~np.isin(numbers, detailed))
+    return Medium(
+        ears=ears(network),
+        rest=Air(device=numbers[rest], packets=part(packets, rest)),
+        make=AnsweredMaker(field, network),
+        downlinks=run.downlinks,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredMaker:
+    """A `simulators.fleet.detail.air.MakePackets` of a region that the closed loop plays."""
+
+    field: LoraField
+    network: Network
+
+    def __call__(self, number: int, frames: Sequence[Frame]) -> Packets:
+        """Frames as its gateways meet them."""
+        return frames_of(self.network, int(np.searchsorted(self.field.numbers, number)), frames)
 
 
 @dataclass(frozen=True, slots=True)

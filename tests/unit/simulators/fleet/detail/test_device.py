@@ -17,6 +17,7 @@ from simulators.fleet.detail.clock import DozingClock
 from simulators.fleet.detail.device import SMALLEST_BYTES, Inferring, Reporting, live
 from simulators.fleet.detail.link import Frame
 from simulators.lorawan.network import resolve
+from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import SchemaError
 from tamiyo_runtime.meters import VirtualClock
@@ -34,7 +35,7 @@ def deaf(share: float) -> object:
 def inferring(bundle: Path, **changes: object) -> Inferring:
     values: dict[str, object] = {"period_s": 1.0, "start_s": 2.5, "end_s": 7200.0, "budget": TIGHT}
     radio = changes.pop("radio", radio_of(NETWORK, 1))
-    return Inferring(radio=radio, bundle=bundle, **{**values, **changes})  # type: ignore[arg-type]
+    return Inferring(radio=radio, bundle=Bundle.open(bundle), **{**values, **changes})  # type: ignore[arg-type]
 
 
 @given(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simulators.fleet.detail.agreement import agreements, record
 from simulators.fleet.detail.choose import choose
 from simulators.fleet.detail.crew import Crew
 from simulators.fleet.detail.device import Inferring
 from simulators.fleet.detail.run import Detail, medium_of, run_detail
 from simulators.fleet.detail.settle import settle
+from simulators.fleet.engine import run
 from simulators.fleet.parts import Fault, FaultKind, Pattern, Placement, Schedule, Workload
 from simulators.fleet.resolve import resolve
 from simulators.fleet.scenario import Field, Group, Scenario
@@ -56,12 +59,11 @@ def same(one: Detail, two: Detail) -> bool:
 
 
 def test_a_group_without_a_bundle_is_bit_for_bit_what_the_vector_engine_makes_of_it() -> None:
-    resolved = resolve(scenario(group(), group("rain", 60, pattern=Pattern.POISSON, report_period_s=600.0)))
+    resolved = resolve(scenario(group(), group("rain", 60, pattern=Pattern.POISSON, report_period_s=600.0), sample=10))
     (field,) = resolved.lora
     sendings = field.between(0.0, resolved.scenario.duration_s)
     verdicts = receive(field.packets(sendings), field.ears).min(axis=0)
-    detail = run_detail(resolved, sample=10)
-    assert detail is not None
+    detail = run_detail(resolved)
     rows = detail.devices
     assert rows.group.tolist() == [0] * 10 + [1] * 10
     ours = [int((field.numbers[sendings.device] == number).sum()) for number in rows.device.tolist()]
@@ -78,15 +80,35 @@ def test_a_group_without_a_bundle_is_bit_for_bit_what_the_vector_engine_makes_of
 
 
 def test_every_packet_of_a_region_gets_the_verdict_of_the_vector_engine() -> None:
-    resolved = resolve(scenario(group(), group("rain", 60, payload_bytes=20)))
+    resolved = resolve(scenario(group(), group("rain", 60, payload_bytes=20), sample=8))
     (field,) = resolved.lora
-    jobs = choose(resolved, 8).jobs
+    jobs = choose(resolved).jobs
     settled = settle(list(jobs), Crew(jobs).play, medium_of(field, list(jobs)))
     whole = medium_of(field, []).rest
     assert np.array_equal(settled.air.device, whole.device)
     assert np.array_equal(settled.air.packets.start_s, whole.packets.start_s)
     assert np.array_equal(settled.verdicts, receive(whole.packets, field.ears).min(axis=0))
     assert len(set(settled.verdicts.tolist())) > 1
+
+
+@pytest.mark.parametrize("others", [{}, {"confirmed": True}, {"adr": True}])
+def test_figures_agree_with_those_of_the_fleet_engine_whether_or_not_others_listen(others: dict[str, Any]) -> None:
+    one = scenario(group(count=60), group("rain", 60, report_period_s=400.0, **others), sample=5)
+    resolved = resolve(one)
+    detail, result = run_detail(resolved), run(resolved)
+    assert set(detail.left_out) == ({"rain"} if others else set())
+    rows = detail.devices.device
+    assert detail.devices.frames.tolist() == result.devices.packets[rows].tolist()
+    assert detail.devices.received.tolist() == result.devices.received[rows].tolist()
+    assert detail.devices.received.sum() < detail.devices.frames.sum()
+    found = agreements(detail, result)
+    assert [each.group for each in found] == [each.name for each in one.devices if each.name not in detail.left_out]
+    for each in found:
+        assert each.devices == 5
+        assert {figure.name: figure.ratio for figure in each.figures} == {
+            name: pytest.approx(1.0, rel=1e-9) for name in ("frames", "received", "airtime", "radio")
+        }
+    json.dumps(record(detail, result), allow_nan=False)
 
 
 def test_the_rest_is_everybody_else() -> None:
@@ -98,9 +120,7 @@ def test_the_rest_is_everybody_else() -> None:
 
 @pytest.fixture
 def detail(bundle: Path) -> Detail:
-    found = run_detail(resolve(scenario(group(), thinking(bundle))), sample=4)
-    assert found is not None
-    return found
+    return run_detail(resolve(scenario(group(), thinking(bundle), sample=4)))
 
 
 def test_devices_with_a_bundle_keep_their_budgets_and_account_for_every_record(detail: Detail) -> None:
@@ -127,26 +147,20 @@ def test_devices_with_a_bundle_keep_their_budgets_and_account_for_every_record(d
 def test_results_depend_neither_on_the_number_of_workers_nor_on_who_else_is_looked_at(
     bundle: Path, detail: Detail
 ) -> None:
-    resolved = resolve(scenario(group(), thinking(bundle)))
-    spread = run_detail(resolved, sample=4, workers=2)
-    assert spread is not None
-    assert same(detail, spread)
-    again = run_detail(resolved, sample=4)
-    assert again is not None
-    assert same(detail, again)
+    resolved = resolve(scenario(group(), thinking(bundle), sample=4))
+    assert same(detail, run_detail(resolved, workers=2))
+    assert same(detail, run_detail(resolved))
 
 
 def test_progress_counts_every_run_of_a_device(bundle: Path) -> None:
     seen: list[None] = []
-    found = run_detail(resolve(scenario(group(), thinking(bundle))), sample=2, on_day=lambda: seen.append(None))
-    assert found is not None
+    found = run_detail(resolve(scenario(group(), thinking(bundle), sample=2)), on_day=lambda: seen.append(None))
     assert len(seen) == found.played >= 4
 
 
 def test_cellular_devices_are_played_alone(bundle: Path) -> None:
     narrow = thinking(bundle, "meter", link="nb-iot", placement=None, data_rate="adaptive", payload_bytes=40)
-    found = run_detail(resolve(scenario(narrow)), sample=2)
-    assert found is not None
+    found = run_detail(resolve(scenario(narrow, sample=2)))
     assert found.rounds == {}
     assert found.played == 2
     assert (found.devices.delivered > 5).all()
@@ -154,17 +168,16 @@ def test_cellular_devices_are_played_alone(bundle: Path) -> None:
     assert np.isnan(found.devices.busiest_hour_share).all()
     assert (found.hours.link_level == 1).all()
     near = thinking(bundle, "meter", link="nb-iot", placement=Placement(radius_m=300.0), data_rate="adaptive")
-    placed = choose(resolve(scenario(near)), 4).jobs
+    placed = choose(resolve(scenario(near, sample=4))).jobs
     assert len({job.radio.distance_m for job in placed.values()}) == 4  # type: ignore[union-attr]
 
 
 def test_a_sample_goes_evenly_through_a_group_and_takes_all_of_a_small_one(bundle: Path) -> None:
-    chosen = choose(resolve(scenario(group(count=100), thinking(bundle, count=3))), 5)
+    chosen = choose(resolve(scenario(group(count=100), thinking(bundle, count=3), sample=5)))
     assert list(chosen.jobs) == [0, 20, 40, 60, 80, 100, 101, 102]
     jobs = [job for job in chosen.jobs.values() if isinstance(job, Inferring)]
     assert [job.report_s for job in jobs] == [300.0] * 3
     assert len({job.start_s for job in jobs}) == 3
-    assert run_detail(resolve(scenario(group())), sample=0) is None
 
 
 @pytest.mark.parametrize(
@@ -180,8 +193,7 @@ def test_what_cannot_be_run_in_detail_is_left_out_with_the_reason(
     bundle: Path, changes: dict[str, Any], of_fleet: dict[str, Any], why: str
 ) -> None:
     one = thinking(bundle) if "network" in changes else group(**changes)
-    found = run_detail(resolve(scenario(one, **of_fleet)), sample=2)
-    assert found is not None
+    found = run_detail(resolve(scenario(one, sample=2, **of_fleet)))
     assert why in found.left_out[one.name]
     assert len(found.devices) == 0
     assert found.hours.waiting.shape[0] == 0
@@ -194,7 +206,7 @@ def test_faults_strike_whom_they_are_for_and_nobody_else(bundle: Path) -> None:
         Fault(kind=FaultKind.SENSOR_STUCK, devices="dull", at_h=0.5, for_h=1.0, share=0.5),
         *[Fault(kind=FaultKind.BIT_FLIPS, devices="flipped")] * 60,
     )
-    jobs = list(choose(resolve(scenario(*groups, faults=faults)), 40).jobs.values())
+    jobs = list(choose(resolve(scenario(*groups, faults=faults, sample=40))).jobs.values())
     well, dull, flipped = jobs[:4], jobs[4:44], jobs[44:]
     assert all(isinstance(one, Inferring) for one in jobs)
     assert {(one.stuck, one.flipped_bits) for one in well} == {((), 0)}  # type: ignore[union-attr]
@@ -202,9 +214,7 @@ def test_faults_strike_whom_they_are_for_and_nobody_else(bundle: Path) -> None:
     struck = [one for one in dull if one.stuck]  # type: ignore[union-attr]
     assert 8 < len(struck) < 32
     assert (struck[0].stuck[0].at_s, struck[0].stuck[0].for_s) == (1800.0, 3600.0)  # type: ignore[union-attr]
-    found, whole = (run_detail(resolve(scenario(*groups, faults=some, days=0.02)), sample=1) for some in (faults, ()))
-    assert found is not None
-    assert whole is not None
+    found, whole = (run_detail(resolve(scenario(*groups, faults=some, days=0.02, sample=1))) for some in (faults, ()))
     changed = (found.devices.correct_share != whole.devices.correct_share).tolist()
     assert not changed[0]
     assert changed[2]

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from simulators.lorawan.network import Network, resolve
 from simulators.lorawan.propagation import Shadowing
 from simulators.lorawan.reception import Verdict
 from simulators.lorawan.scenario import Fading, Scenario, Traffic
+from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import TamiyoError
 from tests.by_events import Stepped, held, history
@@ -145,7 +147,7 @@ def test_a_thousand_fields_settle_on_the_history_of_the_event_engine(case: tuple
     check_toys(case)
 
 
-def jobs_of(network: Network, detailed: set[int], bundle: object) -> dict[int, Inferring | Reporting]:
+def jobs_of(network: Network, detailed: set[int], bundle: Path) -> dict[int, Inferring | Reporting]:
     end_s = network.scenario.duration_s
     jobs: dict[int, Inferring | Reporting] = {}
     for number in detailed:
@@ -156,7 +158,7 @@ def jobs_of(network: Network, detailed: set[int], bundle: object) -> dict[int, I
         else:
             jobs[number] = Inferring(
                 radio=radio,
-                bundle=bundle,  # type: ignore[arg-type]
+                bundle=Bundle.open(bundle),
                 period_s=2.0,
                 start_s=float(number),
                 end_s=end_s,
@@ -165,7 +167,7 @@ def jobs_of(network: Network, detailed: set[int], bundle: object) -> dict[int, I
     return jobs
 
 
-def test_real_runtimes_settle_on_what_they_do_when_held_at_every_frame(bundle: object) -> None:
+def test_real_runtimes_settle_on_what_they_do_when_held_at_every_frame(bundle: Path) -> None:
     network, detailed = resolve(scenario(devices=150)), {0, 1, 2, 3, 4, 5}
     medium = medium_of(network, detailed)
     jobs = jobs_of(network, detailed, bundle)

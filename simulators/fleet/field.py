@@ -42,7 +42,7 @@ class Field:
         check_name("gateway_radio", gateway_radios, self.gateway_radio)
         for name in ("gateway_antenna_dbi", "device_antenna_dbi", "shadowing_db"):
             require_finite(**{name: getattr(self, name)})
-        require(self.shadowing_db >= 0, "shadowing_db", f"{self.shadowing_db} dB is below 0")
+        require(0 <= self.shadowing_db <= 40, "shadowing_db", f"{self.shadowing_db:g} dB is no shadow: 0 to 40")
         share = self.shadowing_correlation
         require(0 <= share <= 1, "shadowing_correlation", f"{share} is not in 0 to 1")
         for name in ("gateway_height_m", "device_height_m"):

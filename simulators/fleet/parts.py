@@ -15,6 +15,8 @@ from tamiyo_runtime.contracts.document import require, require_finite
 
 __all__ = ["Battery", "Fault", "FaultKind", "Gateway", "Pattern", "Placement", "PlacementKind", "Schedule", "Workload"]
 DAY_H = 24.0
+FARTHEST_M = 20_040_000.0
+"""Half the way round the Earth."""
 
 
 class PlacementKind(StrEnum):
@@ -44,7 +46,7 @@ class Gateway:
     y_m: float = field(default=0.0, metadata=doc("north of the origin, m"))
 
     def __post_init__(self) -> None:
-        require_finite(x_m=self.x_m, y_m=self.y_m)
+        _check_place(self.x_m, self.y_m)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +66,13 @@ class Placement:
     y_m: float = field(default=0.0, metadata=doc("centre, north of the origin, m"))
 
     def __post_init__(self) -> None:
-        require_finite(x_m=self.x_m, y_m=self.y_m)
+        _check_place(self.x_m, self.y_m)
         needed = NEEDED[self.kind]
         for name in ("radius_m", "inner_m", "spacing_m"):
             value = getattr(self, name)
             require_finite(**{name: value})
-            require(value is None or value >= 0, name, f"{value} m is no distance: 0 or more")
+            fits = value is None or 0 <= value <= FARTHEST_M
+            require(fits, name, f"{value} m is no distance: 0 to {FARTHEST_M:g}")
         for name in ("radius_m", "inner_m", "spacing_m", "file"):
             given = getattr(self, name) is not None
             require(given or name not in needed, name, f"is missing: a {self.kind} needs {' and '.join(needed)}")
@@ -191,6 +194,12 @@ class Schedule:
     def share(self) -> float:
         """Of the time that is active."""
         return (self.to_h - self.from_h) / DAY_H
+
+
+def _check_place(x_m: float, y_m: float) -> None:
+    for name, value in (("x_m", x_m), ("y_m", y_m)):
+        require_finite(**{name: value})
+        require(abs(value) <= FARTHEST_M, name, f"{value:g} m is off the Earth: up to {FARTHEST_M:g} either way")
 
 
 NEEDED = {

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from simulators.fleet.kinds import CellularKind, LoraKind
 from simulators.fleet.parts import Placement
@@ -97,7 +100,7 @@ WRONG = [
     ('"lora-eu868"', '"lora-eu868?a=1"', "orchard.toml:11: devices[0].link: lora-eu868 has no options", "[field]"),
     ("distance_m=2000", "distance_m=20000", "orchard.toml:28: devices[1].link", "10..5000"),
     ("distance_m=2000", "seed=1", "orchard.toml:28: devices[1].link: its seed", "scenario's seed"),
-    ("radius_m = 3000", "radius_m = -1", "orchard.toml:16: devices[0].placement.radius_m: -1.0 m", "0 or more"),
+    ("radius_m = 3000", "radius_m = -1", "orchard.toml:16: devices[0].placement.radius_m: -1.0 m", "0 to"),
     ("radius_m = 3000", "spacing_m = 3", "orchard.toml:14: devices[0].placement.radius_m: is missing", "disc"),
     ("payload_bytes = 24", "payload_bytes = 52", "orchard.toml:20: devices[0].workload.payload_bytes", "DR3 115 B"),
     ("payload_bytes = 200", "payload_bytes = 2000", "orchard.toml:29: devices[1].workload.payload_bytes", "0 to 1200"),
@@ -116,6 +119,9 @@ WRONG = [
     ('"brown-out"', '"gateway-down"', "orchard.toml:30: faults[0].gateway: is needed", ""),
     ('"brown-out"\ndevices = "soil"', '"gateway-down"\ngateway = 1', "toml:32: faults[0].gateway: there", "0 to 0"),
     ("share = 0.1", "share = 0", "orchard.toml:33: faults[0].share", "above 0"),
+    ("radius_m = 3000", "radius_m = 1e308", "orchard.toml:16: devices[0].placement.radius_m: 1e+308 m", "0 to"),
+    ("x_m = 0", "x_m = -1e308", "orchard.toml:5: gateways[0].x_m: -1e+308 m is off the Earth", ""),
+    ("days = 30", "field = {shadowing_db = 1e308}", "orchard.toml:2: field.shadowing_db: 1e+308 dB", "0 to 40"),
     ("days = 30", "days = 0", "orchard.toml:2: days: 0.0 days", "above 0"),
     ("days = 30", "days = inf", "orchard.toml:2: days: must be finite", ""),
     ("seed = 1", "seed = -1", "orchard.toml:3: seed: -1", "0 to"),
@@ -190,3 +196,29 @@ def test_data_rates_that_a_device_may_come_to_use_follow_from_what_it_asks_for()
     assert group(data_rate=4).data_rates() == (4,)
     assert group(data_rate=4, confirmed=True).data_rates() == (0, 1, 2, 3, 4)
     assert group(data_rate=6, adr=True).data_rates() == (0, 1, 2, 3, 4, 5, 6)
+
+
+LINES = ORCHARD.splitlines()
+values = st.sampled_from(
+    ["0", "-1", "1e308", "nan", "inf", "-inf", "true", '""', '"x"', "[]", "[1]", "{}", "{a = 1}", "9" * 40, "0.5", "3",
+     "1979-05-27", '"\\u0000"', '"' + "a" * 300 + '"', '"disc"', "[{x_m = 1}]", '["a"]']
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(LINES) - 1), values), min_size=1, max_size=3), st.randoms())
+def test_whatever_stands_in_a_file_is_a_scenario_or_one_error_of_the_users(
+    changes: list[tuple[int, str]], chance: Random
+) -> None:
+    lines = list(LINES)
+    for place, value in changes:
+        key = lines[place].partition("=")[0]
+        kept = chance.random()
+        lines[place] = f"{key}= {value}" if "=" in lines[place] and kept < 0.8 else "" if kept < 0.9 else lines[-place]
+    try:
+        scenario = parsed("\n".join(lines))
+    except UsageError as error:
+        assert "orchard.toml" in error.message
+        assert "\n" not in error.message.strip()
+        return
+    assert scenario.count >= 1

@@ -107,7 +107,7 @@ class SimulatedBoard:
 
     def phase(self) -> Phase:
         """The phase of the schedule now."""
-        return self._schedule.at(self._accounted_s)
+        return self._schedule.at(true_s(self._clock))
 
     def power_up(self, lost: PowerLost) -> float:
         """Let the time without power pass, then the boot; the energy that the boot takes, uJ.

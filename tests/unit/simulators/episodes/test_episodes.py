@@ -33,6 +33,7 @@ from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.records import Reason
 from tamiyo_runtime.contracts.running import PROFILE_FEATURES, RunningState, running_vector
 from tamiyo_runtime.executor import Executor
+from tamiyo_runtime.fitting import limits_that_fit
 from tamiyo_runtime.governor import SKIP, Conditions, Governor, Limits, Proposal
 from tamiyo_runtime.meters import VirtualClock
 from tamiyo_runtime.options import Options
@@ -41,6 +42,7 @@ from tamiyo_runtime.reporter import Silent
 from tamiyo_runtime.session import Plan, Session
 from tamiyo_runtime.sources import open_source
 from tests import tiny
+from tests.unit.simulators.test_device import cost
 
 HOT = {"ambient_c": 51.5, "recover_c": 79.0, "time_constant_s": 3.0}
 PI = load_profile("raspberry-pi-4").snapshot()
@@ -202,10 +204,12 @@ def test_decisions_over_arrays_are_those_of_the_runtimes_governor(data) -> None:
 def test_boards_over_arrays_heat_and_step_as_one_board_does(stretches) -> None:
     boards = boards_of(WARM)
     states, clock = boarding.at_rest(boards), VirtualClock()
-    board = SimulatedBoard(WARM, clock=clock)
+    board = SimulatedBoard(replace(WARM, extra={**WARM.extra, "simulation": {}}), clock=clock)
     for seconds, busy in stretches:
-        clock.advance(seconds)
-        board._account(busy=busy)
+        if busy:
+            board.run(lambda: None, cost(seconds * 1e3 / board.status().slowdown))
+        else:
+            clock.advance(seconds)
         states = boarding.passed(boards, states, np.array([seconds]), busy=np.array([busy]))
         assert states.temperature_c[0] == pytest.approx(board.status().temperature_c, abs=1e-9)
         assert boards.stretch[0, states.step[0]] == board.status().slowdown
@@ -298,7 +302,9 @@ def test_a_session_and_an_episode_on_one_seed_see_the_same_vectors_and_run_the_s
         link_level=Credit(links).level,
     )
     trace = session.run().trace
-    limits = session._on.limits(budget, margin=Plan().margin, dwell_s=Plan().dwell_s)
+    known = Options.of(variant.runnables, bundle.manifest.configurations, bundle.manifest.profile, period_s=period_s)
+    plan = Plan()
+    limits = limits_that_fit(budget, known, bundle.manifest, margin=plan.margin, dwell_ms=plan.dwell_s * 1e3)
     tables = tables_of(bundle.manifest, variant, limits, period_s=period_s)
     boards = boards_of(bundle.manifest.profile, seed=seed, battery=cell if battery else None, supply_v=5.0)
     lanes = Lanes(tables, boards, links, Start(battery=0.6))

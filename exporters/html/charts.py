@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from exporters.html.svg import WIDTH, Drawing, bounds, shortened, ticks
+from exporters.html.plane import Axis, Plane
+from exporters.html.svg import WIDTH, Drawing, bounds, shortened
 
-_LEFT, _RIGHT = 62.0, 14.0
 _ROW = 22.0
 
 
@@ -55,30 +55,17 @@ class Piece:
 
 def scatter(points: Sequence[Point], *, x_label: str, y_label: str, x_text: Callable[[float], str]) -> str:
     """Accuracy against cost: bars are intervals, filled points the front, joined; a ring marks the chosen one."""
-    height, top, bottom = 330.0, 14.0, 46.0
     x_low, x_high = bounds([value for p in points for value in (p.x_low, p.x_high)])
     y_low, y_high = bounds([value for p in points for value in (p.y_low, p.y_high)])
     x_low = max(0.0, x_low)
 
-    def to_x(value: float) -> float:
-        return _LEFT + (value - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT)
-
-    def to_y(value: float) -> float:
-        return height - bottom - (value - y_low) / (y_high - y_low) * (height - top - bottom)
-
-    drawing = Drawing(height, title=f"{y_label} against {x_label}")
-    for value in ticks(y_low, y_high):
-        drawing.line(_LEFT, to_y(value), WIDTH - _RIGHT, to_y(value), "grid")
-        drawing.text(_LEFT - 6, to_y(value) + 4, f"{value:g}", "soft end")
-    for value in ticks(x_low, x_high):
-        drawing.line(to_x(value), top, to_x(value), height - bottom, "grid")
-        if to_x(value) > WIDTH - 24:  # a label in the middle below it would leave the drawing
-            drawing.text(WIDTH, height - bottom + 16, x_text(value), "soft end")
-        else:
-            drawing.text(to_x(value), height - bottom + 16, x_text(value), "soft mid")
-    drawing.line(_LEFT, height - bottom, WIDTH - _RIGHT, height - bottom, "axis")
-    drawing.text((WIDTH + _LEFT) / 2, height - 8, x_label, "soft mid")
-    drawing.text(_LEFT, top - 2, y_label, "soft small")
+    plane = Plane(
+        Axis(low=x_low, high=x_high, label=x_label, text=x_text),
+        Axis(low=y_low, high=y_high, label=y_label),
+        title=f"{y_label} against {x_label}",
+        height=330.0,
+    )
+    drawing, to_x, to_y = plane.drawing, plane.to_x, plane.to_y
     for point in points:
         style = "s2" if point.front else "softline"
         drawing.line(to_x(point.x_low), to_y(point.y), to_x(point.x_high), to_y(point.y), f"{style} faint")
@@ -123,6 +110,44 @@ def bars(items: Sequence[Bar], *, title: str, label_width: float = 210.0) -> str
                 drawing.line(x, middle - 4, x, middle + 4, "ink")
             end = max(end, right)
         drawing.text(end + 8, y + 14, item.text, "soft small")
+    return drawing.render()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A piece of a bar: a value of a kind, drawn in the kind's colour. ``colour`` 0 to 5."""
+
+    kind: str
+    value: float
+    colour: int
+    tip: str
+
+
+def stacked(rows: Sequence[tuple[str, Sequence[Part]]], *, title: str, text: Callable[[float], str]) -> str:
+    """Horizontal bars of parts side by side, the kinds in a legend above and, where there is room, on the part."""
+    label_width, head = 170.0, 26.0
+    most = max((sum(part.value for part in parts) for _, parts in rows), default=0.0) or 1.0
+    room = WIDTH - label_width - 80
+    kinds = list({part.kind: part.colour for _, parts in rows for part in parts if part.value > 0}.items())
+    per_row = 5
+    head *= max(1, -(-len(kinds) // per_row))
+    drawing = Drawing(head + (_ROW + 4) * len(rows) + 6, title=title)
+    for number, (kind, colour) in enumerate(kinds):
+        x, y = number % per_row * (WIDTH / per_row), 26.0 * (number // per_row)
+        drawing.box(x, y + 2, 13, 13, f"f{colour} edged")
+        drawing.text(x + 19, y + 13, shortened(kind, 20), "small")
+    for row, (label, parts) in enumerate(rows):
+        y, x = head + (_ROW + 4) * row, label_width
+        drawing.text(label_width - 8, y + 15, shortened(label, 26), "end")
+        for part in parts:
+            if part.value <= 0:
+                continue
+            wide = part.value / most * room
+            drawing.box(x, y + 2, wide, _ROW - 4, f"f{part.colour} edged", tip=part.tip)
+            if wide > 7.0 * len(part.kind) + 8:
+                drawing.text(x + wide / 2, y + 15, part.kind, "mid small onfill")
+            x += wide
+        drawing.text(x + 8, y + 15, text(sum(part.value for part in parts)), "soft small")
     return drawing.render()
 
 

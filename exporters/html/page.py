@@ -38,12 +38,20 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """Text as it is written, line by line, closed below its heading."""
+
+    text: str
+    fold: str
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A titled part of the page."""
 
     title: str
     text: str = ""
-    parts: Sequence[Table | Figure] = field(default_factory=tuple)
+    parts: Sequence[Table | Figure | Listing] = field(default_factory=tuple)
     note: str = ""
 
 
@@ -71,10 +79,17 @@ def _section(section: Section) -> str:
     if section.text:
         parts.append(f"<p>{html.escape(section.text)}</p>")
     for part in section.parts:
-        parts.append(_table(part) if isinstance(part, Table) else _figure(part))
+        parts.append(_part(part))
     if section.note:
         parts.append(f'<p class="note">{html.escape(section.note)}</p>')
     return f"<section>{''.join(parts)}</section>"
+
+
+def _part(part: Table | Figure | Listing) -> str:
+    if isinstance(part, Listing):
+        body = f"<pre>{html.escape(part.text)}</pre>"
+        return f"<details><summary>{html.escape(part.fold)}</summary>{body}</details>"
+    return _table(part) if isinstance(part, Table) else _figure(part)
 
 
 def _figure(figure: Figure) -> str:

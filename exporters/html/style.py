@@ -27,6 +27,7 @@ th,td { text-align:left; padding:5px 12px 5px 0; border-bottom:1px solid var(--l
 th { color:var(--soft); font-weight:600; font-size:13px } td.n, th.n { text-align:right }
 td.w { white-space:normal; overflow-wrap:anywhere; min-width:22ch }
 code { background:var(--wash); border:1px solid var(--line); border-radius:4px; padding:1px 5px; font-size:13px }
+pre { font-size:12.5px; overflow-x:auto; background:var(--wash); padding:10px; border-radius:6px }
 details { margin:8px 0 } summary { cursor:pointer; color:var(--soft) }
 svg.own text { fill:var(--ink); font:12px system-ui,-apple-system,"Segoe UI",sans-serif }
 svg.own .soft { fill:var(--soft) } svg.own .small { font-size:11px }
@@ -35,6 +36,13 @@ svg.own .ink { stroke:var(--ink) }
 svg.own .grid { stroke:var(--line) } svg.own .axis { stroke:var(--soft) } svg.own .hollow { fill:var(--paper) }
 svg.own .f0 { fill:var(--c0) } svg.own .f1 { fill:var(--c1) }
 svg.own .f2 { fill:var(--c2) } svg.own .f3 { fill:var(--c3) }
+svg.own .f4 { fill:var(--bad) } svg.own .f5 { fill:var(--soft) } svg.own .edged { stroke:var(--paper) }
+svg.own .onfill { fill:var(--paper) } svg.own .bad { fill:var(--bad) }
+svg.own .curve { fill:none; stroke-width:1.8; stroke-linejoin:round }
+svg.own .limit { stroke:var(--bad); stroke-width:1.4 } svg.own .span { fill:var(--soft); opacity:.16 }
+svg.own .gateway { fill:var(--ink); stroke:var(--paper) } svg.own .s0 { stroke:var(--c0) }
+svg.own .s3 { stroke:var(--c3) } svg.own .s4 { stroke:var(--bad) } svg.own .s5 { stroke:var(--soft) }
+svg.own .d1 { opacity:.3 } svg.own .d2 { opacity:.52 } svg.own .d3 { opacity:.76 }
 svg.own .s1 { stroke:var(--c1) } svg.own .empty { fill:none }
 svg.own .s2 { stroke:var(--c2) } svg.own .softline { stroke:var(--soft) } svg.own .faint { opacity:.45 }
 svg.own .box { fill:var(--wash); stroke:var(--line) }
@@ -43,6 +51,6 @@ svg.own .box { fill:var(--wash); stroke:var(--line) }
 @media print { :root { --wash:#fff } main { max-width:none; padding:0 } .scroll { overflow:visible }
   .scroll svg { min-width:0 } section, .card { border-color:#bbb } table { font-size:11px }
   figure, tr, .card { break-inside:avoid } h2 { break-after:avoid }
-  td, th { white-space:normal } details > :not(summary) { display:block }
+  pre { white-space:pre-wrap } td, th { white-space:normal } details > :not(summary) { display:block }
   details::details-content { display:block; content-visibility:visible } }
 """

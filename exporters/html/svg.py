@@ -39,6 +39,20 @@ class Drawing:
         where = f'cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}"'
         self._parts.append(f'<circle {where} stroke-width="1.6" class="{style}">{_tip(tip)}</circle>')
 
+    def path(
+        self,
+        points: Sequence[tuple[float, float]],
+        style: str,
+        *,
+        dashed: bool = False,
+        closed: bool = False,
+        tip: str = "",
+    ) -> None:
+        """A line through points, or the area within."""
+        shape, dash = "polygon" if closed else "polyline", ' stroke-dasharray="6 4"' if dashed else ""
+        where = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
+        self._parts.append(f'<{shape} points="{where}" class="{style}"{dash}>{_tip(tip)}</{shape}>')
+
     def text(self, x: float, y: float, text: str, style: str = "") -> None:
         """Text from ``x`` on; the classes ``mid`` and ``end`` centre it or set it flush right."""
         self._parts.append(f'<text x="{_n(x)}" y="{_n(y)}" class="{style}">{html.escape(text)}</text>')

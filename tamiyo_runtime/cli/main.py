@@ -49,6 +49,9 @@ GROUPS: dict[str, dict[str, Command]] = {
     "Run": {
         "run": Command("tamiyo_runtime.cli.run_cmd:run", "run a bundle under its budgets, on a board or simulated"),
         "simulate": Command("tamiyo_runtime.cli.simulate_cmd:simulate", "simulate a fleet over LoRa or cellular links"),
+        "simulate plan": Command(
+            "tamiyo_runtime.cli.simulate_plan_cmd:plan", "find what a fleet can afford, and what limits it"
+        ),
         "measure": Command("tamiyo_runtime.cli.measure_cmd:measure", "time a bundle or a probe kit on this machine"),
         "service": Command("tamiyo_runtime.cli.service_cmd:app", "print a systemd unit that runs a bundle for good"),
         "update": Command("tamiyo_runtime.cli.update_cmd:app", "change a device's bundle, with a trial and a way back"),

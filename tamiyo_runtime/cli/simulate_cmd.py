@@ -35,6 +35,7 @@ def simulate(
     out: Annotated[
         Path | None, typer.Option(help="folder for result.json and devices.parquet (devices.csv without pyarrow)")
     ] = None,
+    report: Annotated[Path | None, typer.Option(help="write a page for a browser", metavar="FILE.html")] = None,
     packets: Annotated[
         bool, typer.Option("--packets", help="with --out: what became of each LoRa packet, too")
     ] = False,
@@ -42,13 +43,13 @@ def simulate(
         bool, typer.Option("--dry-run", help="show what would be run, whether it is legal, what it takes")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files in the folder")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files")] = False,
 ) -> None:
     """Simulate a fleet for some days: deliveries, time on air, latency, energy, battery life. All of it is simulated.
 
     Examples:
 
-      tamiyo simulate examples/orchard.toml --out orchard-out
+      tamiyo simulate examples/orchard.toml --out orchard-out --report orchard.html
 
       tamiyo simulate --link lora-eu868 --fleet 50 --days 30
 
@@ -80,6 +81,8 @@ def simulate(
         emit_json(plan) if as_json else simulate_view.show_plan(plan, asked.notes)
         return
     check_memory(expected, available_bytes())
+    if report is not None:
+        simulate_files.check_page(report, overwrite=overwrite)
     files = None
     if out is not None:
         sampled = asked.scenario.sample > 0
@@ -89,10 +92,13 @@ def simulate(
     result, detail = _in_detail(resolved, result, workers=workers)
     if files is not None:
         files.write(result, None if detail is None else detail.devices)
+    written = [] if files is None else list(files.written)
+    if report is not None:
+        simulate_files.write_page(report, result, detail, overwrite=overwrite)
+        written.append(report)
     if as_json:
-        emit_json({**record(result), "files": [] if files is None else [str(path) for path in files.written]})
+        emit_json({**record(result), "files": [str(path) for path in written]})
         return
-    written = [] if files is None else files.written
     simulate_view.show(result, asked.notes, detail=detail, files=written, source=scenario)
 
 

@@ -1,4 +1,4 @@
-"""What ``tamiyo simulate --out DIR`` writes: ``result.json``, a row a device, and if asked for a row a packet."""
+"""What ``tamiyo simulate`` writes: ``result.json``, a row a device, if asked for a row a packet and a page."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tamiyo_runtime.files import check_writable, write_atomic, write_in_place
 
 if TYPE_CHECKING:
+    from simulators.fleet.detail.run import Detail
     from simulators.fleet.result import FleetResult, Packets, Table
 
 RESULT = "result.json"
@@ -78,6 +79,22 @@ class Files:
             write(table)
         write_atomic(path, out.getvalue(), overwrite=self.overwrite)
         self.written.append(path)
+
+
+def check_page(path: Path, *, overwrite: bool) -> None:
+    """Checks that a page can be written, before hours of work; raises InputError."""
+    from tamiyo_runtime.contracts.errors import InputError
+
+    check_writable(path)
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already", hint="pass --overwrite to replace it")
+
+
+def write_page(path: Path, result: FleetResult, detail: Detail | None, *, overwrite: bool) -> None:
+    """The run as a page for a browser."""
+    from tamiyo_runtime.cli.fleet_page.page import render
+
+    write_atomic(path, render(result, detail).encode(), overwrite=overwrite)
 
 
 def _arrow() -> Any:

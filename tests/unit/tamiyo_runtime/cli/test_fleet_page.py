@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from simulators.fleet.scenario import (
     Workload,
 )
 from tamiyo_runtime.cli.fleet_page.page import render
+from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.budget import Budget
 
 SECTIONS = [
@@ -76,10 +78,11 @@ METERS = Group(
 )
 
 
-def scenario(*groups: Group, days: float = 1.0) -> Scenario:
+def scenario(*groups: Group, days: float = 1.0, sample: int = 0) -> Scenario:
     return Scenario(
         name="orchard",
         days=days,
+        sample=sample,
         devices=groups,
         gateways=(Gateway(), Gateway(x_m=4000.0, y_m=-3000.0)),
         faults=(Fault(kind=FaultKind.GATEWAY_DOWN, gateway=0, at_h=8, for_h=4),),
@@ -212,9 +215,8 @@ def test_a_device_that_never_sends_is_shown_as_such() -> None:
 
 
 def test_devices_in_detail_stand_beside_the_vector_path() -> None:
-    asked = resolve(scenario(soil(10, workload=Workload(report_period_s=600, payload_bytes=40)), METERS))
-    detail = run_detail(asked, sample=2)
-    assert detail is not None
+    asked = resolve(scenario(soil(10, workload=Workload(report_period_s=600, payload_bytes=40)), METERS, sample=2))
+    detail = run_detail(asked)
     page = render(run(asked), detail)
     assert titles(page)[-4:-1] == ["Limits", "Devices in detail", "Records that wait"]
     assert "meters was not run in detail: " in page
@@ -236,9 +238,8 @@ def test_inferences_in_detail_are_told_by_configuration(own_bundle: Path, tmp_pa
         energy_uj=None,
         workload=Workload(report_period_s=600, payload_bytes=40, inference_period_s=30),
     )
-    asked = resolve(scenario(group, days=0.25))
-    detail = run_detail(asked, sample=1)
-    assert detail is not None
+    asked = resolve(scenario(group, days=0.25, sample=1))
+    detail = run_detail(asked)
     page = render(run(asked), detail)
     assert "Inferences in detail" in titles(page)
     name, count = next(iter((name, count) for name, count in detail.configurations[0].items() if count))
@@ -246,11 +247,26 @@ def test_inferences_in_detail_are_told_by_configuration(own_bundle: Path, tmp_pa
 
 
 def test_a_sample_that_could_not_be_run_in_detail_says_why() -> None:
-    asked = resolve(scenario(soil(4)))
-    detail = run_detail(asked, sample=1)
-    assert detail is not None
+    asked = resolve(Scenario(name="meters", devices=(METERS,), gateways=(), sample=1))
+    detail = run_detail(asked)
     page = render(run(asked), detail)
-    assert "None was run in detail. soil: " in page
+    assert "None was run in detail. meters: " in page
+
+
+def test_simulate_writes_the_page_and_names_it_and_does_not_replace_one_unasked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pages" / "fleet.html"
+    asked = ["simulate", "--link", "lora-eu868", "--fleet", "5", "--days", "0.25", "--report", str(path)]
+    assert main(asked) == 0
+    assert str(path) in capsys.readouterr().out
+    written = path.read_text()
+    assert titles(written)[0] == "The fleet"
+    assert main(asked) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*asked, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"] == [str(path)]
+    assert path.read_text() == written
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

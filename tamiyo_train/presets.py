@@ -2,8 +2,9 @@
 
 ``preset(task)`` is what the command line starts from; digits has exactly the defaults of `TrainConfig`. Vector tasks
 train twice as many steps, since a step costs little; a host that carries its input is for those whose classes hang on
-many inputs at once. Windows of signals are long: fewer episodes are collected there. The host of the spirals is so narrow that it stays below 80 % when nothing grows: longer training or
-one unit more would let it solve some of them alone.
+many inputs at once. Windows of signals are long: fewer episodes are collected there. The host of the spirals is so
+narrow that it stays below 80 % when nothing grows: longer training or one unit more would let it solve some of them
+alone.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ _PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
 
 
 _FOR_FILES: Mapping[str, str] = MappingProxyType(
-    {"wfdb": "ecg", "har": "imu", "hapt": "imu", "idx": "digits", "csv": "clusters"}
+    {"wfdb": "ecg", "har": "imu", "hapt": "imu", "idx": "digits", "csv": "clusters", "text": "language"}
 )
 """Whose preset suits files of a format."""
 

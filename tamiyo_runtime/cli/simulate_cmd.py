@@ -190,11 +190,15 @@ def _in_detail(resolved: Resolved, result: FleetResult, *, workers: int) -> tupl
     if not scenario.sample:
         return result, None
     from simulators.fleet.detail.agreement import record
+    from simulators.fleet.detail.choose import choose
     from simulators.fleet.detail.run import run_detail
-    from tamiyo_runtime.cli.render import progress
+    from tamiyo_runtime.cli.render import hushed, progress
 
-    devices = sum(min(scenario.sample, group.count) for group in scenario.devices)
-    with progress("run in detail", devices) as bar:
-        done = iter(range(1, 1 << 62))
-        detail = run_detail(resolved, workers=workers, on_day=lambda: bar.show("runs", done=min(next(done), devices)))
+    with hushed():
+        chosen = choose(resolved)
+    devices = len(chosen.jobs)
+    with progress("run in detail", devices) as bar:  # some run more than once
+        detail = run_detail(
+            resolved, chosen, workers=workers, on_day=lambda: bar.show("devices", done=min(bar.done + 1, devices))
+        )
     return replace(result, extra={**result.extra, "detail": record(detail, result)}), detail

@@ -28,6 +28,24 @@ class Cell:
     speed_m_s: float | None = None
     end_s: float = math.inf
 
+    def link(self) -> CellularLink:
+        """The runtime's link there; raises ValueError for a place without coverage."""
+        return CellularLink(
+            seed=self.seed,
+            device=self.number,
+            distance_m=self.distance_m,
+            speed_m_s=self.speed_m_s,
+            network=preset(self.preset),
+        )
+
+    def out_of_reach(self) -> str | None:
+        """Why there is no coverage, None where there is."""
+        try:
+            self.link()
+        except ValueError as exc:
+            return str(exc)
+        return None
+
 
 class CellLink(Lasting):
     """Implements `tamiyo_runtime.link.Link`. ``frames`` and ``received`` have an entry a payload; the only channel and
@@ -37,13 +55,7 @@ class CellLink(Lasting):
 
     def __init__(self, cell: Cell) -> None:
         """Raises ValueError for a place without coverage."""
-        self._link = CellularLink(
-            seed=cell.seed,
-            device=cell.number,
-            distance_m=cell.distance_m,
-            speed_m_s=cell.speed_m_s,
-            network=preset(cell.preset),
-        )
+        self._link = cell.link()
         self.label, self.carries_raw = self._link.label, links.get(_NAMES[cell.preset]).carries_raw
         self.frames: list[Frame] = []
         self.received: list[bool] = []

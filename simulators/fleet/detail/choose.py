@@ -14,8 +14,9 @@ import numpy as np
 
 from simulators.faults.disturbed import STUCK, SensorFault
 from simulators.fleet.answered import listens
+from simulators.fleet.cellular import NEAREST_M
 from simulators.fleet.detail.cell import Cell
-from simulators.fleet.detail.device import Inferring, Job, Reporting
+from simulators.fleet.detail.device import Inferring, Job, Reporting, load
 from simulators.fleet.detail.link import Radio
 from simulators.fleet.faults import struck
 from simulators.fleet.group import Group
@@ -35,7 +36,7 @@ MOST_PACKETS = 20_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """Jobs by number of the device, groups in order. ``left_out``: why, by name of the group."""
+    """Jobs by number of the device, groups in order. ``left_out``: why, by name of a group, or of a device of it."""
 
     jobs: Mapping[int, Job]
     left_out: Mapping[str, str]
@@ -44,7 +45,7 @@ class Chosen:
 def choose(resolved: Resolved) -> Chosen:
     """Up to as many devices of each group as the scenario has for its ``sample``, evenly through it.
 
-    Raises what opening a group's bundle raises.
+    Opens the groups' bundles and compiles their graphs; raises what that raises.
     """
     scenario, jobs, left_out = resolved.scenario, dict[int, Job](), dict[str, str]()
     for number, group in enumerate(scenario.devices):
@@ -56,9 +57,15 @@ def choose(resolved: Resolved) -> Chosen:
         count = min(scenario.sample, group.count)
         some = scenario.first_of(number) + np.arange(count) * group.count // max(1, count)
         bundle = Bundle.open(Path(group.network)) if group.network is not None and _infers(group) else None
+        if bundle is not None:
+            load(bundle)
         times = {} if bundle is not None else _times(scenario, field, some)
         for device in some.tolist():
-            jobs[device] = _job(scenario, group, field, device, messages=times.get(device, ()), bundle=bundle)
+            job = _job(scenario, group, field, device, messages=times.get(device, ()), bundle=bundle)
+            if isinstance(job.radio, Cell) and (why := job.radio.out_of_reach()) is not None:
+                left_out[f"{group.name}, device {device}"] = why
+                continue
+            jobs[device] = job
     return Chosen(jobs=jobs, left_out=left_out)
 
 
@@ -163,7 +170,7 @@ def _cell(scenario: Scenario, group: Group, device: int) -> Cell:
     if group.placement is not None:
         first = scenario.first_of(scenario.devices.index(group))
         x, y = positions(group.placement, first + np.arange(group.count), seed=scenario.seed)
-        distance_m = float(np.hypot(x, y)[device - first])
+        distance_m = max(NEAREST_M, round(float(np.hypot(x, y)[device - first])))
     return Cell(
         seed=scenario.seed,
         number=device,

@@ -6,6 +6,7 @@ What the judges of a round have in common, everything on the air, goes to each p
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
@@ -72,6 +73,8 @@ _shared: list[tuple[Medium, Air] | None] = []
 
 def _take(shared: tuple[Medium, Air] | None) -> None:
     _shared[:] = [shared]
+    # LiteRT announces its delegate on file descriptor 2, where no Python setting reaches; errors go back as exceptions
+    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 2)
 
 
 def _play(work: tuple[Job, int, Mapping[Frame, bool] | None]) -> Day:

@@ -224,7 +224,7 @@ def _send(job: Reporting, device: _Device, size_bytes: int) -> Day:
 
 def _infer(job: Inferring, device: _Device) -> Day:
     flips_seed = device.random.getrandbits(32) if job.flipped_bits else 0
-    clock, loaded = device.clock, _load(job.bundle, job.flipped_bits, flips_seed)
+    clock, loaded = device.clock, load(job.bundle, job.flipped_bits, flips_seed)
     manifest = loaded.bundle.manifest
     budget = job.budget or manifest.budget
     uplink = device.uplink(bundle=loaded.bundle.digest[:8], pace=Pace(), budget=budget)
@@ -279,7 +279,7 @@ class _Turned:
         return len(self._source)
 
 
-def _sensor(job: Inferring, device: _Device, loaded: _Loaded) -> Source:
+def _sensor(job: Inferring, device: _Device, loaded: Loaded) -> Source:
     source: Source = _Turned(loaded.source, device.random.randrange(len(loaded.source)))
     for fault in job.stuck:
         source = Disturbed(source, fault, loaded.bundle.manifest.input, device.clock, device.radio.seed)
@@ -287,7 +287,9 @@ def _sensor(job: Inferring, device: _Device, loaded: _Loaded) -> Source:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class Loaded:
+    """A bundle and what was made of it."""
+
     bundle: Bundle
     executor: Executor
     policy: Policy | None
@@ -295,11 +297,12 @@ class _Loaded:
 
 
 _KEPT = 8
-_loaded: dict[tuple[str, int, int], _Loaded] = {}
+_loaded: dict[tuple[str, int, int], Loaded] = {}
 """Compiled once a process: neither graphs nor policy remember anything between calls."""
 
 
-def _load(bundle: Bundle, flipped_bits: int, seed: int) -> _Loaded:
+def load(bundle: Bundle, flipped_bits: int = 0, seed: int = 0) -> Loaded:
+    """A bundle made ready to run, with so many bits of its weights flipped; raises what its graphs raise."""
     key = bundle.digest, flipped_bits, seed
     if key not in _loaded:
         if len(_loaded) >= _KEPT:
@@ -308,5 +311,5 @@ def _load(bundle: Bundle, flipped_bits: int, seed: int) -> _Loaded:
         executor = Executor(held)
         policy = Policy.of(held, executor.variant.format)
         source = BundleSource.open(held, Address.parse("bundle", ("bundle",)))
-        _loaded[key] = _Loaded(held, executor, policy, source)
+        _loaded[key] = Loaded(held, executor, policy, source)
     return _loaded[key]

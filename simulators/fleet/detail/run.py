@@ -13,7 +13,7 @@ import numpy as np
 
 from simulators.fleet.answered import closed_run, listens
 from simulators.fleet.detail.air import Air, Medium, frames_of, part
-from simulators.fleet.detail.choose import choose
+from simulators.fleet.detail.choose import Chosen, choose
 from simulators.fleet.detail.crew import Crew
 from simulators.fleet.detail.device import Day
 from simulators.fleet.detail.figures import Course, Sampled, course, sampled
@@ -44,13 +44,19 @@ class Detail:
     played: int
 
 
-def run_detail(resolved: Resolved, *, workers: int = 1, on_day: Callable[[], None] | None = None) -> Detail:
-    """Run as many devices of each group as the scenario asks for with ``sample``.
+def run_detail(
+    resolved: Resolved,
+    chosen: Chosen | None = None,
+    *,
+    workers: int = 1,
+    on_day: Callable[[], None] | None = None,
+) -> Detail:
+    """Run the devices that were chosen, by default as many of each group as the scenario's ``sample`` says.
 
     ``on_day`` is called after each run of a device, of which some take more than one. Raises what opening a bundle
     raises, BudgetError where a budget does not even take the bare host.
     """
-    chosen = choose(resolved)
+    chosen = choose(resolved) if chosen is None else chosen
     crew = Crew(chosen.jobs, workers=workers, on_day=on_day)
     days: dict[int, Day] = {}
     rounds: dict[str, int] = {}

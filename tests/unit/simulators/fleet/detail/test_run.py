@@ -18,7 +18,7 @@ from simulators.fleet.detail.device import Inferring
 from simulators.fleet.detail.run import Detail, medium_of, run_detail
 from simulators.fleet.detail.settle import settle
 from simulators.fleet.engine import run
-from simulators.fleet.parts import Fault, FaultKind, Pattern, Placement, Schedule, Workload
+from simulators.fleet.parts import Fault, FaultKind, Pattern, Placement, PlacementKind, Schedule, Workload
 from simulators.fleet.resolve import resolve
 from simulators.fleet.scenario import Field, Group, Scenario
 from simulators.lorawan.reception import receive
@@ -170,6 +170,17 @@ def test_cellular_devices_are_played_alone(bundle: Path) -> None:
     near = thinking(bundle, "meter", link="nb-iot", placement=Placement(radius_m=300.0), data_rate="adaptive")
     placed = choose(resolve(scenario(near, sample=4))).jobs
     assert len({job.radio.distance_m for job in placed.values()}) == 4  # type: ignore[union-attr]
+
+
+def test_a_cellular_device_out_of_reach_is_left_out_by_itself(bundle: Path) -> None:
+    far = thinking(
+        bundle, "meter", link="5g", placement=Placement(kind=PlacementKind.GRID, spacing_m=3500.0), data_rate="adaptive"
+    )
+    chosen = choose(resolve(scenario(dataclasses.replace(far, count=9), sample=9)))
+    assert 4 in chosen.jobs
+    assert {f"meter, device {number}" for number in (0, 2, 6, 8)} <= set(chosen.left_out)
+    assert len(chosen.jobs) + len(chosen.left_out) == 9
+    assert all("no coverage" in why for why in chosen.left_out.values())
 
 
 def test_a_sample_goes_evenly_through_a_group_and_takes_all_of_a_small_one(bundle: Path) -> None:

@@ -110,6 +110,7 @@ def test_the_file_written_prices_graphs_as_the_calibration_did(exact: Calibratio
     known = load_profile(str(file))
     assert (known.id, known.revision) == ("mine", PROFILE.revision + 1)
     assert known.export == PROFILE.export
+    assert known.points == PROFILE.points
     assert known.source is Source.CALIBRATED
     assert known.value("model.relative_error") == pytest.approx(exact.relative_error, rel=1e-3)
     predicted = {item.id: item.predicted_us for item in exact.predictions}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from device_profiles.cost import Op, OpKind, estimate
 from device_profiles.loader import load_profile
+from device_profiles.points import read_points
 from simulators.device import SimulatedBoard
 from simulators.devices import only, parse_device
 from simulators.points import Ladder
@@ -202,3 +203,10 @@ def test_points_that_do_not_fit_together_are_refused(tmp_path, old: str, new: st
     path.write_text(text.replace(old, new))
     with pytest.raises(SchemaError, match=message):
         load_profile(str(path))
+
+
+def test_points_that_are_no_tables_are_refused() -> None:
+    with pytest.raises(SchemaError, match="must hold tables"):
+        read_points(3, {}, path="my.toml")
+    with pytest.raises(SchemaError, match=r"my.toml: points.low: must be a table, got 600"):
+        read_points({"low": 600}, {}, path="my.toml")

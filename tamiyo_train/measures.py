@@ -9,7 +9,7 @@ from tamiyo_train.corruptions import corruptions
 from tamiyo_train.data import Labelled, data_of, labelled
 from tamiyo_train.evaluation import score
 from tamiyo_train.metrics import Direction
-from tamiyo_train.robustness import attacked, denoising
+from tamiyo_train.robustness import Denoising, attacked, denoising
 from tamiyo_train.run import Run
 from tamiyo_train.seed import GrownNetwork
 from tamiyo_train.tasks import digits_c
@@ -55,14 +55,16 @@ def _vision(network: GrownNetwork, test: Labelled) -> tuple[Measure, ...]:
     return (Measure(name=name, unit="share", value=attack.drop, bound=attack.drop_high, limit=0.05),)
 
 
-def _corrupted(network: GrownNetwork, test: Labelled) -> tuple[Measure, ...]:
-    clean = digits()
-    names = corruptions.names()
-    parts = zip(
-        names, test.x.chunk(len(names)), test.y.chunk(len(names)), strict=True
-    )  # as `digits_c.tests` joins them
+def of_corrupted_digits(network: GrownNetwork, test: Labelled) -> Denoising:
+    """How a network grown on ``digits-c`` takes corruptions; ``test``: that task's test set, one after the other."""
+    clean, names = digits(), corruptions.names()
+    parts = zip(names, test.x.chunk(len(names)), test.y.chunk(len(names)), strict=True)
     splits = {name: Labelled(x=x, y=y) for name, x, y in parts}
-    found = denoising(network, labelled(clean.test, clean.input), splits)
+    return denoising(network, labelled(clean.test, clean.input), splits)
+
+
+def _corrupted(network: GrownNetwork, test: Labelled) -> tuple[Measure, ...]:
+    found = of_corrupted_digits(network, test)
     unseen = found.accuracy(without=digits_c.TRAINED_ON)
     return (
         _high("mean accuracy over 15 corruptions", found.accuracy(), bound=found.accuracy_low(), limit=0.90),

@@ -21,8 +21,11 @@ from tamiyo_train.curriculum.conditions import Evidence, of_computed, of_rate, u
 from tamiyo_train.curriculum.pupil import Pupil, success_of
 from tamiyo_train.evaluation import score, without
 from tamiyo_train.faults.campaign import run_campaign
+from tamiyo_train.measures import of_corrupted_digits
 from tamiyo_train.pricing import Pricer
+from tamiyo_train.robustness import attacked
 from tamiyo_train.seed import blend, evaluating
+from tamiyo_train.tasks.language import ENTROPY
 from tamiyo_train.telemetry.reading import drift_of
 from tamiyo_train.worth import worth_of
 
@@ -100,6 +103,30 @@ def useful_seeds(pupil: Pupil) -> float:
         for seed in seeds
     ]
     return sum(own.earns(UTILISATION) for own in worth) / len(seeds) if seeds else 1.0
+
+
+@networks.register("attack drop")
+def attack_drop(pupil: Pupil) -> float:
+    """Share of the right answers on the test set that FGSM with epsilon .03 makes wrong."""
+    return attacked(pupil.network, pupil.data.test).drop
+
+
+@networks.register("denoise")
+def denoise(pupil: Pupil) -> float:
+    """Accuracy on corrupted over that on clean digits, averaged over the corruptions; on ``digits-c``."""
+    return of_corrupted_digits(pupil.network, pupil.data.test).score
+
+
+@networks.register("clean loss")
+def clean_loss(pupil: Pupil) -> float:
+    """Accuracy on clean digits without the seeds, minus with them; on ``digits-c``."""
+    return of_corrupted_digits(pupil.network, pupil.data.test).clean_loss
+
+
+@networks.register("bits above entropy")
+def bits_above_entropy(pupil: Pupil) -> float:
+    """What a letter of the test set costs the network above the language's entropy, bits; on ``language``."""
+    return success(pupil) - ENTROPY
 
 
 @networks.register("alerts")

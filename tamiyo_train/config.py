@@ -59,6 +59,7 @@ class Episode:
     paired evaluations a seed on probation needs before it may be fossilised. ``utilisation``: a fossilised seed is
     retired after consolidation when its relative leave-one-out loss increase is below this times its share of the
     parameters; None retires none. ``nested_slots``: how many slots inside seeds can be open at a time.
+    ``attack``: by how much half of every batch is moved along the sign of the loss's gradient (FGSM; inputs in 0..1).
     ``auxiliary_weight``: of a seed's own loss beside the task's. ``consolidation_rate``: learning rate at the start
     of consolidation over the peak; growth ends there too, and consolidation falls to 0. ``held_share``: part of
     consolidation, at its end, with the batch norms' statistics held. ``gate_dropout`` and ``consolidation_dropout``:
@@ -86,6 +87,7 @@ class Episode:
     evaluations: int = 1
     utilisation: float | None = 0.01
     nested_slots: int = 0
+    attack: float = 0.0
     auxiliary_weight: float = 0.1
     embargo_windows: int = 2
     confidence: float = 1.645  # one-sided 95 %
@@ -106,6 +108,7 @@ class Episode:
         require(self.blending in {"ramp", "gate"}, "blending", f"must be 'ramp' or 'gate', got '{self.blending}'")
         require(self.evaluations > 0, "evaluations", "a seed must be evaluated at least once")
         require(self.nested_slots >= 0, "nested_slots", "must not be negative")
+        require(0 <= self.attack < 1, "attack", f"must be in [0, 1), got {self.attack}")
 
     @property
     def window(self) -> int:
@@ -197,13 +200,14 @@ def adapted(
     steps: int | None = None,
     profile: str | None = None,
     nested: int | None = None,
+    attack: float | None = None,
     checkpointing: bool | None = None,
     data: str | None = None,
 ) -> TrainConfig:
     """The configuration with what a command line gave; None leaves a value as it is, profile 'none' takes it away.
 
     ``steps`` are those of the final growth, rounded up to whole decision windows; consolidation keeps its share.
-    ``nested``: its ``nested_slots``.
+    ``nested``: its ``nested_slots``; ``attack``: that of all episodes.
     """
     given = {"seed": seed, "host": host, "width": width, "episodes": episodes, "data": data}
     given["checkpointing"] = checkpointing
@@ -212,6 +216,9 @@ def adapted(
         config = replace(config, profile=None if profile == "none" else profile)
     if nested is not None:
         config = replace(config, final=replace(config.final, nested_slots=nested))
+    if attack is not None:
+        collect, final = (replace(episode, attack=attack) for episode in (config.collect, config.final))
+        config = replace(config, collect=collect, final=final)
     if steps is not None:
         final = config.final
         windows = -(-steps // final.decisions)

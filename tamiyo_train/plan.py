@@ -43,6 +43,7 @@ class Wishes:
     steps: int | None = None
     profile: str | None = None
     nested: int | None = None
+    attack: float | None = None
     checkpointing: bool | None = None
     smoke: bool = False
 
@@ -119,6 +120,7 @@ def planned(folder: Path | None, wishes: Wishes, *, workers: int, overwrite: boo
         steps=wishes.steps,
         profile=wishes.profile,
         nested=wishes.nested,
+        attack=wishes.attack,
         checkpointing=wishes.checkpointing,
         data=data,
     )

@@ -39,6 +39,13 @@ def check(config: TrainConfig, *, policy_from: Run | None = None) -> None:
     check_data(task)
     host = new_host(config, 0)
     _check_answers(config, host, task)
+    if config.final.attack or config.collect.attack:
+        ends = [(bound - task.input.offset) * task.input.scale for bound in (task.input.raw_low, task.input.raw_high)]
+        if min(ends) < 0 or max(ends) > 1:
+            raise UsageError(
+                f"task '{task.name}' has inputs in [{ends[0]:g}, {ends[1]:g}]; attacks are for inputs in 0..1",
+                hint="leave --attack out, or take a task of images",
+            )
     if policy_from is not None:
         check_heads(policy_from, config, host)
     if config.schedule:

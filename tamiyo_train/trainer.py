@@ -173,6 +173,8 @@ class Trainer:
         x, y = self.data.batch(self.config.batch, self.generators["batches"])
         self.optimiser.zero_grad(set_to_none=True)
         network.train()
+        if self.config.attack:
+            x = self._attacked(x, y)
         alphas = self._drawn_alphas(self.config.consolidation_dropout if consolidate else self.config.gate_dropout)
         with norms_held(network) if consolidate and self.step_index >= self.config.hold_from else nullcontext():
             logits = network(x, alphas)
@@ -195,6 +197,15 @@ class Trainer:
         return StepResult(
             loss=float(loss.detach()), whole=whole, seed_loss=seed_loss, correct=correct, samples=y.numel()
         )
+
+    def _attacked(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The batch, its first half moved against the right answers (Goodfellow et al. 2015) and kept in 0..1."""
+        half = len(y) // 2
+        moved = x[:half].detach().clone().requires_grad_(True)
+        with norms_held(self.network):
+            loss = F.cross_entropy(self.network(moved), y[:half])
+        (gradient,) = torch.autograd.grad(loss, moved)
+        return torch.cat([(moved.detach() + self.config.attack * gradient.sign()).clamp(0, 1), x[half:]])
 
     def _own_losses(self, x: torch.Tensor, alphas: list[float]) -> torch.Tensor | None:
         """Weighted losses of the seeds that have one of their own, on what enters their slots: only they learn from it.
@@ -273,10 +284,13 @@ class Trainer:
     def _account(self, training: tuple[int, ...]) -> None:
         network = self.network
         on = [slot for slot, alpha in enumerate(network.alphas()) if alpha > 0]
-        passes = [on] if not training else [on, [*on, *training]]
-        for slots in passes:
+        samples = self.config.batch
+        passes = [(on, samples), *([([*on, *training], samples)] if training else [])]
+        if self.config.attack:
+            passes.append((on, samples // 2))
+        for slots, count in passes:
             macs = Footprint.of(layer for piece in network.graphs(only=slots) for layer in piece).macs
-            self.training_macs += BACKWARD_FACTOR * self.config.batch * macs
+            self.training_macs += BACKWARD_FACTOR * count * macs
 
 
 def _cosine(progress: float, floor: float) -> float:

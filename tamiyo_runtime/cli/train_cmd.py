@@ -64,6 +64,10 @@ def train(
     nested: Annotated[
         int | None, typer.Option(min=0, help="slots inside seeds that can be open at a time; not with a policy")
     ] = None,
+    attack: Annotated[
+        float | None,
+        typer.Option(help="train against FGSM of this size on half of every batch; inputs in 0..1, so 0.03 is 3 %"),
+    ] = None,
     checkpointing: Annotated[
         bool | None,
         typer.Option("--checkpointing", help="recompute activations instead of keeping them; sequence hosts only"),
@@ -108,6 +112,7 @@ def train(
         steps=steps,
         profile=profile,
         nested=nested,
+        attack=attack,
         checkpointing=checkpointing,
         smoke=smoke_run,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.errors import UnknownNameError
-from tamiyo_train.config import TrainConfig, smoke
+from tamiyo_train.config import TrainConfig, adapted, smoke
 from tamiyo_train.curriculum.conditions import Condition, Sense
 from tamiyo_train.presets import preset
 
@@ -15,7 +15,8 @@ from tamiyo_train.presets import preset
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """``success`` is the condition that counts for forgetting too, ``safety`` are the others; ``taught`` names the
-    blueprints that the stage is there to teach, ``warm_ups`` tasks that its episodes are collected on as well."""
+    blueprints that the stage is there to teach, ``warm_ups`` tasks that its episodes are collected on as well,
+    ``attack`` the FGSM that its networks are trained against, None none."""
 
     id: str
     title: str
@@ -25,6 +26,7 @@ class Stage:
     success: Condition
     safety: tuple[Condition, ...]
     warm_ups: tuple[str, ...] = ()
+    attack: float | None = None
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -34,7 +36,7 @@ class Stage:
     def config(self, *, is_smoke: bool = False) -> TrainConfig:
         """How its networks are grown: the task's preset, priced for the stage's device."""
         config = replace(preset(self.task), profile=self.profile)
-        return smoke(config) if is_smoke else config
+        return adapted(smoke(config) if is_smoke else config, attack=self.attack)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ CURRICULUM = Curriculum(
             taught=("squeeze-excite", "depthwise"),
             success=at_least("accuracy", 0.92),
             safety=(at_least("rollback", 0.98), at_most("attack drop", 0.05)),
+            attack=0.15,
         ),
         Stage(
             id="2",

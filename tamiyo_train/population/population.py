@@ -68,6 +68,8 @@ class Population:
                 f"blending by a learned {config.blending} cannot be trained in a population",
                 hint="populations blend along a ramp; others go through Trainer",
             )
+        if config.attack:
+            raise IncompatibleError("training against attacks is not for populations", hint="it goes through Trainer")
         require(lanes > 0, "lanes", f"must be above 0, got {lanes}")
         for name in families:
             require(name in FAMILIES, "families", f"must be of {', '.join(FAMILIES)}, got '{name}'")

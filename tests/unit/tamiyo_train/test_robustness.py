@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,15 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from tamiyo_runtime.contracts.errors import SchemaError
+from tamiyo_runtime.contracts.errors import SchemaError, UsageError
+from tamiyo_train.config import Episode, Limits, adapted
 from tamiyo_train.data import Labelled, data_of
 from tamiyo_train.hosts.base import Host
 from tamiyo_train.measures import Measure, measures_of
 from tamiyo_train.metrics import Direction
+from tamiyo_train.preflight import check
+from tamiyo_train.presets import preset
 from tamiyo_train.robustness import Attack, Denoising, attacked, denoising, fgsm
 from tamiyo_train.seed import GrownNetwork
 from tamiyo_train.slots import vector
-from tamiyo_train.static import committed
+from tamiyo_train.static import committed, train_static
+from tamiyo_train.trainer import Trainer
 from tests.unit.tamiyo_train.helpers import new_host
 
 
@@ -178,3 +183,46 @@ class TestMeasures:
         assert above.value == pytest.approx(bits.value - ENTROPY)
         assert entropy.value == ENTROPY and entropy.held is None
         assert bits.bound > bits.value and bits.held is False
+
+
+class TestTrainingAgainstAttacks:
+    SHORT = Episode(steps=32, decisions=8, consolidation_steps=8, batch=32, attack=0.05)
+
+    def trainer(self, data, attack: float) -> Trainer:
+        network = GrownNetwork(new_host(), lambda transition: None)
+        return Trainer(network, data, replace(self.SHORT, attack=attack), seed=0)
+
+    def test_half_of_every_batch_is_moved_and_stays_in_range(self, data, monkeypatch):
+        trainer = self.trainer(data, 0.05)
+        seen, plain = [], GrownNetwork.forward
+        monkeypatch.setattr(GrownNetwork, "forward", lambda self, x, *more: seen.append(x) or plain(self, x, *more))
+        trainer.step()
+        (before, batch), untouched = seen, self.trainer(data, 0.0)
+        x, _ = untouched.data.batch(32, untouched.generators["batches"])
+        assert torch.equal(before.detach(), x[:16]) and torch.equal(batch[16:], x[16:])
+        moved = (batch[:16] - x[:16]).abs()
+        assert float(moved.max()) == pytest.approx(0.05, abs=1e-6) and batch.min() >= 0 and batch.max() <= 1
+
+    def test_it_costs_half_a_step_more_and_without_one_nothing_changes(self, data):
+        attacking, plain = self.trainer(data, 0.05), self.trainer(data, 0.0)
+        for trainer in (attacking, plain):
+            trainer.step()
+        assert attacking.training_macs == 1.5 * plain.training_macs
+        assert attacking.generators["batches"].get_state().equal(plain.generators["batches"].get_state())
+
+    def test_a_network_trained_against_attacks_loses_fewer_answers(self, data):
+        config = replace(self.SHORT, steps=320, batch=96, consolidation_steps=0, limits=Limits())
+        drops = []
+        for attack in (0.0, 0.1):
+            network = train_static(new_host(), {}, data, replace(config, attack=attack), seed=0).network
+            drops.append(attacked(network, data.test, epsilon=0.06).drop)
+        assert drops[1] < 0.8 * drops[0]
+
+    def test_attacks_are_refused_where_they_mean_nothing(self):
+        with pytest.raises(UsageError, match=r"inputs in \[-1\.5, 1\.5\]"):
+            check(adapted(preset("spirals"), attack=0.03))
+        with pytest.raises(SchemaError, match="attack"):
+            adapted(preset("digits"), attack=1.5)
+        both = adapted(preset("digits"), attack=0.03)
+        assert both.collect.attack == both.final.attack == 0.03
+        assert adapted(preset("digits")) == preset("digits")

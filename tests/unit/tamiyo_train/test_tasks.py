@@ -297,4 +297,4 @@ def test_a_class_too_small_to_split_is_refused(raw):
 def test_a_misspelt_stage_gets_the_near_name():
     with pytest.raises(UnknownNameError) as caught:
         stages.get("digit")
-    assert caught.value.near == ("digits",)
+    assert caught.value.near[0] == "digits"

@@ -20,7 +20,7 @@ from simulators.fleet.summary import record, summarise
 from simulators.lorawan import closed_loop, energy, open_loop
 from simulators.lorawan.network import resolve as resolve_network
 from simulators.lorawan.record import replay
-from simulators.lorawan.scenario import Activation, Mac, Traffic
+from simulators.lorawan.scenario import Activation, Fading, Mac, Traffic
 from simulators.lorawan.scenario import Scenario as Uniform
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.errors import SchemaError, UsageError
@@ -105,6 +105,26 @@ def test_groups_that_listen_and_that_do_not_share_one_loop_and_its_verdicts_are_
     assert np.array_equal(replay(loop), loop.log.by_gateway)
     down = (loop.log.start_s >= 3600) & (loop.log.start_s < 10_800)
     assert not (loop.log.by_gateway[1, down] == 0).any()
+
+
+@pytest.mark.parametrize("capture", ["goursaud", "energy-goursaud"])
+def test_where_nobody_listens_the_loop_and_the_windows_come_to_the_same_fates(capture: str) -> None:
+    one = lora(
+        scenario(
+            group("soil", 300, report_period_s=400.0),
+            group("rain", 200, report_period_s=300.0, data_rate=3, payload_bytes=40),
+            group("far", 50, report_period_s=1200.0, data_rate=0, power_index=2, radio="sx1262"),
+            days=0.04,
+            gateways=(Gateway(), Gateway(x_m=3000.0)),
+            field=Field(plan="ttn", shadowing_db=6.0, capture=capture, fading=Fading.RAYLEIGH),
+        )
+    )
+    loop = closed_loop.run(network_of(one), one.timing.between(0, one.scenario.duration_s))
+    assert sum(device.deferred_s for device in loop.devices) == 0
+    fates = np.zeros((one.count, len(Fate)), np.int32)
+    verdict = loop.log.verdict
+    np.add.at(fates, (loop.log.device, verdict + (verdict == 4)), 1)
+    assert np.array_equal(tallied(one, 500.0).fates, fates)
 
 
 def test_what_is_withheld_sent_and_delivered_adds_up_where_devices_listen() -> None:

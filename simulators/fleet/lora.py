@@ -272,7 +272,8 @@ def _fastest(made: LoraField) -> Ints:
     """Data rates: fixed ones as they are, adaptive ones the fastest 125 kHz one that the best gateway hears, or DR0."""
     chosen = made.data_rate.copy()
     strongest = made.rssi_dbm.max(axis=0)
-    narrow = sorted(index for index, rate in made.region.uplink.items() if rate.bandwidth_hz == 125_000)
+    taken = {rate for channel in made.channels for rate in channel.data_rates}
+    narrow = sorted(taken & {index for index, rate in made.region.uplink.items() if rate.bandwidth_hz == 125_000})
     for number in np.unique(made.group).tolist():
         if made.scenario.devices[number].fixed_rate is not None:
             continue

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simulators.fleet.result import Devices, Fate, FleetResult, Floats
+from simulators.fleet.result import Fate, FleetResult, Floats
 from tamiyo_runtime.contracts.document import dump
 
 SCHEMA = "tamiyo.fleet/1"
@@ -106,12 +106,6 @@ def _group(result: FleetResult, number: int) -> GroupSummary:
         configuration=facts.configuration,
         over={limit: int(some[f"over_{limit}"].sum()) for limit in LIMITS},
     )
-
-
-def rates_of(devices: Devices, rows: slice) -> dict[int, int]:
-    """LoRa data rates of a group's devices and how many have each; empty on a cellular link."""
-    rates, counts = np.unique(devices.data_rate[rows], return_counts=True)
-    return {int(rate): int(count) for rate, count in zip(rates, counts, strict=True) if rate >= 0}
 
 
 def _inference(result: FleetResult, number: int) -> dict[str, Any] | None:

@@ -33,9 +33,11 @@ def simulate(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes; the result is the same")] = 1,
     out: Annotated[
-        Path | None, typer.Option(help="folder for result.json and devices.parquet (devices.csv without pyarrow)")
+        Path | None, typer.Option(help="folder for result.json, report.html and devices.parquet (.csv without pyarrow)")
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="write a page for a browser", metavar="FILE.html")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="page for a browser; DIR/report.html with --out DIR", metavar="FILE.html")
+    ] = None,
     packets: Annotated[
         bool, typer.Option("--packets", help="with --out: what became of each LoRa packet, too")
     ] = False,
@@ -49,7 +51,7 @@ def simulate(
 
     Examples:
 
-      tamiyo simulate examples/orchard.toml --out orchard-out --report orchard.html
+      tamiyo simulate examples/orchard.toml --out orchard-out
 
       tamiyo simulate --link lora-eu868 --fleet 50 --days 30
 
@@ -81,12 +83,13 @@ def simulate(
         emit_json(plan) if as_json else simulate_view.show_plan(plan, asked.notes)
         return
     check_memory(expected, available_bytes())
-    if report is not None:
-        simulate_files.check_page(report, overwrite=overwrite)
     files = None
     if out is not None:
+        report = report or out / simulate_files.PAGE
         sampled = asked.scenario.sample > 0
         files = simulate_files.Files.in_folder(out, packets=packets, sampled=sampled, overwrite=overwrite)
+    if report is not None:
+        simulate_files.check_page(report, overwrite=overwrite)
     with asked.blame():
         result = _run(resolved, expected, workers=workers, files=files)
     result, detail = _in_detail(resolved, result, workers=workers)

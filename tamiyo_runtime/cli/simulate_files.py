@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from simulators.fleet.result import FleetResult, Packets, Table
 
 RESULT = "result.json"
+PAGE = "report.html"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,10 +75,10 @@ class Files:
         self.written.append(self.folder / RESULT)
 
     def _write(self, name: str, table: Table) -> None:
-        path, out = self.folder / self.name(name), io.BytesIO()
-        for write in _csv_rows(out) if self.arrow is None else _parquet_rows(out, self.arrow):
-            write(table)
-        write_atomic(path, out.getvalue(), overwrite=self.overwrite)
+        path = self.folder / self.name(name)
+        with write_in_place(path, overwrite=self.overwrite) as stream:
+            for write in _csv_rows(stream) if self.arrow is None else _parquet_rows(stream, self.arrow):
+                write(table)
         self.written.append(path)
 
 

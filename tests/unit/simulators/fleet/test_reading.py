@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,8 +13,10 @@ from simulators.fleet.kinds import CellularKind, LoraKind
 from simulators.fleet.parts import Placement
 from simulators.fleet.reading import parse_scenario, read_scenario
 from simulators.fleet.scenario import FaultKind, Field, PlacementKind, Scenario
+from simulators.lorawan.eu868 import EU868
+from simulators.lorawan.region import Channel, regions
 from tamiyo_runtime.contracts.errors import InputError, SchemaError, UsageError
-from tests.unit.simulators.fleet.fields import group, scenario
+from tests.unit.simulators.fleet.fields import group, lora, scenario
 
 ORCHARD = """\
 name = "orchard"
@@ -183,6 +186,14 @@ def test_a_group_that_contradicts_itself_is_refused(values: dict[str, Any], says
 def test_a_plan_that_the_gateway_cannot_listen_to_is_refused() -> None:
     with pytest.raises(SchemaError, match=r"field.plan: SX1301 listens to 8 channels, 'all' of us915 has 64"):
         scenario(group(link="lora-us915", payload_bytes=11), field=Field(plan="all"))
+
+
+def test_a_data_rate_that_no_channel_of_the_plan_takes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = {"slow": (Channel(frequency_hz=868_100_000, data_rates=range(1)),)}
+    monkeypatch.setitem(regions._items, "eu868-slow", replace(EU868, plans=slow))
+    with pytest.raises(SchemaError, match=r"devices\[0\].data_rate: no channel of the plan takes DR5"):
+        scenario(group(link="lora-eu868-slow", data_rate=5))
+    assert set(lora(scenario(group(link="lora-eu868-slow"))).data_rate.tolist()) == {0}
 
 
 def test_two_networks_on_one_spectrum_are_refused_as_they_would_not_hear_each_other_here() -> None:

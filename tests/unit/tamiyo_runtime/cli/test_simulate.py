@@ -105,6 +105,21 @@ def test_without_pyarrow_tables_are_csv_with_absent_figures_empty(
     assert (rows[-1]["x_m"], rows[-1]["battery_days"]) == ("", "")
     with (tmp_path / "out" / "packets.csv").open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 480
+    assert "simulated" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_page_that_is_there_is_not_written_over_unasked(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.html").write_text("mine")
+    assert main(["simulate", str(small), "--out", str(tmp_path / "out")]) == 2
+    assert "report.html exists already" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+    elsewhere = tmp_path / "page.html"
+    assert main(["simulate", str(small), "--out", str(tmp_path / "out"), "--report", str(elsewhere)]) == 0
+    assert (tmp_path / "out" / "report.html").read_text() == "mine"
+    assert elsewhere.exists()
 
 
 def test_a_run_that_fails_leaves_no_file(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

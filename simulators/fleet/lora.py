@@ -269,7 +269,7 @@ def lora_field(scenario: Scenario, region_name: str) -> LoraField:
 
 
 def _fastest(made: LoraField) -> Ints:
-    """Data rates: fixed ones as they are, adaptive ones the fastest 125 kHz one that the best gateway hears, or DR0."""
+    """Data rates: fixed ones as they are, adaptive ones the fastest 125 kHz one that the best gateway hears."""
     chosen = made.data_rate.copy()
     strongest = made.rssi_dbm.max(axis=0)
     taken = {rate for channel in made.channels for rate in channel.data_rates}
@@ -278,10 +278,8 @@ def _fastest(made: LoraField) -> Ints:
         if made.scenario.devices[number].fixed_rate is not None:
             continue
         some = made.group == number
+        chosen[some] = narrow[0]
         for rate in narrow:
             needed_dbm = made.ears.sensitivity_dbm[modulation(made.region.uplink_rate(rate))]
             chosen[some & (strongest >= needed_dbm)] = rate
-        chosen[some & (strongest < made.ears.sensitivity_dbm[modulation(made.region.uplink_rate(narrow[0]))])] = narrow[
-            0
-        ]
     return chosen

@@ -46,7 +46,7 @@ def line_of(text: str, path: str) -> int | None:
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
     waiting: list[str] = []
     began = 0
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):  # TOML knows no other ends
         if not waiting:
             began = number
             if not line.strip() or line.lstrip().startswith("#"):

@@ -66,6 +66,13 @@ def test_a_value_is_found_on_the_line_it_was_written_on(path: str, line: int | N
     assert line_of(TEXT, path) == line
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_lines_end_where_toml_has_them_end(ends: str) -> None:
+    text = ends.join(["# \u2028 \x85 are no ends", 'a = "\u2029"', "", "b = [", "  1,", "]", "c = 1"])
+    tomllib.loads(text)
+    assert lines_of(text) == {"a": 2, "b": 4, "c": 7}
+
+
 keys = st.sampled_from(["a", "b", "c d", "e.f", "count", 'quo"ted'])
 scalars = st.one_of(st.integers(0, 9), st.booleans(), st.sampled_from(["text", "[not.a.table]", "x = 1", "a # b", "]"]))
 tables = st.dictionaries(keys, st.one_of(scalars, st.lists(scalars, max_size=3)), max_size=4)

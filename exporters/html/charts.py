@@ -123,12 +123,13 @@ class Part:
     tip: str
 
 
-def stacked(rows: Sequence[tuple[str, Sequence[Part]]], *, title: str, text: Callable[[float], str]) -> str:
-    """Horizontal bars of parts side by side, the kinds in a legend above and, where there is room, on the part."""
+def stacked(rows: Sequence[tuple[str, Sequence[Part], str]], *, title: str) -> str:
+    """Horizontal bars, each with its label, parts side by side and a text at its end; the kinds in a legend above and,
+    where there is room, on the part."""
     label_width, head = 170.0, 26.0
-    most = max((sum(part.value for part in parts) for _, parts in rows), default=0.0) or 1.0
+    most = max((sum(part.value for part in parts) for _, parts, _ in rows), default=0.0) or 1.0
     room = WIDTH - label_width - 80
-    kinds = list({part.kind: part.colour for _, parts in rows for part in parts if part.value > 0}.items())
+    kinds = list({part.kind: part.colour for _, parts, _ in rows for part in parts if part.value > 0}.items())
     per_row = 5
     head *= max(1, -(-len(kinds) // per_row))
     drawing = Drawing(head + (_ROW + 4) * len(rows) + 6, title=title)
@@ -136,7 +137,7 @@ def stacked(rows: Sequence[tuple[str, Sequence[Part]]], *, title: str, text: Cal
         x, y = number % per_row * (WIDTH / per_row), 26.0 * (number // per_row)
         drawing.box(x, y + 2, 13, 13, f"f{colour} edged")
         drawing.text(x + 19, y + 13, shortened(kind, 20), "small")
-    for row, (label, parts) in enumerate(rows):
+    for row, (label, parts, text) in enumerate(rows):
         y, x = head + (_ROW + 4) * row, label_width
         drawing.text(label_width - 8, y + 15, shortened(label, 26), "end")
         for part in parts:
@@ -147,7 +148,7 @@ def stacked(rows: Sequence[tuple[str, Sequence[Part]]], *, title: str, text: Cal
             if wide > 7.0 * len(part.kind) + 8:
                 drawing.text(x + wide / 2, y + 15, part.kind, "mid small onfill")
             x += wide
-        drawing.text(x + 8, y + 15, text(sum(part.value for part in parts)), "soft small")
+        drawing.text(x + 8, y + 15, text, "soft small")
     return drawing.render()
 
 

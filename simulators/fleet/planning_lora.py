@@ -40,6 +40,7 @@ EACH_ITS_OWN = "each its fastest"
 _FEW, _MANY = 4, 8
 _LARGE = 5000  # devices from which on `_FEW` fleets tell enough of the spread
 _OVERLOAD = 2.0
+_MOST_BESIDE = 50_000.0  # packets of other groups in a run, where that gives every device two reports
 _REPORTS = 20_000  # of all fleets together, where that gives every device two at least
 _T_95 = {_FEW: 3.182, _MANY: 2.365}  # Student's t, two-sided 95 %, by fleets: one degree of freedom less
 _NO_LOSS = 3.0  # none of n lost: fewer than 3 in n are, at 95 %
@@ -65,6 +66,11 @@ class LoRa:
         antenna_dbi = scenario.field.device_antenna_dbi
         self._eirp_dbm = min(self._region.eirp_dbm(self._group.power_index), self._radio.max_power_dbm + antenna_dbi)
         self._fair_use = fair_use
+        self._beside_hz = sum(
+            one.count / one.workload.report_period_s
+            for number, one in enumerate(scenario.devices)
+            if number != group and isinstance(one.kind, LoraKind) and one.kind.region == kind.region
+        )
         self._fleets = _FEW if self._group.count > _LARGE else _MANY
         self._deliveries: dict[tuple[str, float], Delivery] = {}
         self.name = f"LoRaWAN {self._region.name}, {len(self._channels)} channels"
@@ -219,6 +225,8 @@ class LoRa:
 
     def _simulated(self, data_rate: int | str, interval_s: float) -> Delivery:
         horizon_s = max(2.0, _REPORTS / self._fleets / self._group.count) * interval_s
+        if self._beside_hz:
+            horizon_s = max(2.0 * interval_s, min(horizon_s, _MOST_BESIDE / self._beside_hz))
         counts = np.zeros((self._fleets, len(Verdict)))
         for number in range(self._fleets):
             field = self._fleet(number, data_rate, interval_s, horizon_s)

@@ -86,6 +86,8 @@ def show(found: Planning, group: Group, network: str, update: UpdateCost | None,
         say()
         _update(update)
     _asleep(found, group)
+    if group.listens or scenario.faults or scenario.schedule is not None:
+        say("\nnote: planned for unconfirmed reports without ADR, around the clock and without the scenario's faults")
     if found.recommended is not None:
         say(f"\nNext:  put it into {scenario.name}.toml as report_period_s and data_rate, and tamiyo simulate it")
 
@@ -102,7 +104,7 @@ def duration(seconds: float) -> str:
 
 def years(value: float) -> str:
     """A battery's life in years."""
-    return "for ever" if math.isinf(value) else f"{value:.3g}"
+    return "-" if math.isinf(value) else f"{value:.3g}"
 
 
 def _recommended(one: Plan) -> None:
@@ -110,8 +112,9 @@ def _recommended(one: Plan) -> None:
     say(f"{'recommended':<{_LABEL}}a report every {duration(one.interval_s)} by {one.way.name}")
     say(labelled(f"{'limited by':<{_LABEL}}", f"{one.binding or 'nothing'}; at least {limits}"))
     parts = {"radio": one.radio_mw, "inferences": one.inference_mw, "board asleep": one.base_mw}
-    shares = ", ".join(f"{name} {max(0.0, part) / one.mean_mw:.0%}" for name, part in parts.items() if part)
-    say(f"{'battery':<{_LABEL}}{years(one.years)} years; {si(one.energy_j_a_day, 'J')} a day: {shares}")
+    shares = ", ".join(f"{name} {percent(part / one.mean_mw)}" for name, part in parts.items() if part)
+    lasts = "from the mains" if math.isinf(one.years) else f"{years(one.years)} years"
+    say(f"{'battery':<{_LABEL}}{lasts}; {si(one.energy_j_a_day, 'J')} a day: {shares}")
     say(f"{'arrives':<{_LABEL}}{_arrives(one)} of reports: {_basis(one)}")
     lost = ", ".join(f"{name} {percent(share, digits=2)}" for name, share in one.delivery.lost.items() if share >= 5e-5)
     if lost:

@@ -72,13 +72,13 @@ def _losses(result: FleetResult) -> Section:
             tip = f"{name}: {count:,} of {packets:,} packets {fate.label}, {percentage(told, digits=2)}"
             parts.append(Part(kind=fate.label, value=told or 0.0, colour=colour, tip=tip))
             cells.append(f"{count:,}")
-        rows.append((name, parts))
+        rows.append((name, parts, percentage(sum(part.value for part in parts), digits=2)))
         table.append(cells)
     head = ["group", "packets", *(fate.label for fate in COLOUR_OF_FATE)]
     used = [column for column in range(len(head)) if column < 2 or any(row[column] != "0" for row in table)]
     if len(used) == 2:
         return Section("Losses by cause", "No packet was lost in this run (simulated).")
-    drawn = stacked(rows, title="share of packets lost, by cause", text=lambda value: percentage(value, digits=2))
+    drawn = stacked(rows, title="share of packets lost, by cause")
     counts = Table([head[column] for column in used], [[row[column] for column in used] for row in table])
     return Section(
         "Losses by cause",

@@ -22,7 +22,8 @@ def sections(result: FleetResult, detail: Detail) -> list[Section]:
     found = [_radio(result, detail)]
     if (detail.devices.samples >= 0).any():
         found.append(_inferences(result, detail))
-    found.append(_queues(result, detail))
+    if detail.devices.made.any():
+        found.append(_queues(result, detail))
     return found
 
 

@@ -158,21 +158,22 @@ def _energy(result: FleetResult) -> Section:
     rows, table = [], []
     for _, name, part in groups(result):
         count = part.stop - part.start
+        total = float(devices.energy_mj[part].sum()) * 1e-3 / count / length_days
         parts, cells = [], [name, f"{count:,}"]
         for kind, (column, colour) in _SPENDING.items():
             joules = float(getattr(devices, column)[part].sum()) * 1e-3 / count / length_days
-            parts.append(Part(kind=kind, value=joules, colour=colour, tip=f"{name}, {kind}: {si(joules, 'J')} a day"))
+            tip = f"{name}, {kind}: {si(joules, 'J')} a day"
+            parts.append(Part(kind=kind, value=joules / total if total else 0.0, colour=colour, tip=tip))
             cells.append(si(joules, "J"))
-        total = float(devices.energy_mj[part].sum()) * 1e-3 / count / length_days
-        rows.append((name, parts))
+        rows.append((name, parts, si(total, "J")))
         table.append([*cells, si(total, "J"), si(total / _DAY_S, "W")])
-    drawn = stacked(rows, title="energy of a device a day, by what it goes into", text=lambda value: si(value, "J"))
+    drawn = stacked(rows, title="energy of a device, by what it goes into")
     head = ["group", "devices", *_SPENDING, "all, a day", "on average"]
     return Section(
         "Energy",
         "Of the average device of each group, a day (simulated): the radio in its states, inferences by the cost "
         "model, the board between them.",
-        (Figure(drawn, "Joules a device and day."), Table(head, table)),
+        (Figure(drawn, "Shares of a device's energy; at the end what it takes a day."), Table(head, table)),
     )
 
 

@@ -97,7 +97,14 @@ def test_a_scenario_is_planned_for_one_of_its_groups(orchard: Path, capsys: pyte
     assert "limited by       what was asked for" in out
     assert "as described" in out
     assert main([*PLAN, str(orchard), "--group", "meters"]) == 0
-    assert "from the mains" in capsys.readouterr().out
+    assert "battery          from the mains; " in capsys.readouterr().out
+
+
+def test_what_a_plan_leaves_out_of_its_scenario_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "orchard.toml"
+    path.write_text(ORCHARD.replace("payload_bytes = 24,", "payload_bytes = 24, confirmed = true,"))
+    assert main([*PLAN, str(path), "--group", "soil"]) == 0
+    assert "note: planned for unconfirmed reports" in capsys.readouterr().out
 
 
 def test_a_cellular_plan_shows_classes_and_what_an_update_takes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -198,6 +198,8 @@ def test_a_sample_goes_evenly_through_a_group_and_takes_all_of_a_small_one(bundl
         ({"link": "nb-iot", "placement": None, "data_rate": "adaptive"}, {}, "no bundle"),
         ({"network": True}, {"schedule": Schedule(from_h=6, to_h=18)}, "schedule"),
         ({"network": True}, {"faults": (Fault(kind=FaultKind.BROWN_OUT),)}, "brown-out"),
+        ({"network": True}, {"faults": (Fault(kind=FaultKind.BIT_FLIPS, at_h=1.0),)}, "at_h"),
+        ({}, {"days": 500.0}, "packets"),
     ],
 )
 def test_what_cannot_be_run_in_detail_is_left_out_with_the_reason(

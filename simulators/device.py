@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from simulators.faults.clock import true_s
-from simulators.faults.outage import Outage, PowerLost
+from simulators.faults.outage import Outage, PowerLost, apart
 from simulators.jitter import Jitter
 from simulators.points import Ladder
 from simulators.power_pack import PowerPack
@@ -21,6 +21,8 @@ from tamiyo_runtime.contracts.profile import ProfileSnapshot
 from tamiyo_runtime.meters import BoardStatus, Clock, Usage, VirtualClock
 
 T = TypeVar("T")
+_ROUNDING_S = 1e-6
+"""So far into an outage a boot goes on, or rounding might miss it."""
 
 
 class SimulatedBoard:
@@ -61,7 +63,7 @@ class SimulatedBoard:
         settled_c = self._thermal.settled_c(self._ladder.fastest.idle_mw) if self._thermal else math.nan
         self._heat = Heat(settled_c, self._ladder.top)
         self._cell = pack.cell(seed=seed, device=device) if pack is not None else None
-        self._outages = sorted(outages, key=lambda outage: outage.at_s)
+        self._outages = apart(outages)
         self._accounted_s = true_s(clock)
         self._fixed_ms, self._factor, self._share, self._lapped_ms = 0.0, 1.0, 1.0, 0.0
 
@@ -110,18 +112,26 @@ class SimulatedBoard:
         return self._schedule.at(true_s(self._clock))
 
     def power_up(self, lost: PowerLost) -> float:
-        """Let the time without power pass, then the boot; the energy that the boot takes, uJ.
+        """Let the time without power pass, then the boot; the energy that booting takes, uJ.
 
-        The board has cooled meanwhile; what was in its memory is for the caller to forget.
+        The board has cooled meanwhile; what was in its memory is for the caller to forget. A boot that is cut short by
+        the next loss of power begins again after it; raises PowerLost when that is for good.
         """
-        self._sleep_until(lost.back_s)
-        off_s = true_s(self._clock) - self._accounted_s
-        if self._thermal and off_s > 0:
-            self._heat = Heat(self._thermal.after(self._heat.temperature_c, 0.0, off_s), self._ladder.top)
-        self._accounted_s += max(off_s, 0.0)
-        self._clock.advance(lost.boot_s)
-        self._account(busy=True)
-        return self._ladder.fastest.active_mw * lost.boot_s * 1e3
+        spent_uj, power_mw = 0.0, self._ladder.fastest.active_mw
+        while not lost.for_good:
+            self._come_back(lost.back_s)
+            begun_s, boot_s = self._accounted_s, lost.boot_s
+            if self._outages:
+                boot_s = min(boot_s, self._outages[0].at_s - begun_s + _ROUNDING_S)
+            self._clock.advance(boot_s)
+            try:
+                self._account(busy=True)
+            except PowerLost as again:
+                spent_uj += power_mw * max(again.at_s - begun_s, 0.0) * 1e3
+                lost = again
+            else:
+                return spent_uj + power_mw * lost.boot_s * 1e3
+        raise lost
 
     def _account(self, *, busy: bool) -> None:
         """Account for the time since the last call; raises PowerLost when the power went meanwhile."""
@@ -137,7 +147,18 @@ class SimulatedBoard:
             outage = self._outages.pop(0)
             raise PowerLost(at_s=outage.at_s, back_s=max(outage.back_s, now_s), boot_s=outage.boot_s, why="outage")
 
-    def _sleep_until(self, true: float) -> None:
-        ahead_s = true - true_s(self._clock)
+    def _come_back(self, back_s: float) -> None:
+        """Let time pass without power until then, or until outages that begin meanwhile have ended."""
+        while self._outages and self._outages[0].at_s <= back_s:
+            back_s = max(back_s, self._outages.pop(0).back_s)
+        ahead_s = back_s - true_s(self._clock)
         if ahead_s > 0:
             self._clock.advance(ahead_s)
+        now_s = true_s(self._clock)
+        off_s = now_s - self._accounted_s
+        if off_s > 0:
+            if self._thermal:
+                self._heat = Heat(self._thermal.after(self._heat.temperature_c, 0.0, off_s), self._ladder.top)
+            self._accounted_s = now_s
+        if self._cell is not None:
+            self._cell.rest(now_s)

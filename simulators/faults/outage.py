@@ -7,12 +7,15 @@ of a program is left that could. Who simulates the board catches it, throws the 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tamiyo_runtime.contracts.document import require, require_finite
 
 BOOT_S = 20.0
 """From power to the first sample where nobody says otherwise: a Raspberry Pi 4 with its system on a card (estimate)."""
+
+_LONGEST_S = 3.2e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +28,26 @@ class Outage:
 
     def __post_init__(self) -> None:
         require_finite(at_s=self.at_s, for_s=self.for_s, boot_s=self.boot_s)
-        require(min(self.at_s, self.for_s, self.boot_s) >= 0, "outage", "times must not be negative")
+        for name, value in (("at_s", self.at_s), ("for_s", self.for_s), ("boot_s", self.boot_s)):
+            require(0 <= value <= _LONGEST_S, name, f"must be in [0, {_LONGEST_S:g}] s, a century, got {value:g}")
 
     @property
     def back_s(self) -> float:
         """When there is power again."""
         return self.at_s + self.for_s
+
+
+def apart(outages: Iterable[Outage]) -> list[Outage]:
+    """The outages in order of their beginnings; those that overlap or touch are one, with the boot of the last one."""
+    result: list[Outage] = []
+    for outage in sorted(outages, key=lambda outage: outage.at_s):
+        if result and outage.at_s <= result[-1].back_s:
+            first = result.pop()
+            last = max(first, outage, key=lambda one: one.back_s)
+            result.append(Outage(at_s=first.at_s, for_s=last.back_s - first.at_s, boot_s=last.boot_s))
+        else:
+            result.append(outage)
+    return result
 
 
 class PowerLost(BaseException):

@@ -78,17 +78,19 @@ def after_loss(field: FieldRun, lost: PowerLost, done: int) -> Rest:
     """
     from simulators.device import SimulatedBoard
     from simulators.faults.clock import true_s
+    from simulators.faults.outage import PowerLost
     from tamiyo_runtime.meters import VirtualClock
 
     board, before = field.board, field.rest
     assert isinstance(board, SimulatedBoard)
     assert isinstance(board.clock, VirtualClock)
-    if lost.for_good:
+    try:
+        boot_uj = board.power_up(lost)
+    except PowerLost as again:
         raise UsageError(
-            f"{lost}: the battery does not recover",
+            f"{again}: the battery does not recover",
             hint="a larger battery or harvest, a longer --period-ms, or fewer --samples",
-        )
-    boot_uj = board.power_up(lost)
+        ) from None
     period_s = field.plan.period_s
     gone = (before.gone if before else 0) + done
     if period_s > 0:  # the world goes on: what came while nobody was there is gone

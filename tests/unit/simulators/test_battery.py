@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from simulators.battery import Battery, batteries
 from simulators.device import SimulatedBoard
 from simulators.devices import only, parse_device
-from simulators.faults.outage import PowerLost
+from simulators.faults.outage import Outage, PowerLost
 from simulators.harvest import DAY_S, HOUR_S, Constant, Solar
 from simulators.lorawan.chips import MDOT
 from simulators.lorawan.energy import SECONDS_A_YEAR, battery_life_s, mean_current_ma
@@ -158,16 +159,16 @@ class TestSolar:
 
 
 class TestBoard:
-    PACK = PowerPack(battery=CELL, supply_v=5.0, share=0.5, boot_s=3.0)  # 500 mA idle, 600 mA busy
+    PACK = PowerPack(battery=CELL, supply_v=4.0, share=0.5, boot_s=3.0)  # 625 mA idle, 750 mA busy
 
     def test_the_battery_of_a_board_is_drained_by_what_it_draws(self) -> None:
         clock = VirtualClock()
         board = SimulatedBoard(STEADY, clock=clock, pack=self.PACK)
         assert board.status().battery == 0.5
         board.run(lambda: None, cost(600e3))
-        assert board.status().battery == pytest.approx(0.5 - 600 * 600 / 3600 / 2500, abs=1e-5)
+        assert board.status().battery == pytest.approx(0.5 - 750 * 600 / 3600 / 2500, abs=1e-5)
         clock.advance(600)
-        assert board.status().battery == pytest.approx(0.5 - (600 + 500) * 600 / 3600 / 2500, abs=1e-5)
+        assert board.status().battery == pytest.approx(0.5 - (750 + 625) * 600 / 3600 / 2500, abs=1e-5)
 
     def test_an_empty_one_takes_the_power_away_and_a_harvest_gives_it_back(self) -> None:
         pack = replace(self.PACK, harvest=Constant(current_ma=100.0))
@@ -177,7 +178,7 @@ class TestBoard:
             for _ in range(10_000):
                 board.run(lambda: None, cost(30e3))
         lost = caught.value
-        assert lost.at_s == pytest.approx(float(CELL.seconds_to(1250, CELL.least_mah(600.0), 500.0)), abs=31)
+        assert lost.at_s == pytest.approx(float(CELL.seconds_to(1250, CELL.least_mah(750.0), 650.0)), abs=31)
         assert lost.back_s > clock.now_s()
         boot_uj = board.power_up(lost)
         assert clock.now_s() == pytest.approx(lost.back_s + 3.0)
@@ -192,6 +193,33 @@ class TestBoard:
             board.status()
         assert caught.value.for_good
 
+    def test_the_harvest_goes_on_while_an_outage_keeps_the_board_off(self) -> None:
+        pack = replace(self.PACK, harvest=Constant(current_ma=625.0), boot_s=0.0)  # as much as idling takes
+        clock = VirtualClock()
+        outage = Outage(at_s=600.0, for_s=3600.0, boot_s=0.0)
+        board = SimulatedBoard(STEADY, clock=clock, pack=pack, outages=[outage])
+        clock.advance(600)
+        with pytest.raises(PowerLost) as caught:
+            board.status()
+        board.power_up(caught.value)
+        assert board.status().battery == pytest.approx(0.5 + 625 / 2500, abs=1e-4)
+
+    def test_a_battery_that_is_too_empty_to_boot_from_is_drained_by_trying_until_it_is_for_good(self) -> None:
+        pack = PowerPack(battery=CELL, supply_v=4.0, share=0.1, boot_s=3.0)
+        clock = VirtualClock()
+        board = SimulatedBoard(STEADY, clock=clock, pack=pack, outages=[Outage(at_s=1.0, for_s=1.0, boot_s=9000.0)])
+        clock.advance(1.5)
+        with pytest.raises(PowerLost) as caught:
+            board.status()
+        with pytest.raises(PowerLost) as again:
+            board.power_up(caught.value)
+        assert again.value.for_good
+
+    @pytest.mark.parametrize("changes", [{"supply_v": 5.0}, {"supply_v": math.nan}, {"boot_s": -1.0}])
+    def test_packs_that_make_no_sense_are_refused(self, changes: dict[str, float]) -> None:
+        with pytest.raises(SchemaError, match=next(iter(changes))):
+            replace(self.PACK, **changes)
+
     def test_a_pack_is_made_from_a_devices_options(self) -> None:
         board = parse_device("simulated?battery=li-ion-18650&charge=.25&solar_ma=400&latitude=48", only(STEADY))
         assert board.status().battery == 0.25
@@ -199,6 +227,15 @@ class TestBoard:
             parse_device("simulated?battery=li-ion", only(STEADY))
         with pytest.raises(UsageError, match="of a board with a battery"):
             parse_device("simulated?solar_ma=4", only(STEADY))
+        for query, what in (
+            ("latitude=48", "of a board with a battery"),
+            ("battery=li-ion-18650&latitude=48", "of a board with solar_ma"),
+            ("battery=li-ion-18650&solar_ma=4&harvest_ma=4", "not by both"),
+            ("battery=li-ion-18650&battery=li-socl2-aa", "battery is given twice"),
+            ("battery=li-ion-18650&solar_ma=4&day=1e18", "day: must be in"),
+        ):
+            with pytest.raises(UsageError, match=what):
+                parse_device(f"simulated?{query}", only(STEADY))
         with pytest.raises(UsageError, match="share"):
             parse_device("simulated?battery=li-ion-18650&charge=2", only(STEADY))
 

@@ -15,9 +15,9 @@ from simulators.devices import only, parse_device
 from simulators.faults.bits import BitFlips, weights_of
 from simulators.faults.clock import Drift, DriftingClock, true_s
 from simulators.faults.kinds import Order, faults, parse_order, rig_of
-from simulators.faults.outage import Outage, PowerLost
+from simulators.faults.outage import Outage, PowerLost, apart
 from tamiyo_runtime.bundle import Bundle
-from tamiyo_runtime.contracts.errors import IncompatibleError, SchemaError, TamiyoError, UnknownNameError, UsageError
+from tamiyo_runtime.contracts.errors import IncompatibleError, TamiyoError, UnknownNameError, UsageError
 from tamiyo_runtime.contracts.stamp import Stamp, TimeQuality
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.meters import VirtualClock
@@ -52,9 +52,13 @@ class TestNotation:
             ("brown-out@1s+1s?boot=3", UnknownNameError, "option of brown-out"),
             ("brown-out:dark@1s+1s", UsageError, "takes no :dark"),
             ("clock-drift", UsageError, "by how much"),
-            ("clock-drift?ppm=fast", UsageError, "'fast' is no number"),
+            ("clock-drift?ppm=fast", UsageError, "ppm=fast is no number"),
             ("clock-drift@3s?ppm=1", UsageError, "from the start to the end"),
-            ("clock-drift?ppm=1e9", SchemaError, "no clock any more"),
+            ("clock-drift?ppm=1e9", UsageError, r"--fault clock-drift\?ppm=1e9: ppm: .* no clock any more"),
+            ("clock-drift?temperature_c=1e200", UsageError, "temperature_c: must be in"),
+            ("clock-drift?ppm=1&ppm=2", UsageError, "ppm is given twice"),
+            ("brown-out@1s+1s?boot_s=1e308", UsageError, "boot_s: must be in"),
+            ("bit-flips?bits=1e12", UsageError, "bits: must be in"),
             ("sensor:darkness", UnknownNameError, "darkness"),
             ("bit-flips?bits=0", UsageError, "no number of bits"),
             ("bit-flips?bits=1.5", UsageError, "no number of bits"),
@@ -94,6 +98,26 @@ class TestOutage:
         board = SimulatedBoard(STEADY, clock=VirtualClock(), outages=[Outage(at_s=0.5, for_s=0.0)])
         with pytest.raises(PowerLost):
             board.run(lambda: None, cost(1000.0))
+
+    def test_a_boot_that_the_next_outage_cuts_short_begins_again(self) -> None:
+        outages = [Outage(at_s=10.0, for_s=2.0, boot_s=20.0), Outage(at_s=15.0, for_s=1.0, boot_s=20.0)]
+        clock = VirtualClock()
+        board = SimulatedBoard(STEADY, clock=clock, outages=outages)
+        clock.advance(10.5)
+        with pytest.raises(PowerLost) as caught:
+            board.status()
+        boot_uj = board.power_up(caught.value)
+        assert clock.now_s() == pytest.approx(16.0 + 20.0, abs=1e-5)
+        assert boot_uj == pytest.approx((3.0 + 20.0) * 3000 * 1e3)
+        board.status()
+
+    def test_outages_that_overlap_are_one(self) -> None:
+        first, within, over = (
+            Outage(at_s=10.0, for_s=20.0, boot_s=1.0), Outage(at_s=15.0, for_s=1.0, boot_s=2.0),
+            Outage(at_s=29.0, for_s=5.0, boot_s=3.0),
+        )  # fmt: skip
+        later = Outage(at_s=40.0, for_s=1.0)
+        assert apart([later, within, over, first]) == [Outage(at_s=10.0, for_s=24.0, boot_s=3.0), later]
 
     def test_no_handler_of_failures_handles_it(self) -> None:
         assert not issubclass(PowerLost, Exception)

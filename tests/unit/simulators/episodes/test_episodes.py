@@ -289,7 +289,7 @@ def test_a_session_and_an_episode_on_one_seed_see_the_same_vectors_and_run_the_s
     wanted = np.random.default_rng(seed).random((samples, 2)) < 0.6
     policy, links = Scripted(wanted), links_of(seed=seed, falls=0.3)
     cell = batteries.get("li-ion-18650")
-    pack = PowerPack(battery=cell, supply_v=5.0, share=0.6) if battery else None
+    pack = PowerPack(battery=cell, supply_v=4.0, share=0.6) if battery else None
     clock = VirtualClock()
     session = Session(
         bundle.manifest,
@@ -306,7 +306,7 @@ def test_a_session_and_an_episode_on_one_seed_see_the_same_vectors_and_run_the_s
     plan = Plan()
     limits = limits_that_fit(budget, known, bundle.manifest, margin=plan.margin, dwell_ms=plan.dwell_s * 1e3)
     tables = tables_of(bundle.manifest, variant, limits, period_s=period_s)
-    boards = boards_of(bundle.manifest.profile, seed=seed, battery=cell if battery else None, supply_v=5.0)
+    boards = boards_of(bundle.manifest.profile, seed=seed, battery=cell if battery else None, supply_v=4.0)
     lanes = Lanes(tables, boards, links, Start(battery=0.6))
     options = []
     for index in range(samples):

@@ -24,6 +24,14 @@ def test_a_brown_out_ends_one_start_and_the_next_goes_on_with_what_is_left(tamiy
     assert restart["boot_uj"] > 0
 
 
+def test_a_second_brown_out_while_the_board_boots_makes_it_boot_again(tamiyo: Any, own_bundle: Path) -> None:
+    faults = ("--fault", "brown-out@10s+2s?boot_s=20", "--fault", "brown-out@15s+2s?boot_s=20")
+    outcome = tamiyo("run", own_bundle, *RUN, "--samples", 600, *faults)
+    assert outcome.code == 0, outcome.err
+    (restart,) = json.loads(outcome.out)["restarts"]
+    assert restart["again_s"] == pytest.approx(37.0, abs=1e-3)
+
+
 def test_people_are_told_of_it_too(tamiyo: Any, own_bundle: Path) -> None:
     outcome = tamiyo(
         *("run", own_bundle, "--device", "simulated"), "--samples", 60, "--fault", "brown-out@1s+2s?boot_s=1"
@@ -48,7 +56,7 @@ def test_what_was_in_memory_is_lost_and_the_ledger_balances_for_both_starts(
 
 
 def test_a_battery_that_is_empty_for_good_ends_the_run(tamiyo: Any, own_bundle: Path) -> None:
-    device = "simulated?battery=li-ion-18650&charge=.02&supply_v=5"
+    device = "simulated?battery=li-ion-18650&charge=.02&supply_v=4"
     outcome = tamiyo("run", own_bundle, "--device", device, "--samples", 400, "--period-ms", 60_000)
     assert outcome.code == 2
     assert "the battery does not recover" in outcome.err

@@ -16,6 +16,7 @@ from simulators.battery import batteries
 from simulators.device import SimulatedBoard
 from simulators.faults.rig import Rig
 from simulators.harvest import Constant, Harvest, Solar
+from simulators.options import number, parse_options
 from simulators.power_pack import PowerPack
 from simulators.throttle import ThrottleSchedule
 from tamiyo_runtime.contracts.errors import IncompatibleError, SchemaError, UnknownNameError, UsageError
@@ -108,17 +109,22 @@ def parse_device(
     known, _, query = name.partition("?")
     kind, _, profile = known.partition(":")
     factory = devices.get(kind)
-    options = dict(part.partition("=")[::2] for part in query.split("&") if part)
+    options = parse_options(query, where="--device")
     scene = Scene(schedule=schedule or ThrottleSchedule(), rig=rig or Rig(), options=options, seed=seed)
     return factory(snapshots(profile or None), scene)
 
 
 def _pack(options: Mapping[str, str]) -> PowerPack | None:
     if "battery" not in options:
-        orphans = sorted({"charge", "supply_v", "harvest_ma", "solar_ma"} & options.keys())
+        orphans = sorted(options.keys() - {"mhz"})
         if orphans:
             raise UsageError(f"{orphans[0]} is of a board with a battery", hint=f"as in {EXAMPLE}")
         return None
+    orphans = sorted({"latitude", "day"} & options.keys())
+    if orphans and "solar_ma" not in options:
+        raise UsageError(f"{orphans[0]} is of a board with solar_ma", hint=f"as in {EXAMPLE}")
+    if "solar_ma" in options and "harvest_ma" in options:
+        raise UsageError("a battery is fed by harvest_ma or by solar_ma, not by both", hint=f"as in {EXAMPLE}")
     try:
         return PowerPack(
             battery=batteries.get(options["battery"]),
@@ -143,10 +149,4 @@ def _harvest(options: Mapping[str, str]) -> Harvest:
 def _number(options: Mapping[str, str], name: str, default: float) -> float:
     if name not in options:
         return default
-    try:
-        value = float(options[name])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(f"--device: {name}={options[name]} is no number", hint=f"as in {EXAMPLE}")
-    return value
+    return number(options[name], name, where="--device", example=EXAMPLE)

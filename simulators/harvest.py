@@ -76,6 +76,7 @@ class Solar:
         require_finite(peak_ma=self.peak_ma, latitude_deg=self.latitude_deg, day=self.day)
         require(self.peak_ma >= 0, "peak_ma", f"must not be negative, got {self.peak_ma}")
         require(-90 <= self.latitude_deg <= 90, "latitude_deg", f"must be in [-90, 90], got {self.latitude_deg}")
+        require(0 <= self.day <= 366, "day", f"must be in [0, 366], got {self.day:g}")
         require(0 <= self.through <= 1, "through", f"must be in [0, 1], got {self.through}")
         require(0 <= self.clouding <= 1 and 0 <= self.clearing <= 1, "clouding", "probabilities must be in [0, 1]")
         require(0 < self.clouding + self.clearing <= 1, "clouding", "must sum with clearing to (0, 1]")

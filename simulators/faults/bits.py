@@ -22,6 +22,7 @@ from tamiyo_runtime.screening.flatbuffer import Table
 
 SUFFIX = ".tflite"
 _FLOAT32, _INT8 = 0, 9
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class BitFlips:
     bits: int
 
     def __post_init__(self) -> None:
-        require(self.bits > 0, "bits", f"must be above 0, got {self.bits}")
+        require(0 < self.bits <= _MOST, "bits", f"must be in 1..{_MOST}, got {self.bits:.3g}")
 
     def built_into(self, rig: Rig) -> Rig:
         """The rig with a faulty memory."""

@@ -28,6 +28,10 @@ class Drift:
 
     def __post_init__(self) -> None:
         require_finite(ppm=self.ppm, temperature_c=self.temperature_c, curvature=self.curvature)
+        if self.temperature_c is not None:
+            require(
+                abs(self.temperature_c) <= 200, "temperature_c", f"must be in [-200, 200], got {self.temperature_c:g}"
+            )
         require(abs(self.total_ppm) < 1e5, "ppm", f"{self.total_ppm:g} is no clock any more")
 
     @property

@@ -19,7 +19,8 @@ from simulators.faults.disturbed import SensorFault
 from simulators.faults.outage import BOOT_S, Outage
 from simulators.faults.rig import Fault, Rig
 from simulators.faults.sensor import FAULTS as SENSOR_FAULTS
-from tamiyo_runtime.contracts.errors import UnknownNameError, UsageError
+from simulators.options import number, parse_options
+from tamiyo_runtime.contracts.errors import SchemaError, UnknownNameError, UsageError
 from tamiyo_runtime.contracts.registry import Registry
 
 _SHAPE = re.compile(
@@ -116,17 +117,14 @@ def parse_order(text: str) -> Order:
     match = _SHAPE.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"--fault: {text!r} is no fault", hint="as in brown-out@10s+2s or clock-drift?ppm=50")
-    options = {}
-    for part in (match["query"] or "").split("&"):
-        if part:
-            name, _, value = part.partition("=")
-            options[name] = _number(value, text)
+    where, example = f"--fault {text}", "clock-drift?ppm=50"
+    options = parse_options(match["query"] or "", where=where)
     return Order(
         kind=match["kind"],
         what=match["what"] or "",
         at_s=None if match["start"] is None else _seconds(match["start"], text),
         for_s=math.inf if match["length"] is None else _seconds(match["length"], text),
-        options=options,
+        options={name: number(value, name, where=where, example=example) for name, value in options.items()},
     )
 
 
@@ -139,7 +137,10 @@ def rig_of(texts: tuple[str, ...] | list[str]) -> Rig:
     """A rig with these faults in it; raises UnknownNameError, UsageError."""
     rig = Rig()
     for text in texts:
-        rig = make_fault(parse_order(text)).built_into(rig)
+        try:
+            rig = make_fault(parse_order(text)).built_into(rig)
+        except SchemaError as exc:
+            raise UsageError(f"--fault {text}: {exc.message}", hint="as in brown-out@10s+2s?boot_s=20") from exc
     return rig
 
 
@@ -148,13 +149,3 @@ def _seconds(text: str, where: str) -> float:
     if match is None:
         raise UsageError(f"--fault {where}: {text!r} is no time", hint="as in 90s, 5min, 2h or 1d")
     return float(match[1]) * _UNITS_S[match[2]]
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(f"--fault {where}: {text!r} is no number", hint="as in clock-drift?ppm=50")
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simulators.options import number, parse_options
 from tamiyo_runtime.contracts.errors import UnknownNameError, UsageError
 from tamiyo_runtime.contracts.registry import Registry
 from tamiyo_runtime.link import Link, links
@@ -15,17 +16,19 @@ def open_link(text: str) -> Link:
     registry = known_links()
     name, _, query = text.partition("?")
     kind = registry.get(name)
-    options = dict(part.partition("=")[::2] for part in query.split("&") if part)
+    where, example = f"--link {text}", f"{name}?{getattr(kind, 'example', '')}"
+    options = parse_options(query, where=where)
     legal: tuple[str, ...] = getattr(kind, "options", ())
     if options and not legal:
         raise UsageError(f"{name} has no options", hint=f"leave out ?{query}")
     for option in options:
         if option not in legal:
             raise UnknownNameError(f"option of {name}", option, legal)
+    numbers = {option: number(value, option, where=where, example=example) for option, value in options.items()}
     try:
-        return kind(**{option: _number(value) for option, value in options.items()})
+        return kind(**numbers)
     except ValueError as exc:
-        raise UsageError(f"--link {text}: {exc}", hint=f"as in {name}?{getattr(kind, 'example', '')}") from exc
+        raise UsageError(f"{where}: {exc}", hint=f"as in {example}") from exc
 
 
 def known_links() -> Registry[type[Link]]:
@@ -35,7 +38,3 @@ def known_links() -> Registry[type[Link]]:
     import simulators.links.lora  # noqa: F401  all file themselves in the registry
 
     return links
-
-
-def _number(text: str) -> float:
-    return int(text) if text.isdecimal() and len(text) < 19 else float(text)

@@ -33,6 +33,7 @@ from tamiyo_runtime.link import Lasting, Transmission, links
 _CHUNK = 256  # steps, and transfers, to compute at a time
 _PLANS = 64  # sizes to remember
 _REACH_SIGMAS = 4.0  # a device on the move is that lucky once in 30,000 steps
+_PATIENCE_STEPS = 10_000_000  # without coverage, on average; such a wait is computed step by step
 
 
 class Coverage:
@@ -217,7 +218,7 @@ class CellularLink(Lasting):
         """Share of the time on each rung."""
         edges = (-math.inf, *self.preset.ladder.edges_db, math.inf)
         device = self._device
-        if device.speed_m_s == 0:
+        if self._stands:
             shadow = start(device).shadow_db + device.mean_db
             here = int(self.preset.ladder.rung(shadow)[0])
             return [float(rung == here) for rung in range(len(edges) - 1)]
@@ -232,14 +233,28 @@ class CellularLink(Lasting):
         if not 0 <= size_bytes <= self.max_payload_bytes():
             raise ValueError(f"{size_bytes} bytes do not fit a payload of {self.max_payload_bytes()} bytes")
 
+    @property
+    def _stands(self) -> bool:
+        """Whether shadowing never changes: of a device that stands still, or so slow that it is lost in rounding."""
+        return float(self._device.rho[0]) == 1.0
+
     def _check_reach(self) -> None:
         device, needed_db = self._device, self.preset.ladder.edges_db[0]
-        luck_db = device.sigma_db * _REACH_SIGMAS if device.speed_m_s else start(device).shadow_db
+        luck_db = start(device).shadow_db if self._stands else device.sigma_db * _REACH_SIGMAS
         best_db = float((device.mean_db + luck_db)[0])
         if best_db < needed_db:
             raise ValueError(
                 f"no coverage {self.distance_m:g} m away: the signal is at most {best_db:.1f} dB and {needed_db:g} dB"
                 f" are needed; the preset's distance is {self.preset.site.distance_m:g} m"
+            )
+        if self._stands:
+            return
+        uncovered = self._shares()[0]
+        steps = uncovered / (1 - uncovered) / (1 - float(device.rho[0]))  # shadowing is another after 1 / (1 - rho)
+        if steps > _PATIENCE_STEPS:
+            raise ValueError(
+                f"no coverage {self.distance_m:g} m away: at {device.speed_m_s:g} m/s it is away for"
+                f" {steps * self.preset.step_s / 86_400:.0f} days at a time; go faster, or nearer"
             )
 
 

@@ -136,7 +136,7 @@ def test_what_cannot_be_sent_or_reached_is_refused_with_what_can() -> None:
         make("5g").transmit(16385, 0.0)
     for text, message in (
         ("5g?distance_m=-4", r"distance -4 m is not in 10\.\.5000 m"),
-        ("5g?distance_m=nan", r"is not in 10\.\.5000 m"),
+        ("5g?distance_m=nan", "distance_m=nan is no number"),
         ("5g?distance_m=near", "near"),
         ("5g?speed_m_s=-1", "at least 0"),
         ("5g-mmwave?distance_m=5000", "no coverage 5000 m away"),
@@ -145,11 +145,22 @@ def test_what_cannot_be_sent_or_reached_is_refused_with_what_can() -> None:
         with pytest.raises(UsageError, match=message) as refused:
             open_link(text)
         assert "distance_m=300" in str(refused.value.hint)
+    with pytest.raises(UsageError, match="distance_m is given twice"):
+        open_link("5g?distance_m=100&distance_m=200")
     with pytest.raises(UnknownNameError, match="option of 5g 'distance'"):
         open_link("5g?distance=3")
     with pytest.raises(UnknownNameError, match="unknown link '6g'"):
         open_link("6g")
     assert "200 m" in open_link("lte?distance_m=200&speed_m_s=0&seed=4").label
+
+
+def test_a_place_that_one_leaves_too_slowly_to_ever_be_covered_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"no coverage 2000 m away: at 1e-05 m/s it is away for \d+ days at a time"):
+        open_link("lte?distance_m=2000&speed_m_s=1e-5")
+    with pytest.raises(UsageError, match="no coverage 2000 m away: the signal is at most"):
+        open_link("lte?distance_m=2000&speed_m_s=1e-12")  # as good as standing still
+    link = open_link("lte?distance_m=100&speed_m_s=1e-12")
+    assert link.ready_at_s(10, 0.0) < 60
 
 
 def test_the_documents_list_every_network_and_what_it_carries() -> None:

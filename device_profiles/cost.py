@@ -93,7 +93,7 @@ def estimate(profile: Profile, graphs: Graphs, *, precision: Precision) -> Cost:
             source=profile.energy_source,
         )
     else:
-        value, low, high = (sum(ends) for ends in zip(*(_energies_uj(profile, rates, t) for t in terms), strict=True))
+        value, low, high = _array_energies_uj(profile, rates.systolic, terms)
         energy = Estimate(value=value, low=low, high=high, source=profile.energy_source)
     return Cost(
         latency_ms=Estimate(value=latency_ms, low=latency_ms / spread, high=latency_ms * spread, source=source),
@@ -198,6 +198,26 @@ def _room_for_weights(array: Systolic, graphs: Graphs) -> float:
     """What the on-chip buffer has left beside the largest activations; weights in it stay from run to run."""
     moved = max((op.input_bytes + op.output_bytes for graph in graphs for op in graph), default=0)
     return max(0.0, array.sram_bytes - moved)
+
+
+def _array_energies_uj(profile: Profile, array: Systolic, terms: Sequence[_Term]) -> tuple[float, float, float]:
+    """Energy of all terms, uJ: energies add up by what they are counted from, so each end is priced once."""
+    macs, sram_bytes, dram_bytes, us, beside_us = 0, 0.0, 0.0, 0.0, 0.0
+    for op, taken_us, sram, dram, _ in terms:
+        if op is None or op.on_accelerator:
+            macs += 0 if op is None else op.macs
+            sram_bytes += sram
+            dram_bytes += dram
+            us += taken_us
+        else:
+            beside_us += taken_us
+    spread, active = 1 + profile.figures["model.relative_error"].value, profile.figures["power.active_mw"]
+    beside_ms = beside_us * 1e-3
+    return (
+        array.energy_uj(macs, sram_bytes, dram_bytes, us, array.energy) + beside_ms * active.value,
+        array.energy_uj(macs, sram_bytes, dram_bytes, us / spread, array.low) + beside_ms / spread * active.low,
+        array.energy_uj(macs, sram_bytes, dram_bytes, us * spread, array.high) + beside_ms * spread * active.high,
+    )
 
 
 def _energies_uj(profile: Profile, rates: Rates, term: _Term) -> tuple[float, float, float]:

@@ -25,6 +25,8 @@ _MAC_RATIO, _BYTE_RATIO = (1 / 30, 400.0), (1 / 25, 400.0)
 """Time of a class of operators over that of conv2d, or of elementwise; a GPU's depthwise layers reach 130."""
 _BOARD_MW, _LEAST_IDLE_SHARE = 1000.0, 1 / 200
 """What draws watts while it computes does not wait on milliwatts; a microcontroller does."""
+_MOST_SLEEP = 200_000.0
+"""Active power over that asleep: an STM32U5 reaches some 20,000."""
 _MOST_OPERATOR_SHARE = 10.0
 _ENGINE_RATIO = (1 / 1000, 3.0)
 """Rate of a class of operators on an accelerator over that of its convolutions."""
@@ -48,6 +50,12 @@ def _check_power(figures: Figures, path: str) -> None:
     active, idle = figures["power.active_mw"].value, figures["power.idle_mw"].value
     if idle > active:
         raise SchemaError(f"{path}: power.idle_mw", f"{idle:g} mW is above the active {active:g} mW")
+    if "power.sleep_mw" in figures and not active / _MOST_SLEEP <= figures["power.sleep_mw"].value <= idle:
+        raise SchemaError(
+            f"{path}: power.sleep_mw",
+            f"{figures['power.sleep_mw'].value:g} mW is not between a {_MOST_SLEEP:,.0f}th of active_mw and idle_mw",
+            hint="is it in uW or W? it is what the board draws stopped, with its memory kept and a clock running",
+        )
     if active > _BOARD_MW and idle < active * _LEAST_IDLE_SHARE:
         raise SchemaError(
             f"{path}: power.idle_mw",

@@ -86,6 +86,7 @@ SECTIONS: Mapping[str, Mapping[str, Rule]] = {
     "power": {
         "active_mw": rule("power of the whole board while one core computes", "mW", 5, 2e6),
         "idle_mw": rule("power of the whole board while it waits", "mW", 1e-3, 1e6),
+        "sleep_mw": rule("the same stopped, memory kept, until a clock wakes it", "mW", 1e-4, 1e5, needed=False),
     },
     "model": {"relative_error": rule("the truth lies within a factor of 1 + this in 90 % of cases", "1", 0.01, 4)},
     "simulation": {

@@ -30,8 +30,11 @@ class Inference:
 
 
 def sleep_mw(group: Group) -> float:
-    """Power of the board between inferences."""
-    return load_profile(group.profile).value("power.idle_mw") if group.sleep_mw is None else group.sleep_mw
+    """Power of the board between inferences: the group's own, else the profile's asleep, else the profile's idle."""
+    if group.sleep_mw is not None:
+        return group.sleep_mw
+    profile = load_profile(group.profile)
+    return profile.value("power.sleep_mw" if "power.sleep_mw" in profile.figures else "power.idle_mw")
 
 
 def inference_of(group: Group) -> Inference | None:

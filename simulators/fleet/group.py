@@ -56,7 +56,8 @@ class Group:
     latency_ms: float | None = field(default=None, metadata=doc("of one inference"))
     energy_uj: float | None = field(default=None, metadata=doc("of one inference; goes with `latency_ms`"))
     sleep_mw: float | None = field(
-        default=None, metadata=doc("power of the board between inferences; the profile's idle power if left out")
+        default=None,
+        metadata=doc("power of the board between inferences; if left out the profile's `sleep_mw`, else its `idle_mw`"),
     )
     budget: Budget = field(default_factory=Budget, metadata=doc("limits, as a bundle has them"))
     battery: Battery | None = field(default=None, metadata=doc("none: fed from the mains"))

@@ -137,7 +137,7 @@ def test_the_file_of_a_profile_is_printed_as_it_is_to_start_a_board_of_ones_own(
 def test_a_copy_that_was_changed_and_kept_its_id_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     board = tmp_path / "my-board.toml"
     text = resources.files("device_profiles").joinpath("data", "cortex-m4.toml").read_text()
-    board.write_text(text.replace("revision = 2", "revision = 3"))
+    board.write_text(text.replace("revision = 3", "revision = 4"))
     assert main(["profile", "check", str(board)]) == 0
     assert "note: 'cortex-m4' is also the id of a profile that comes with tamiyo" in capsys.readouterr().out
     board.write_text(text.replace('id = "cortex-m4"', 'id = "my-board"'))

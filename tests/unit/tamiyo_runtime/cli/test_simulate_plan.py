@@ -84,7 +84,7 @@ def test_json_of_goals_that_nothing_meets_is_whole_and_ends_with_exit_3(capsys: 
 
 
 def test_a_board_whose_rest_takes_the_battery_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*PLAN, "--fleet", "5", "--years", "2"]) == 3
+    assert main([*PLAN, "--fleet", "5", "--years", "2", "--profile", "raspberry-pi-zero-2"]) == 3
     out = capsys.readouterr().out
     assert "of the energy is that of the board asleep" in out
     assert "--sleep-mw" in out

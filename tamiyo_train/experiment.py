@@ -26,6 +26,7 @@ from tamiyo_train.growing import Beside, Grown, grow, kept_steps
 from tamiyo_train.jobs import HOSTS, EpisodeResult, collect, heads_of, new_host, offered, static
 from tamiyo_train.policy.experience import concatenate
 from tamiyo_train.policy.imitation import teach
+from tamiyo_train.policy.shipped import ShippedPolicy
 from tamiyo_train.pool import Counter, Crew, workers
 from tamiyo_train.preflight import check
 from tamiyo_train.progress import OnProgress, Phase, silent
@@ -48,15 +49,15 @@ class Taught:
 def train(
     config: TrainConfig,
     *,
-    policy_from: Run | None = None,
+    policy_from: Run | ShippedPolicy | None = None,
     work: Work | None = None,
     events: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> Run:
     """Do a run, or what is left of it.
 
-    ``policy_from`` takes the policy of another run instead of teaching one; ``work`` keeps what is done, and gives back
-    what was; ``events`` is the folder TensorBoard files go to.
+    ``policy_from`` takes another run's policy, or the shipped one, instead of teaching one; ``work`` keeps what is
+    done, and gives back what was; ``events`` is the folder TensorBoard files go to.
     """
     check(config, policy_from=policy_from)
     with workers(config.workers, jobs=config.episodes + config.evaluation_episodes + 3) as crew:
@@ -88,8 +89,10 @@ class _Doing:
         phase.end(f"{len(futures)} episodes")
         return [future.result() for future in futures]
 
-    def taught(self, episodes: Sequence[EpisodeResult], policy_from: Run | None) -> Taught:
+    def taught(self, episodes: Sequence[EpisodeResult], policy_from: Run | ShippedPolicy | None) -> Taught:
         """The policy: taught now, kept from before, or another run's."""
+        if isinstance(policy_from, ShippedPolicy):
+            return Taught(policy=dict(policy_from.policy), lesson=policy_from.lesson())
         if policy_from is not None:
             record = policy_from.record
             return Taught(policy=dict(policy_from.policy), lesson={"from": record.task_sha256, "seed": record.seed})

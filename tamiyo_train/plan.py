@@ -15,7 +15,8 @@ from tamiyo_train.config import TrainConfig, adapted, smoke
 from tamiyo_train.data import task_of
 from tamiyo_train.events import write_run
 from tamiyo_train.experiment import train, versions
-from tamiyo_train.jobs import GROWTH, SCHEDULE
+from tamiyo_train.jobs import GROWTH, SCHEDULE, new_host, offered
+from tamiyo_train.policy.shipped import SHIPPED, ShippedPolicy, shipped_for
 from tamiyo_train.preflight import check
 from tamiyo_train.presets import preset
 from tamiyo_train.progress import OnProgress
@@ -50,12 +51,12 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A run that was checked and can be carried out. ``source``: the run whose policy decides."""
+    """A run that was checked and can be carried out. ``source``: the run whose policy decides, or `SHIPPED`."""
 
     folder: Path
     config: TrainConfig
     source: Path | None
-    policy_from: Run | None
+    policy_from: Run | ShippedPolicy | None
 
     def settings(self) -> dict[str, Any]:
         """Everything the result depends on, as it is kept beside unfinished work."""
@@ -126,7 +127,7 @@ def planned(folder: Path | None, wishes: Wishes, *, workers: int, overwrite: boo
     )
     config, given = _decided(replace(config, workers=workers), wishes.growth)
     chosen = given or (Path(source) if source is not None and wishes.growth is None else None)
-    policy_from = None if chosen is None else load_run(chosen)
+    policy_from = None if chosen is None else _policy_of(chosen, config)
     check(config, policy_from=policy_from)
     if not resume:
         check_free(folder, overwrite=overwrite)
@@ -145,6 +146,15 @@ def _task_wished(wishes: Wishes) -> tuple[str, str | None]:
     return wishes.task or format_of(path), str(path)
 
 
+def _policy_of(source: Path, config: TrainConfig) -> Run | ShippedPolicy:
+    """The policy that decides: another run's, or the one that comes with the package."""
+    if source != Path(SHIPPED):
+        return load_run(source)
+    host = new_host(config, 0)
+    names = tuple(blueprint.name for blueprint in offered(host))
+    return shipped_for(config.host, slots=host.slots, blueprints=names)
+
+
 def _check_same_task(base: TrainConfig, wishes: Wishes, folder: Path) -> None:
     if wishes.task is not None and wishes.task != base.task:
         raise UsageError(
@@ -160,13 +170,13 @@ def _decided(config: TrainConfig, growth: str | None) -> tuple[TrainConfig, Path
     if growth in GROWTH:
         return replace(config, growth=growth, schedule=()), None
     path = Path(growth)
-    if path.is_dir():
+    if path == Path(SHIPPED) or path.is_dir():
         return replace(config, growth="policy", schedule=()), path
     if path.is_file() or path.suffix == ".toml":
         return replace(config, growth=SCHEDULE, schedule=read_schedule(path)), None
     if len(path.parts) > 1:
         raise InputError(
             f"neither a run nor a schedule: {path}",
-            hint=f"give a run folder, a TOML file, or one of {', '.join(GROWTH)}",
+            hint=f"give a run folder, a TOML file, or one of {', '.join((*GROWTH, SHIPPED))}",
         )
-    raise UnknownNameError("growth method", growth, GROWTH)
+    raise UnknownNameError("growth method", growth, (*GROWTH, SHIPPED))

@@ -12,6 +12,7 @@ from tamiyo_train.hosts import Host, hosts
 from tamiyo_train.jobs import GROWTH, POLICY, SCHEDULE, new_host, offered
 from tamiyo_train.lifecycle import Transition
 from tamiyo_train.metrics import metrics
+from tamiyo_train.policy.shipped import ShippedPolicy
 from tamiyo_train.pricing import Pricer
 from tamiyo_train.run import Run
 from tamiyo_train.schedule import check_schedule
@@ -20,7 +21,7 @@ from tamiyo_train.tasks import Task, stages
 from tamiyo_train.tasks.base import check_samples
 
 
-def check(config: TrainConfig, *, policy_from: Run | None = None) -> None:
+def check(config: TrainConfig, *, policy_from: Run | ShippedPolicy | None = None) -> None:
     """Raise UnknownNameError, InputError or another UsageError for the first thing that stands in a run's way."""
     if config.data is None:
         stages.get(config.task)
@@ -46,7 +47,7 @@ def check(config: TrainConfig, *, policy_from: Run | None = None) -> None:
                 f"task '{task.name}' has inputs in [{ends[0]:g}, {ends[1]:g}]; attacks are for inputs in 0..1",
                 hint="leave --attack out, or take a task of images",
             )
-    if policy_from is not None:
+    if isinstance(policy_from, Run):
         check_heads(policy_from, config, host)
     if config.schedule:
         _check_schedule(config, host)

@@ -55,7 +55,8 @@ def train(
     growth: Annotated[
         str | None,
         typer.Option(
-            metavar="WHO", help="who decides: policy, kasmina, random, none, a run whose policy decides, or a schedule"
+            metavar="WHO",
+            help="who decides: policy, shipped, kasmina, random, none, a run whose policy decides, or a schedule",
         ),
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=0, help="short episodes the policy learns from")] = None,

@@ -58,11 +58,14 @@ class Kasminas:
     """`baselines.KasminaMicro`, a habit for every lane."""
 
     def __init__(self, habits: Sequence[Habit], *, device: torch.device | str = "cpu") -> None:
+        columns = {field.name: [getattr(habit, field.name) for habit in habits] for field in fields(Habit)}
         self._habit = {
-            field.name: torch.tensor([getattr(habit, field.name) for habit in habits], device=device)
-            for field in fields(Habit)
+            name: torch.tensor(
+                column, dtype=torch.float64 if isinstance(column[0], float) else torch.int64, device=device
+            )
+            for name, column in columns.items()
         }
-        self._best = torch.full((len(habits),), torch.inf, device=device)
+        self._best = torch.full((len(habits),), torch.inf, dtype=torch.float64, device=device)
         self._stale = torch.zeros(len(habits), dtype=torch.int64, device=device)
         self._decision = 0
 
@@ -70,13 +73,13 @@ class Kasminas:
         """Fossilise first, then advance, prune, and at last germinate."""
         habit, mask = self._habit, seen.slot_mask
         lanes, slots = mask.shape[0], mask.shape[2]
-        self._watch(seen.vector[:, _LOSS])
-        age = _slot_features(seen)[..., _AGE]
+        self._watch(seen.vector[:, _LOSS].double())
+        age = _slot_features(seen)[..., _AGE].double()
         actions = torch.zeros(lanes, 4, dtype=torch.int64, device=mask.device)
         chosen = torch.zeros(lanes, dtype=torch.bool, device=mask.device)
         wanted = (
             (Operation.FOSSILISE, mask[:, Operation.FOSSILISE]),
-            (Operation.ADVANCE, mask[:, Operation.ADVANCE] & (age >= habit["mature"][:, None] - 1e-6)),
+            (Operation.ADVANCE, mask[:, Operation.ADVANCE] & (age >= habit["mature"][:, None])),
             (Operation.PRUNE, mask[:, Operation.PRUNE] & (age > habit["trial"][:, None])),
         )
         for operation, where in wanted:
@@ -89,7 +92,7 @@ class Kasminas:
         grows = ~chosen & free.any(1) & (self._stale >= habit["patience"]) & (self._decision >= habit["start"])
         grows &= held < habit["seeds"]
         order = torch.arange(slots, device=mask.device)
-        rank = torch.where(habit["forward"][:, None], order, slots - 1 - order)
+        rank = torch.where(habit["forward"][:, None] > 0, order, slots - 1 - order)
         slot = torch.where(free, rank, slots).argmin(1)
         rows = torch.arange(lanes, device=mask.device)
         fits = seen.blueprint_mask[rows, slot]

@@ -1,0 +1,66 @@
+"""The growth policy that comes with the package: weights, and a card that says how it was made and what it is worth."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from tamiyo_runtime.contracts.errors import IntegrityError, UsageError
+from tamiyo_runtime.contracts.observation import Heads, check_layout
+
+if TYPE_CHECKING:
+    import torch
+
+    from tamiyo_train.policy.network import PolicyNetwork
+
+SHIPPED = "shipped"
+"""What ``--growth`` calls it."""
+_NAME = "vector"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShippedPolicy:
+    """``policy``: weights for a host's number of slots; ``card``: the card as it lies beside them."""
+
+    policy: Mapping[str, torch.Tensor]
+    card: Mapping[str, Any]
+
+    def lesson(self) -> dict[str, Any]:
+        """Where the policy came from, for the run's record."""
+        return {"from": SHIPPED, "weights_sha256": self.card["weights_sha256"], "seed": self.card["recipe"]["seed"]}
+
+
+def card() -> dict[str, Any]:
+    """The card: recipe, seeds, scores, and which criteria hold."""
+    found: dict[str, Any] = json.loads((files(__name__) / f"{_NAME}.json").read_text())
+    return found
+
+
+def network() -> PolicyNetwork:
+    """The policy as it was taught. Raises IntegrityError when its weights are not those of the card."""
+    from safetensors.torch import load
+
+    from tamiyo_train.policy.network import PolicyNetwork
+
+    known, body = card(), (files(__name__) / f"{_NAME}.safetensors").read_bytes()
+    if hashlib.sha256(body).hexdigest() != known["weights_sha256"]:
+        raise IntegrityError("the shipped policy's weights are not those of its card", hint="install the package anew")
+    check_layout("the shipped policy", observation=known["observation"], heads=known["heads"])
+    made = PolicyNetwork(Heads(slots=known["slots"], blueprints=len(known["blueprints"])))
+    made.load_state_dict(load(body))
+    return made.eval()
+
+
+def shipped_for(host: str, *, slots: int, blueprints: tuple[str, ...]) -> ShippedPolicy:
+    """The policy for a host with so many slots; raises UsageError when it is offered other blueprints."""
+    known = card()
+    if tuple(known["blueprints"]) != blueprints:
+        raise UsageError(
+            f"the shipped policy grows hosts of vectors; host '{host}' is offered other blueprints",
+            hint="take the host mlp or mlp-skip, or let the run teach a policy: --growth policy",
+        )
+    return ShippedPolicy(policy=network().with_slots(slots).state_dict(), card=known)

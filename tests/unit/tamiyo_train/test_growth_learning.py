@@ -1,0 +1,369 @@
+"""Learning to grow: deciders for lanes, the distribution, cloning, PPO, the bandit, and the policy that ships."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from tamiyo_runtime.contracts.errors import IntegrityError, UsageError
+from tamiyo_runtime.contracts.observation import INTENSITIES, Heads, Operation, observation_size
+from tamiyo_train.jobs import rebuilt
+from tamiyo_train.policy import bandit, dagger, ppo, shipped
+from tamiyo_train.policy.actions import Masks, Observation, choose
+from tamiyo_train.policy.baselines import KasminaMicro, KasminaSettings
+from tamiyo_train.policy.distribution import ActionDistribution
+from tamiyo_train.policy.imitation import log_likelihood
+from tamiyo_train.policy.lane_deciders import (
+    Chance,
+    Habit,
+    Kasminas,
+    MatchedChance,
+    Networked,
+    Waiting,
+)
+from tamiyo_train.policy.levels import EPISODE, FAMILIES, OFFERS, TAUGHT, growth, unseen
+from tamiyo_train.policy.network import HeadViews, PolicyNetwork
+from tamiyo_train.policy.oracle import simulate
+from tamiyo_train.policy.rollout import Rollout, drawn_lanes, joined, repeated, roll, side_by_side
+from tamiyo_train.population.growth_state import Seen, legal
+from tamiyo_train.seeding import initialising
+
+SHORT = replace(EPISODE, steps=60)
+HEADS = Heads(slots=3, blueprints=len(OFFERS))
+INITS = range(10_000, 10_004)
+
+
+@pytest.fixture(scope="module")
+def env():
+    family = FAMILIES["spirals"]
+    return growth(family.builder(), family.training_data()[:2], episode=SHORT)
+
+
+def lanes(env, count=6, seed=0):
+    return drawn_lanes(env, np.random.default_rng(seed), count=count, inits=INITS)
+
+
+def roomy(env, count=6):
+    """Lanes without any limit."""
+    return replace(lanes(env, count), budget=torch.full((count, 5), torch.inf, dtype=torch.float64))
+
+
+def network(seed=0) -> PolicyNetwork:
+    with initialising(seed):
+        return PolicyNetwork(HEADS).eval()
+
+
+def eager(env, count=6) -> Rollout:
+    return roll(env, lanes(env, count), Kasminas([Habit(intensity=4)] * count))
+
+
+def drawn_seen(count=64, seed=0) -> Seen:
+    rng = torch.Generator().manual_seed(seed)
+    blueprint = torch.rand(count, 3, HEADS.blueprints, generator=rng) < 0.4
+    slot = torch.rand(count, len(Operation), 3, generator=rng) < 0.4
+    slot[:, Operation.WAIT] = False
+    slot[:, Operation.GERMINATE] = blueprint.any(2)
+    return Seen(
+        vector=torch.randn(count, observation_size(3), generator=rng),
+        slot_mask=slot,
+        blueprint_mask=blueprint,
+        params=torch.randint(1, 500, (count, 3, HEADS.blueprints), generator=rng),
+    )
+
+
+def one(seen: Seen, row: int) -> Observation:
+    masks = Masks(
+        slot=seen.slot_mask[row].numpy(), blueprint=seen.blueprint_mask[row].numpy(), params=seen.params[row].numpy()
+    )
+    return Observation(vector=seen.vector[row].numpy(), masks=masks)
+
+
+def test_training_and_held_out_levels_are_disjoint_and_so_are_their_samples():
+    for family in FAMILIES.values():
+        assert len(family.training) == 5 and len(family.held_out) == 3
+        assert not set(family.training) & set(family.held_out)
+    family = FAMILIES["clusters"]
+    taught, judged = family.training_data()[0], family.held_out_data()[0]
+    assert taught.variants.shape == judged.variants.shape
+    assert not torch.equal(taught.variants, judged.variants)
+    build, data = unseen("digits")
+    assert build().slots == 3 and len(data) == 1
+
+
+@pytest.mark.parametrize("settings", [KasminaSettings(patience=0), KasminaSettings(patience=2, improvement=0.3)])
+def test_the_heuristic_for_lanes_decides_what_the_ordinary_one_decides(env, settings):
+    habit = Habit(
+        patience=settings.patience,
+        improvement=settings.improvement,
+        intensity=settings.intensity,
+        mature=settings.mature,
+        trial=settings.trial,
+        forward=False,
+    )
+    given = roomy(env, 3)
+    ordinary, many = [KasminaMicro(settings) for _ in range(3)], Kasminas([habit] * 3)
+    seen, grew = env.reset(given), 0
+    while not env.done:
+        actions = many.decide(seen)
+        for row, decider in enumerate(ordinary):
+            expected = decider.decide(one(seen, row))
+            assert actions[row, 0] == expected.operation
+            if expected.operation is not Operation.WAIT:
+                assert actions[row, 1] == expected.slot
+            if expected.operation is Operation.GERMINATE:
+                assert actions[row, 2:].tolist() == [expected.blueprint, expected.intensity]
+                grew += 1
+        seen = env.act(actions)
+    assert grew
+
+
+def test_a_habit_keeps_to_its_start_its_number_of_seeds_and_its_first_blueprint(env):
+    habits = [Habit(seeds=0), Habit(seeds=1, start=3, preferred=TAUGHT[1]), Habit(seeds=2, preferred=TAUGHT[0])]
+    rollout = roll(env, roomy(env, 3), Kasminas(habits))
+    planted = rollout.actions[..., 0] == Operation.GERMINATE
+    assert not planted[:, 0].any()
+    assert planted[:, 1].nonzero()[0, 0] == 3
+    assert rollout.actions[3, 1, 2] == TAUGHT[1]
+    assert rollout.actions[0, 2, 2] == TAUGHT[0]
+
+
+def test_every_decider_for_lanes_stays_within_the_masks():
+    seen = drawn_seen(200)
+    kinds = torch.full((200, 4), TAUGHT[0])
+    deciders = [
+        Waiting(),
+        Kasminas([Habit()] * 200),
+        Chance(0),
+        MatchedChance(kinds, torch.zeros_like(kinds), decisions=1, seed=0),
+        Networked(network()),
+        Networked(network(), torch.Generator().manual_seed(0), floor=0.1),
+    ]
+    for decider in deciders:
+        assert bool(legal(decider.decide(seen), seen).all()), type(decider).__name__
+
+
+def test_matched_chance_germinates_what_it_is_given_and_no_more(env):
+    kinds = torch.full((4, 3), -1)
+    kinds[0, 0] = kinds[1, 0] = kinds[1, 1] = TAUGHT[0]
+    rollout = roll(env, roomy(env, 4), MatchedChance(kinds, torch.full_like(kinds, 2), decisions=4, seed=1))
+    planted = rollout.actions[..., 0] == Operation.GERMINATE
+    assert planted.sum(0).tolist() == [1, 2, 0, 0]
+
+
+def test_the_distribution_is_that_of_single_decisions_and_of_cloning():
+    seen, policy = drawn_seen(), network()
+    with torch.no_grad():
+        output = policy(seen.vector)
+    chosen = ActionDistribution.of(output, seen, HEADS)
+    actions = chosen.choose()
+    for row in range(64):
+        expected = choose(output[row].numpy(), one(seen, row).masks, HEADS)
+        assert actions[row, 0] == expected.operation
+        if expected.operation is Operation.GERMINATE:
+            assert actions[row, 1:].tolist() == [expected.slot, expected.blueprint, expected.intensity]
+    drawn = chosen.choose(torch.Generator().manual_seed(1))
+    views = HeadViews(HEADS)(output)
+    expected = log_likelihood(views, drawn, seen.operation_mask, seen.slot_mask, seen.blueprint_mask)
+    assert torch.allclose(chosen.log_probability(drawn), expected, atol=1e-5)
+    assert torch.allclose(chosen.divergence(chosen, drawn), torch.zeros(64), atol=1e-6)
+    table = chosen.entropies(drawn)
+    assert bool(table[drawn[:, 0] == Operation.WAIT, 1:].isnan().all())
+    assert float(table.nan_to_num(0.5).min()) >= 0 and float(table.nan_to_num(0.5).max()) <= 1 + 1e-5
+
+
+def test_a_floor_keeps_every_allowed_choice_possible_and_no_other():
+    seen, policy = drawn_seen(), network()
+    with torch.no_grad():
+        output = policy(seen.vector) * 1000
+    rows = torch.zeros(64, 4, dtype=torch.int64)
+    for operation in Operation:
+        rows[:, 0] = operation
+        p = ActionDistribution.of(output, seen, HEADS, floor=0.1)._mixed(
+            HeadViews(HEADS)(output)["operation"], seen.operation_mask
+        )[:, operation]
+        allowed = seen.operation_mask[:, operation]
+        assert bool((p[allowed] >= 0.1 / len(Operation) - 1e-6).all()) and bool((p[~allowed] == 0).all())
+
+
+def test_advantages_without_a_critic_are_returns_and_with_a_perfect_one_nothing():
+    rewards = torch.rand(15, 4, dtype=torch.float64)
+    returns = rewards.flip(0).cumsum(0).flip(0)
+    assert torch.allclose(ppo.advantages(rewards, torch.zeros_like(rewards), lam=1.0), returns)
+    assert torch.allclose(ppo.advantages(rewards, returns, lam=0.95), torch.zeros_like(rewards), atol=1e-12)
+    assert ppo.explained_variance(returns, returns) == pytest.approx(1.0)
+    assert ppo.explained_variance(torch.zeros(9), torch.ones(9)) == 0.0
+
+
+def test_calibration_error_is_nought_for_shares_foretold_and_the_gap_otherwise():
+    happened = (torch.arange(1000) % 10 < 3).float()
+    told = torch.full((1000,), float(torch.logit(torch.tensor(0.3))))
+    assert ppo.calibration_error(told, happened) == pytest.approx(0.0, abs=1e-6)
+    assert ppo.calibration_error(torch.full((1000,), 20.0), happened) == pytest.approx(0.7, abs=1e-3)
+
+
+def test_the_value_head_says_the_same_when_its_unit_moves():
+    policy, scale = network(), ppo.Scale(0.5, 2.0)
+    seen = drawn_seen().vector
+    views = HeadViews(HEADS)
+    with torch.no_grad():
+        before = scale.raw(views(policy(seen))["value"])
+        scale.follow(torch.tensor([1.0, 3.0, 2.0]), policy)
+        after = scale.raw(views(policy(seen))["value"])
+    assert torch.allclose(before, after, atol=1e-5)
+    assert scale.mean == pytest.approx(0.8)
+
+
+def test_episodes_leave_what_can_be_learned_from_and_teachers_label_them(env):
+    rollout = eager(env)
+    decisions = rollout.decisions
+    assert len(decisions) == 15 * 6 and decisions.safety.shape == (90, 3) and decisions.hardware.shape == (90, 2)
+    assert torch.allclose(rollout.rewards.sum(0), rollout.utility, atol=1e-12)
+    assert torch.allclose(decisions.returns[:6].double(), rollout.utility, atol=1e-6)
+    waited = roll(env, lanes(env), Waiting(), teacher=Kasminas([Habit()] * 6))
+    assert waited.result.training_ratio.tolist() == [1.0] * 6
+    assert bool((waited.decisions.actions[:, 0] == Operation.GERMINATE).any())
+    assert len(joined([decisions, waited.decisions])) == 180
+    assert len(decisions.rows(torch.tensor([3, 5]))) == 2
+
+
+def test_lanes_of_a_group_share_everything_but_what_is_decided(env):
+    group = repeated(lanes(env, 2), 3)
+    played = roll(env, group, Waiting())
+    assert played.utility[0] == played.utility[1] == played.utility[2] != played.utility[3]
+
+
+def test_a_static_twin_trains_the_topology_it_is_given_from_the_start(env):
+    grown = eager(env)
+    codes = torch.zeros(6, 3, dtype=torch.int64)
+    codes[:, 1] = 1 + TAUGHT.index(TAUGHT[0])
+    twin = roll(env, lanes(env), Waiting(), codes=codes)
+    assert twin.result.fossilised.tolist() == [[False, True, False]] * 6
+    assert bool((twin.result.training_ratio > 1).all())
+    assert torch.equal(twin.codes, codes)
+    assert grown.codes.shape == codes.shape
+
+
+def test_jobs_give_the_same_side_by_side_as_one_by_one(env):
+    job = functools.partial(roll, env, lanes(env, 2), Waiting())
+    found = side_by_side({"a": job, "b": job}, warm=True)
+    assert torch.equal(found["a"].utility, found["b"].utility)
+
+
+def test_search_finds_habits_clones_and_improves_them_and_a_bandit_chooses_among_them(env):
+    envs, rng = {"spirals": env}, np.random.default_rng(0)
+    habits = [Habit(seeds=0), Habit(intensity=4), Habit(intensity=4, start=1, preferred=TAUGHT[-1])]
+    teachers = dagger.search(envs, habits, rng=rng, inits=INITS, draws=2, finalists=3, final_draws=2)
+    assert teachers.tuned in habits and len(teachers.by_level["spirals"]) == 2
+    assert all(a >= b - 1e-9 for a, b in zip(teachers.utility["spirals"], teachers.utility["tuned"], strict=True))
+    running = simulate(128, 3, seed=1)
+    rounds: list[tuple[int, float, float]] = []
+    policy, scale = dagger.clone(
+        envs,
+        teachers,
+        heads=HEADS,
+        running=running,
+        rng=rng,
+        inits=INITS,
+        seed=0,
+        config=dagger.Cloning(rounds=1, lanes=8, steps=150, batch=128),
+        on_round=lambda *told: rounds.append(told),
+    )
+    assert [number for number, *_ in rounds] == [0, 1]
+    assert rounds[-1][2] < 0.6  # nats a decision; chance is above 1.5
+    settings = ppo.Settings(iterations=2, lanes=32, group=4, minibatches=2, inits=(10_000, 10_004))
+    before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    learner = ppo.Learner(policy, settings, scale=ppo.Scale(*scale), running=running, seed=0)
+    seen: list[ppo.Progress] = []
+    history = learner.learn(envs, seen.append)
+    assert history == seen and [step.iteration for step in history] == [0, 1]
+    assert {field.name for field in fields(ppo.Progress)} == set(json.loads(json.dumps(history[0].to_json())))
+    assert history[0].leash_kl < history[0].kl + 0.1 and history[0].choices["operation"] > 0
+    after = policy.state_dict()
+    assert torch.equal(after["mean"], before["mean"])  # statistics are frozen
+    assert not torch.equal(after["slot_in.weight"], before["slot_in.weight"])
+    made = bandit.fit(envs, habits, rng=rng, inits=INITS, episodes=3, steps=20)
+    played = roll(env, lanes(env), made.begin())
+    assert bool((played.actions[0, :, 0] == Operation.WAIT).all())
+    assert made.predict(drawn_seen(5).vector).shape == (5, 3)
+
+
+def test_ppo_learns_what_pays_when_only_one_thing_does():
+    """With rewards for waiting alone, the likeliest action becomes WAIT wherever something else was."""
+    policy = network(3)
+    settings = ppo.Settings(minibatches=1, epochs=8, target_kl=10.0, leash=0.0, entropy=0.0, gates=0.0, group=1)
+    learner = ppo.Learner(policy, settings, scale=ppo.Scale(0.0, 1.0), running=simulate(64, 3, seed=0), seed=0)
+    seen = drawn_seen(512, seed=4)
+    for _ in range(12):
+        with torch.no_grad():
+            chosen = ActionDistribution.of(policy(seen.vector), seen, HEADS, floor=settings.floor)
+            actions = chosen.choose(torch.Generator().manual_seed(1))
+            before = chosen.log_probability(actions)
+        pays = (actions[:, 0] == Operation.WAIT).float()
+        batch = replace_decisions(seen, actions, pays)
+        learner._step(batch, pays - pays.mean(), pays, before, 1.0)
+    with torch.no_grad():
+        now = ActionDistribution.of(policy(seen.vector), seen, HEADS).choose()
+    assert float((now[:, 0] == Operation.WAIT).float().mean()) > 0.9
+
+
+def replace_decisions(seen: Seen, actions: torch.Tensor, pays: torch.Tensor):
+    from tamiyo_train.policy.rollout import Decisions
+
+    return Decisions(
+        vector=seen.vector,
+        slot_mask=seen.slot_mask,
+        blueprint_mask=seen.blueprint_mask,
+        actions=actions,
+        returns=pays,
+        utility=pays,
+        safety=torch.zeros(len(pays), 3),
+        hardware=torch.ones(len(pays), 2),
+    )
+
+
+def test_the_shipped_policy_is_that_of_its_card_and_fits_hosts_of_vectors():
+    known = shipped.card()
+    names = tuple(blueprint.name for blueprint in OFFERS)
+    assert tuple(known["blueprints"]) == names
+    assert [names[number] for number in TAUGHT] == [name for name in names if name in known["taught"]]
+    for slots in (3, 5):
+        found = shipped.shipped_for("mlp", slots=slots, blueprints=names)
+        policy = rebuilt(found.policy, Heads(slots=slots, blueprints=len(names)))
+        parameters = sum(p.numel() for p in policy.parameters())
+        assert 20_000 < parameters < 60_000
+        with torch.no_grad():
+            assert bool(policy(torch.zeros(1, observation_size(slots))).isfinite().all())
+    assert found.lesson()["weights_sha256"] == known["weights_sha256"]
+    with pytest.raises(UsageError, match="dsconv"):
+        shipped.shipped_for("dsconv", slots=4, blueprints=("no-op", "bottleneck"))
+
+
+def test_the_card_only_makes_a_policy_the_default_when_it_beat_the_tuned_heuristic():
+    known = shipped.card()
+    assert known["default"] == known["held_out"]["passes"]["tuned"]
+    assert known["default"] or known["why_not_default"]
+    low = known["held_out"]["policy_over"]["tuned"]["low"]
+    assert known["held_out"]["passes"]["tuned"] == (low > 0)
+
+
+def test_weights_that_are_not_those_of_the_card_are_refused(monkeypatch):
+    known = shipped.card() | {"weights_sha256": "0" * 64}
+    monkeypatch.setattr(shipped, "card", lambda: known)
+    with pytest.raises(IntegrityError, match="not those of its card"):
+        shipped.network()
+
+
+def test_untaught_blueprints_are_never_the_shipped_policys_choice():
+    policy, seen = shipped.network(), drawn_seen(400, seed=9)
+    taught = torch.zeros(HEADS.blueprints, dtype=torch.bool)
+    taught[list(TAUGHT)] = True
+    both = replace(seen, blueprint_mask=torch.ones_like(seen.blueprint_mask))
+    actions = Networked(policy).decide(both)
+    grows = actions[:, 0] == Operation.GERMINATE
+    assert bool(grows.any()) and bool(taught[actions[grows, 2]].all())
+    assert int(actions[:, 3].max()) < len(INTENSITIES)

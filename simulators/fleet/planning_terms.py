@@ -37,7 +37,7 @@ class Cause(StrEnum):
     DUTY_CYCLE = "duty cycle"
     DWELL = "dwell time"
     FAIR_USE = "fair use"
-    RADIO = "the radio, busy with the report before"
+    RADIO = "a radio still busy with the report before"
     PAYLOAD = "size of the report"
     RANGE = "range"
     COLLISIONS = "collisions"

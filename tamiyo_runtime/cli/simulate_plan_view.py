@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from simulators.fleet.scenario import Scenario
 
 _LABEL = 17
+_TOLD = 1e-3
+"""A limit below this share of the interval is not worth a word."""
 
 
 def as_data(found: Planning, group: Group, network: str, update: UpdateCost | None) -> dict[str, Any]:
@@ -108,9 +110,12 @@ def years(value: float) -> str:
 
 
 def _recommended(one: Plan) -> None:
-    limits = ", ".join(_limit(limit) for limit in sorted(one.limits, key=lambda limit: -limit.interval_s)[:3])
+    ordered = sorted(one.limits, key=lambda limit: -limit.interval_s)
+    limits = [_limit(limit) for limit in ordered if limit.interval_s >= _TOLD * one.interval_s][:3]
+    if one.binding not in [limit.cause for limit in one.limits]:
+        limits = [str(one.binding), *limits]
     say(f"{'recommended':<{_LABEL}}a report every {duration(one.interval_s)} by {one.way.name}")
-    say(labelled(f"{'limited by':<{_LABEL}}", f"{one.binding or 'nothing'}; at least {limits}"))
+    say(labelled(f"{'limited by':<{_LABEL}}", ", then ".join(limits)))
     parts = {"radio": one.radio_mw, "inferences": one.inference_mw, "board asleep": one.base_mw}
     shares = ", ".join(f"{name} {percent(part / one.mean_mw)}" for name, part in parts.items() if part)
     lasts = "from the mains" if math.isinf(one.years) else f"{years(one.years)} years"
@@ -138,7 +143,7 @@ def _arrives(one: Plan) -> str:
 
 def _limit(limit: Limit) -> str:
     longer = "more than " if limit.cause == "collisions" else ""
-    return f"{longer}{duration(limit.interval_s)} for {limit.cause}"
+    return f"{limit.cause} ({longer}{duration(limit.interval_s)})"
 
 
 def _ways(found: Planning) -> None:

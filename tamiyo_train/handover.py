@@ -16,6 +16,7 @@ from tamiyo_train.data import task_of_run
 from tamiyo_train.policy.oracle import simulate
 from tamiyo_train.run import Run
 from tamiyo_train.seed import Seed
+from tamiyo_train.tasks import Task
 
 CALIBRATION = 300
 """Samples handed over to calibrate quantisation with, from the validation split: never from the test set."""
@@ -49,6 +50,11 @@ class Handover:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
+def deployable(task: Task) -> bool:
+    """Whether networks of a task can be exported: those that give one answer a sample."""
+    return task.test.y.ndim == 1
+
+
 def pieces(run: Run) -> Handover:
     """Take a run apart.
 
@@ -56,7 +62,7 @@ def pieces(run: Run) -> Handover:
     its record.
     """
     record, task = run.record, task_of_run(run.record)
-    if task.test.y.ndim > 1:
+    if not deployable(task):
         raise IncompatibleError(
             f"task '{task.name}' asks for an answer at every time step; what is exported gives one answer a sample",
             hint="such a network can be trained and evaluated here, not deployed",

@@ -23,7 +23,7 @@ from tamiyo_runtime.cli.train_report import (
 )
 
 if TYPE_CHECKING:
-    from tamiyo_train.run import ConfigurationRecord
+    from tamiyo_train.run import ConfigurationRecord, RunRecord
 
 __all__ = ["evaluate", "reported", "train"]
 # What comes with tamiyo, so that help needs no torch; a test holds both to the registries.
@@ -146,7 +146,7 @@ def train(
     show_run(plan.folder, run.record)
     if tensorboard:
         say(f"Look:  tensorboard --logdir {plan.folder / 'events'}")
-    say(f"Next:  tamiyo evaluate {plan.folder} | tamiyo export {plan.folder} --target raspberry-pi-4")
+    say(f"Next:  tamiyo evaluate {plan.folder}{_export_of(plan.folder, run.record, before=' | ')}")
 
 
 def evaluate(
@@ -207,7 +207,16 @@ def evaluate(
     if measures:
         say()
         show_measures(measures)
-    say(f"Next:  tamiyo export {folder} --target raspberry-pi-4")
+    if following := _export_of(folder, run.record):
+        say(f"Next:  {following}")
+
+
+def _export_of(folder: Path, record: RunRecord, *, before: str = "") -> str:
+    """The command that exports a run, ``before`` in front of it; nothing when its task has no answer to deploy."""
+    from tamiyo_train.data import task_of_run
+    from tamiyo_train.handover import deployable
+
+    return f"{before}tamiyo export {folder} --target raspberry-pi-4" if deployable(task_of_run(record)) else ""
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from tamiyo_train.admission import check_tensors
 from tamiyo_train.blueprints import blueprints, check_blueprint
 from tamiyo_train.blueprints.check import moved
 from tamiyo_train.config import Episode
-from tamiyo_train.data import Labelled, tensors
+from tamiyo_train.data import Labelled, task_of, tensors
 from tamiyo_train.env import GrowthEnv, play
 from tamiyo_train.evaluation import by_sample, score
 from tamiyo_train.experiment import check
@@ -253,3 +253,7 @@ class TestTraining:
         run = SimpleNamespace(record=SimpleNamespace(task="language", config={}), grown_network=lambda: None)
         with pytest.raises(IncompatibleError, match="one answer a sample"):
             handover.pieces(run)
+
+    def test_the_next_command_is_not_one_that_would_be_refused(self):
+        assert handover.deployable(task_of("moons"))
+        assert not handover.deployable(task_of("language"))

@@ -30,7 +30,7 @@ _TEXT_FINAL = replace(
 _AGAINST_CORRUPTION = (*OFFERED[Domain.IMAGE], "denoiser", "attention-filter")
 _WORN = (*OFFERED[Domain.SEQUENCE], "quant-adapter", "fail-safe-bottleneck")
 _LANGUAGE = ("no-op", "adapter", "bottleneck", "mini-attention-causal", "sliding-conv", "glu")
-_LONGER = replace(FINAL, steps=576, consolidation_steps=320)
+_LONGER = replace(FINAL, steps=896, consolidation_steps=498)
 _PLAIN_HOSTS = {1: "mlp", 2: "conv1d", 3: "dsconv"}
 
 

@@ -1,4 +1,8 @@
-"""The ten stages. Bounds are fixed here and nowhere else; a stage that misses one says by how much."""
+"""The stages. Bounds are fixed here and nowhere else; a stage that misses one says by how much.
+
+Of ten one is not there yet: 4.5, images and captions. Stage 6 is judged by the network before quantisation, and not
+yet under packet loss.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +51,15 @@ CURRICULUM = Curriculum(
             safety=(at_least("denoise", 0.95), at_most("clean loss", 0.01), at_least("rollback", 0.98)),
         ),
         Stage(
+            id="3",
+            title="heartbeats, split by patient",
+            task="ecg",
+            profile=_EDGE_TPU,
+            taught=("sliding-conv", "sparse-activation"),
+            success=at_least("macro-auc", 0.95),
+            safety=(at_most("latency p99 (ms)", 5.0), at_least("safeguards", 1.0)),
+        ),
+        Stage(
             id="3.5",
             title="Gaussian clusters",
             task="clusters",
@@ -54,6 +67,34 @@ CURRICULUM = Curriculum(
             taught=("glu",),
             success=at_least("purity", 0.95),
             safety=(at_most("drift", 0.05), at_most("alerts", 0.0)),
+        ),
+        Stage(
+            id="4",
+            title="concentric spheres in ten dimensions",
+            task="spheres",
+            profile=_TPU,
+            taught=("residual-mlp", "widening"),
+            success=at_least("accuracy", 0.97),
+            safety=(at_most("drift", 0.10), at_least("rollback", 0.99)),
+        ),
+        Stage(
+            id="5",
+            title="parity of four inputs among eight, and a checkerboard",
+            task="xor",
+            warm_ups=("checkerboard",),
+            profile=_GPU,
+            taught=("low-rank", "nested"),
+            success=at_least("accuracy", 0.99),
+            safety=(at_most("drift", 0.05), at_least("useful seeds", 1.0)),
+        ),
+        Stage(
+            id="6",
+            title="movements of users, on a microcontroller's NPU",
+            task="imu",
+            profile=_EDGE,
+            taught=("quant-adapter", "fail-safe-bottleneck"),
+            success=at_least("accuracy", 0.88),
+            safety=(at_most("energy (uJ)", 15.0), at_most("latency p99 (ms)", 50.0)),
         ),
     )
 )

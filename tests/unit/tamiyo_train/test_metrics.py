@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from tamiyo_runtime.contracts.errors import InputError, SchemaError, UnknownNameError
+from tamiyo_train.data import data_of
+from tamiyo_train.evaluation import configurations, network_result
+from tamiyo_train.hosts import hosts
 from tamiyo_train.metrics import Direction, Metric, metrics, probabilities
+from tamiyo_train.seeding import initialising
+from tamiyo_train.static import committed
 
 RNG = np.random.default_rng(5)
 LOGITS = RNG.normal(0, 2, (400, 5))
@@ -81,3 +87,17 @@ def test_shapes_that_do_not_fit_and_names_that_are_not_there_are_refused() -> No
 def test_shares_are_read_in_per_cent_and_bits_as_they_are() -> None:
     assert metrics.get("accuracy").text(0.9012) == "90.1%"
     assert metrics.get("bits/char").text(0.9012) == "0.901"
+
+
+def test_a_network_is_measured_by_the_metric_of_its_task_beside_accuracy() -> None:
+    with initialising(0):
+        network = committed(hosts.get("mlp")(shape=(2,), classes=5, width=4), {1: "bottleneck"}, seed=0)
+    plain = replace(data_of("clusters"), metric="accuracy")
+    judged = replace(plain, metric="macro-auc")
+    assert network_result(network, plain, 0, 0).test_metric is None
+    result, records = network_result(network, judged, 0, 0), configurations(network, judged)
+    shares = network(plain.test.x).softmax(1).detach().numpy()
+    wanted = roc_auc_score(plain.test.y.numpy(), shares, multi_class="ovr", average="macro")
+    assert result.test_metric == pytest.approx(wanted, abs=1e-6)
+    assert [record.gates for record in records] == [(False, False, False), (False, True, False)]
+    assert records[-1].test_metric == pytest.approx(wanted, abs=1e-6)

@@ -65,7 +65,7 @@ class TensorGrowth:
         device: str = "cpu",
         draws: Draws = Draws.HASHED,
     ) -> None:
-        plain = replace(config, consolidation_steps=0, gate_dropout=0.0, blending="ramp", evaluations=1)
+        plain = replace(config, consolidation_steps=0, gate_dropout=0.0, blending="ramp", evaluations=1, attack=0.0)
         require(config == replace(plain, utilisation=None), "config", "has more than a population of episodes can do")
         with initialising(0):
             self.host = build()

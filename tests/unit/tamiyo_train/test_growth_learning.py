@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from tamiyo_train.seeding import initialising
 SHORT = replace(EPISODE, steps=60)
 HEADS = Heads(slots=3, blueprints=len(OFFERS))
 INITS = range(10_000, 10_004)
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "growth_policy"
 
 
 @pytest.fixture(scope="module")
@@ -341,6 +343,15 @@ def test_the_shipped_policy_is_that_of_its_card_and_fits_hosts_of_vectors():
     assert found.lesson()["weights_sha256"] == known["weights_sha256"]
     with pytest.raises(UsageError, match="dsconv"):
         shipped.shipped_for("dsconv", slots=4, blueprints=("no-op", "bottleneck"))
+
+
+def test_the_card_says_what_the_table_of_the_benchmark_says():
+    known, table = shipped.card(), json.loads((RESULTS / "table.json").read_text())
+    held_out = known["held_out"]
+    assert table["hashes"]["policy-0.safetensors"] == known["weights_sha256"]
+    assert held_out["utility"] == {name: row["utility"] for name, row in table["methods"].items()}
+    assert held_out["passes"] == table["passes"] and held_out["episodes"] == table["episodes"]
+    assert held_out["policy_over"]["tuned"]["mean"] == table["comparisons"]["over tuned"]["mean"]
 
 
 def test_the_card_only_makes_a_policy_the_default_when_it_beat_the_tuned_heuristic():

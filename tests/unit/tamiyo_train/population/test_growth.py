@@ -274,7 +274,8 @@ def test_budgets_are_drawn_round_what_the_hosts_cost_and_some_leave_no_room():
 
 
 @pytest.mark.parametrize(
-    "change", [{"consolidation_steps": 10}, {"gate_dropout": 0.1}, {"evaluations": 3}, {"utilisation": 0.01}]
+    "change",
+    [{"consolidation_steps": 10}, {"gate_dropout": 0.1}, {"evaluations": 3}, {"utilisation": 0.01}, {"attack": 0.1}],
 )
 def test_an_episode_that_a_population_cannot_play_is_refused(change):
     with pytest.raises(SchemaError, match="more than a population of episodes can do"):

@@ -77,6 +77,7 @@ _SITES = {
         correlation_nlos_m=120.0,
     ),
 }
+_RMA_LARGEST_NLOS_M = 5_000.0
 _RMA_SIGMA_FAR_DB = 6.0  # line of sight beyond the break point
 
 
@@ -88,13 +89,24 @@ def scenario(name: str) -> Scenario:
         raise ValueError(f"unknown scenario '{name}'; there are {', '.join(Scenario)}") from None
 
 
-def check(where: Scenario, distance_m: ArrayLike, frequency_ghz: float) -> NDArray[np.float64]:
-    """The distances as an array; raises ValueError outside the report's range."""
+def check(
+    where: Scenario, distance_m: ArrayLike, frequency_ghz: float, *, los: bool | None = None
+) -> NDArray[np.float64]:
+    """The distances as an array; raises ValueError outside the report's range, without line of sight 5 km in RMa.
+
+    ``los`` None: nobody knows yet, and the wider range counts.
+    """
     site = _SITES[where]
+    blocked = where is Scenario.RMA and los is False
+    largest_m = _RMA_LARGEST_NLOS_M if blocked else site.largest_m
     distances = np.asarray(distance_m, dtype=np.float64)
-    if not bool(np.all((distances >= 10.0) & (distances <= site.largest_m))):
-        outside = float(distances[~((distances >= 10.0) & (distances <= site.largest_m))].flat[0])
-        raise ValueError(f"distance {outside:g} m is not in 10..{site.largest_m:g} m, the range of {where}")
+    within = (distances >= 10.0) & (distances <= largest_m)
+    if not bool(np.all(within)):
+        outside = float(distances[~within].flat[0])
+        raise ValueError(
+            f"distance {outside:g} m is not in 10..{largest_m:g} m, the range of {where}"
+            + " without line of sight" * blocked
+        )
     if not 0.5 <= frequency_ghz <= site.highest_ghz:
         raise ValueError(f"frequency {frequency_ghz} GHz is not in 0.5..{site.highest_ghz:g} GHz, the range of {where}")
     return distances
@@ -110,7 +122,7 @@ def breakpoint_m(where: Scenario, frequency_ghz: float) -> float:
 
 def path_loss_db(where: Scenario, distance_m: ArrayLike, frequency_ghz: float, *, los: bool) -> NDArray[np.float64]:
     """Mean path loss at horizontal distances, any shape; raises ValueError outside the report's range."""
-    distances = check(where, distance_m, frequency_ghz)
+    distances = check(where, distance_m, frequency_ghz, los=los)
     slant = np.hypot(distances, _SITES[where].antenna_m - DEVICE_M)
     sight = _los_db(where, distances, slant, frequency_ghz)
     if los:
@@ -148,7 +160,7 @@ def los_probability(where: Scenario, distance_m: ArrayLike) -> NDArray[np.float6
 
 def shadowing(where: Scenario, distance_m: float, frequency_ghz: float, *, los: bool) -> tuple[float, float]:
     """Standard deviation in dB of the log-normal shadowing, and the distance in m over which it decorrelates to 1/e."""
-    check(where, distance_m, frequency_ghz)
+    check(where, distance_m, frequency_ghz, los=los)
     site = _SITES[where]
     if not los:
         return site.sigma_nlos_db, site.correlation_nlos_m

@@ -89,6 +89,11 @@ def test_what_the_report_does_not_cover_is_refused_with_its_range() -> None:
         path_loss_db(Scenario.UMA, -5, 3.5, los=True)
     with pytest.raises(ValueError, match=r"distance 6000 m is not in 10\.\.5000 m"):
         path_loss_db(Scenario.UMI, [100, 6000], 3.5, los=True)
+    assert float(path_loss_db(Scenario.RMA, 9000, 0.8, los=True)) > float(
+        path_loss_db(Scenario.RMA, 5000, 0.8, los=True)
+    )
+    with pytest.raises(ValueError, match=r"5001 m is not in 10\.\.5000 m, the range of rma without line of sight"):
+        path_loss_db(Scenario.RMA, 5001, 0.8, los=False)
     with pytest.raises(ValueError, match=r"frequency 0\.1 GHz is not in 0\.5\.\.30 GHz"):
         path_loss_db(Scenario.RMA, 100, 0.1, los=True)
     with pytest.raises(ValueError, match="at least 0"):

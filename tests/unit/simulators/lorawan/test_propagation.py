@@ -51,6 +51,13 @@ def test_tr_38901_starts_at_10_m_and_ends_where_the_report_does() -> None:
     assert "okumura-hata" in str(refused.value.hint)
 
 
+@pytest.mark.parametrize("model", [name for name in HATA_AND_OTHERS if name.startswith("okumura-hata")])
+def test_okumura_hata_never_loses_less_than_free_space(model: str) -> None:
+    distances = np.geomspace(1, 20_000, 200)
+    losses = loss_db(path_losses.get(model), distances, SITE)
+    assert (losses >= loss_db(path_losses.get("free-space"), distances, SITE)).all()
+
+
 def test_nearer_than_a_metre_counts_as_a_metre() -> None:
     zero, metre = loss_db(path_losses.get("free-space"), np.array([0.0, 1.0]), SITE)
     assert zero == metre

@@ -6,6 +6,7 @@ Every look-up that can fail says which values there are. What a region demands o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -74,6 +75,14 @@ class SubBand:
     duty_cycle: float
     max_eirp_dbm: float
 
+    def __post_init__(self) -> None:
+        if not (0 < self.low_hz < self.high_hz and 0 < self.duty_cycle <= 1 and math.isfinite(self.max_eirp_dbm)):
+            raise SchemaError(
+                "sub_band",
+                f"{self.low_hz} to {self.high_hz} Hz at a duty cycle of {self.duty_cycle} is none",
+                hint="frequencies rise from above 0, a duty cycle is in (0, 1]",
+            )
+
     @property
     def limit_s_per_hour(self) -> float:
         """Seconds on the air that an hour holds; 3600 without a duty cycle."""
@@ -82,7 +91,10 @@ class SubBand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """One regional channel plan. Data rates are keyed by their DR index, up- and downlink apart."""
+    """One regional channel plan. Data rates are keyed by their DR index, up- and downlink apart.
+
+    ``rx1_frequencies_hz``: of the first window by that of the uplink; None: the same.
+    """
 
     name: str
     uplink: Mapping[int, DataRate]
@@ -93,7 +105,7 @@ class Region:
     power_levels: int
     power_step_db: float = 2.0
     rx1_data_rates: Mapping[int, tuple[int, ...]]
-    rx1_frequencies_hz: tuple[int, ...] | None = None
+    rx1_frequencies_hz: Mapping[int, int] | None = None
     rx2_frequency_hz: int
     rx2_data_rate: int
     receive_delay_s: float = 1.0
@@ -161,11 +173,11 @@ class Region:
             raise InputError(f"{self.name} has no RX1 offset {offset}", hint=f"0 to {len(row) - 1}")
         return row[offset]
 
-    def rx1_frequency_hz(self, channel: Channel, number: int) -> int:
-        """Frequency of the first window after an uplink on channel ``number``."""
+    def rx1_frequency_hz(self, channel: Channel) -> int:
+        """Frequency of the first window after an uplink on a channel of one of the plans."""
         if self.rx1_frequencies_hz is None:
             return channel.frequency_hz
-        return self.rx1_frequencies_hz[number % len(self.rx1_frequencies_hz)]
+        return self.rx1_frequencies_hz[channel.frequency_hz]
 
 
 regions: Registry[Region] = Registry("lorawan-regions", noun="LoRaWAN region")

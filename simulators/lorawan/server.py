@@ -138,7 +138,7 @@ class Server:
             region, scenario = self._region, self._network.scenario
             if window == 1:
                 rate = region.rx1_data_rate(data_rate, self._network.kinds[kind].mac.rx1_offset)
-                frequency_hz = region.rx1_frequency_hz(self._network.channels[channel], channel)
+                frequency_hz = region.rx1_frequency_hz(self._network.channels[channel])
             else:
                 rate, frequency_hz = region.rx2_data_rate, region.rx2_frequency_hz
             band = region.sub_band(frequency_hz)

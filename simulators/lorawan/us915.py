@@ -49,7 +49,9 @@ US915 = Region(
         3: (13, 12, 11, 10),
         4: (13, 13, 12, 11),
     },
-    rx1_frequencies_hz=tuple(923_300_000 + 600_000 * number for number in range(8)),
+    rx1_frequencies_hz={
+        channel.frequency_hz: 923_300_000 + 600_000 * (number % 8) for number, channel in enumerate(_NARROW + _WIDE)
+    },
     rx2_frequency_hz=923_300_000,
     rx2_data_rate=8,
     dwell_s=0.4,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simulators.lora import symbol_s
-from simulators.lorawan.region import Region
+from simulators.lorawan.region import DataRate, Region
+from tamiyo_runtime.contracts.errors import InputError
 
 WINDOW_SYMBOLS = 8
 """How long a window stays open when no preamble comes."""
@@ -28,11 +29,15 @@ class Windows:
 
 
 def windows(region: Region, data_rate: int, *, rx1_offset: int = 0, joins: bool = False) -> Windows:
-    """Windows after an uplink at a data rate; raises as the region does."""
+    """Windows after an uplink at a data rate; raises as the region does, and InputError for FSK."""
     first = region.downlink_rate(region.rx1_data_rate(data_rate, rx1_offset))
     second = region.downlink_rate(region.rx2_data_rate)
-    first_s, second_s = (
-        WINDOW_SYMBOLS * symbol_s(rate.spreading_factor or 12, rate.bandwidth_hz) for rate in (first, second)
-    )
+    first_s, second_s = _open_s(first), _open_s(second)
     delay_s = region.join_delay_s if joins else region.receive_delay_s
     return Windows(first_s=first_s, second_s=second_s, waited_s=delay_s + max(0.0, BETWEEN_S - first_s))
+
+
+def _open_s(rate: DataRate) -> float:
+    if rate.spreading_factor is None:
+        raise InputError("windows for FSK are not modelled", hint="choose one of the LoRa data rates")
+    return WINDOW_SYMBOLS * symbol_s(rate.spreading_factor, rate.bandwidth_hz)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from simulators.airtime import HOUR_S
 from simulators.lorawan import closed_loop
-from simulators.lorawan.adr import Settings, asks_for_answer, device_settings, network_settings
+from simulators.lorawan.adr import SNR_FLOOR_DB, Settings, asks_for_answer, device_settings, network_settings
 from simulators.lorawan.device import join_backoff_s, retry_backoff_s
 from simulators.lorawan.duty import JoinBudget, account
 from simulators.lorawan.eu868 import EU868
@@ -202,6 +202,16 @@ def test_windows_last_eight_symbols_and_the_radio_waits_between() -> None:
     assert (after.first_s, after.second_s) == pytest.approx((8 * 1.024e-3, 8 * 32.768e-3))
     assert after.until_closed_s == pytest.approx(2 + 8 * 32.768e-3)
     assert windows(EU868, 5, joins=True).until_closed_s == pytest.approx(6 + 8 * 32.768e-3)
+
+
+def test_nobody_gets_figures_of_windows_that_are_not_modelled() -> None:
+    with pytest.raises(InputError, match="windows for FSK"):
+        windows(EU868, 7)
+
+
+def test_the_network_counts_with_the_snr_that_the_data_sheet_asks_for() -> None:
+    # SX1276 data sheet, table 13
+    assert SNR_FLOOR_DB == {7: -7.5, 8: -10.0, 9: -12.5, 10: -15.0, 11: -17.5, 12: -20.0}
 
 
 def test_a_frame_that_a_band_never_has_room_for_is_refused_with_what_fits() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from simulators.links.lora import MAX_PAYLOAD_BYTES
@@ -97,8 +100,17 @@ def test_power_goes_down_in_steps_of_2_db() -> None:
 def test_a_downlink_of_us915_answers_on_its_own_eight_channels() -> None:
     channels = US915.plan("all")
     assert len(channels) == 72
-    assert US915.rx1_frequency_hz(channels[11], 11) == 923_300_000 + 3 * 600_000
-    assert EU868.rx1_frequency_hz(EU868.plan("default")[1], 1) == 868_300_000
+    assert US915.rx1_frequency_hz(channels[11]) == 923_300_000 + 3 * 600_000
+    wide = US915.plan("fsb2")[8]  # channel 65 of the region, though the ninth of its plan
+    assert wide == channels[65]
+    assert US915.rx1_frequency_hz(wide) == 923_300_000 + 1 * 600_000
+    assert EU868.rx1_frequency_hz(EU868.plan("default")[1]) == 868_300_000
+
+
+@pytest.mark.parametrize("change", [{"high_hz": 1}, {"duty_cycle": 0.0}, {"duty_cycle": math.nan}, {"low_hz": -1}])
+def test_a_band_that_makes_no_sense_is_refused(change: dict[str, float]) -> None:
+    with pytest.raises(SchemaError, match="sub_band"):
+        replace(EU868.sub_bands[0], **change)
 
 
 def test_a_mistake_names_what_is_legal() -> None:

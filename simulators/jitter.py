@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulators.lorawan.streams import Purpose, normals
-from tamiyo_runtime.contracts.document import require
+from tamiyo_runtime.contracts.document import require, require_finite
 
 Floats = NDArray[np.float64]
 _BLOCK = 256
@@ -24,6 +24,7 @@ class Spread:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_finite(jitter_sigma=self.sigma, jitter_max=self.most)
         require(self.sigma >= 0, "jitter_sigma", f"must not be negative, got {self.sigma}")
         require(self.most >= 1, "jitter_max", f"must be at least 1, got {self.most}")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tamiyo_runtime.contracts.document import require
+from tamiyo_runtime.contracts.document import require, require_finite
 from tamiyo_runtime.contracts.errors import UsageError
 from tamiyo_runtime.contracts.profile import ProfileSnapshot
 
@@ -28,6 +28,7 @@ class Step:
     clock_mhz: float | None = None
 
     def __post_init__(self) -> None:
+        require_finite(stretch=self.stretch, active_mw=self.active_mw, clock_mhz=self.clock_mhz)
         require(self.stretch > 0, "stretch", f"must be above 0, got {self.stretch}")
         require(0 <= self.idle_mw <= self.active_mw, "idle_mw", f"must be in [0, {self.active_mw}], got {self.idle_mw}")
 

@@ -63,6 +63,16 @@ class ThermalModel:
     step_s: float = 1.0
 
     def __post_init__(self) -> None:
+        require_finite(
+            ambient_c=self.ambient_c,
+            resistance_k_per_w=self.resistance_k_per_w,
+            time_constant_s=self.time_constant_s,
+            throttle_c=self.throttle_c,
+            recover_c=self.recover_c,
+            throttled_slowdown=self.throttled_slowdown,
+            step_s=self.step_s,
+        )
+        require(self.resistance_k_per_w >= 0, "resistance_k_per_w", "must not be negative")
         require(self.time_constant_s > 0, "time_constant_s", "must be above 0")
         require(self.recover_c < self.throttle_c, "recover_c", "must be below throttle_c")
         require(self.throttled_slowdown >= 1, "throttled_slowdown", "must be at least 1")

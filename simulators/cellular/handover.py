@@ -30,7 +30,7 @@ class Handover:
     source: str
 
     def __post_init__(self) -> None:
-        if not (0 < self.median_ms < self.p95_ms and self.spacing_m > 0):
+        if not (0 < self.median_ms < self.p95_ms < math.inf and self.spacing_m > 0):
             raise ValueError(
                 f"a handover needs 0 < median {self.median_ms} ms < p95 {self.p95_ms} ms, and cells"
                 f" {self.spacing_m} m apart: above 0"

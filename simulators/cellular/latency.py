@@ -46,10 +46,10 @@ class Access:
     tries: int = 4
 
     def __post_init__(self) -> None:
-        if not (0 < self.tti_ms <= self.uplink_every_ms and self.request_period_ms >= 0):
+        if not (0 < self.tti_ms <= self.uplink_every_ms < math.inf and 0 <= self.request_period_ms < math.inf):
             raise ValueError(f"an uplink slot of {self.tti_ms} ms does not fit every {self.uplink_every_ms} ms")
-        if self.device_ms < 0 or self.station_ms < 0:
-            raise ValueError(f"no time to prepare is below 0: {self.device_ms} ms, {self.station_ms} ms")
+        if not (0 <= self.device_ms < math.inf and 0 <= self.station_ms < math.inf):
+            raise ValueError(f"times to prepare are finite and not below 0: {self.device_ms} ms, {self.station_ms} ms")
         if not (0 <= self.bler < 1 and self.tries >= 1):
             raise ValueError(f"BLER {self.bler} must be in [0, 1) and tries {self.tries} at least 1")
 
@@ -74,7 +74,7 @@ class Core:
     sigma: float
 
     def __post_init__(self) -> None:
-        if not (self.floor_ms >= 0 and self.median_ms > 0 and self.sigma >= 0):
+        if not (0 <= self.floor_ms < math.inf and 0 < self.median_ms < math.inf and 0 <= self.sigma < math.inf):
             raise ValueError(
                 f"a delay of floor {self.floor_ms} ms, median {self.median_ms} ms and sigma {self.sigma} cannot be:"
                 " legal are floor >= 0, median > 0, sigma >= 0"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from simulators.cellular.fading import Outages
 from simulators.cellular.handover import Handover
 from simulators.cellular.latency import Access, Core
-from simulators.cellular.pathloss import Scenario, path_loss_db, shadowing
+from simulators.cellular.pathloss import Scenario, check, path_loss_db, shadowing
 from simulators.cellular.rates import Ladder, noise_dbm
 from simulators.cellular.rrc import Radio
 
@@ -19,6 +20,7 @@ class Site:
 
     ``gain_db``: of both antennas. ``penetration_db``: walls. ``interference_db``: rise over thermal noise.
     ``allocation_hz``: what the device's power is spread over; None where the ladder is climbed by coupling loss.
+    Raises ValueError for a place outside the range of TR 38.901, and for what is not finite.
     """
 
     scenario: Scenario
@@ -30,6 +32,14 @@ class Site:
     interference_db: float = 3.0
     penetration_db: float = 0.0
     allocation_hz: float | None = None
+
+    def __post_init__(self) -> None:
+        check(self.scenario, self.distance_m, self.frequency_ghz)
+        for name in ("power_dbm", "gain_db", "noise_figure_db", "interference_db", "penetration_db"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} of {getattr(self, name)} must be finite")
+        if self.allocation_hz is not None and not 0 < self.allocation_hz < math.inf:
+            raise ValueError(f"an allocation of {self.allocation_hz} Hz must be finite and above 0")
 
     def coupling_db(self, distance_m: float, *, los: bool) -> float:
         """Mean loss between the two antenna connectors; raises ValueError outside the range of TR 38.901."""

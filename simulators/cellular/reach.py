@@ -32,10 +32,13 @@ class Reach:
     promotion_ms: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.p5_ms < self.p50_ms < self.p95_ms:
+        if not 0 < self.p5_ms < self.p50_ms < self.p95_ms < math.inf:
             raise ValueError(f"percentiles {self.p5_ms}, {self.p50_ms}, {self.p95_ms} ms must rise from above 0")
         if not 0 <= self.drx_after_s <= self.released_after_s:
             raise ValueError(f"DRX after {self.drx_after_s} s must come before release at {self.released_after_s} s")
+        for name in ("drx_cycle_ms", "paging_cycle_ms", "promotion_ms"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} of {getattr(self, name)} ms must be finite and at least 0")
 
     def round_trip_ms(
         self, gap_s: NDArray[np.float64], normal: NDArray[np.float64], uniform: NDArray[np.float64]

@@ -89,8 +89,10 @@ class Transfer:
     megabits: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.air_s <= self.duration_s < math.inf and self.megabits >= 0):
+        if not (0 <= self.air_s <= self.duration_s < math.inf):
             raise ValueError(f"a transfer of {self.duration_s} s cannot send for {self.air_s} s: 0 <= air <= duration")
+        if not (math.isfinite(self.start_s) and 0 <= self.megabits < math.inf):
+            raise ValueError(f"no transfer begins at {self.start_s} s and sends {self.megabits} megabits")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from simulators.lorawan.propagation import Shadowing, Site, path_losses
 from simulators.lorawan.region import regions
 from tamiyo_runtime.contracts.errors import SchemaError
 
+_MOST_DEVICES = 2**32  # a draw's address has 32 bits for the device
+
 
 class Pattern(StrEnum):
     """When messages come up: every ``period_s`` from a random phase, or a Poisson process of that mean."""
@@ -73,9 +75,12 @@ class Mac:
 
     def __post_init__(self) -> None:
         for name in ("adr_ack_limit", "adr_ack_delay", "adr_history", "attempts"):
-            if getattr(self, name) < 1:
-                raise SchemaError(f"mac.{name}", f"{getattr(self, name)} is not 1 or more")
-        if self.step_down_every < 0 or not 0 <= self.retry_spread_s <= self.retry_s:
+            if not 1 <= getattr(self, name) < math.inf:
+                raise SchemaError(f"mac.{name}", f"{getattr(self, name)} is not 1 or more, or not finite")
+        for name in ("adr_margin_db", "retry_s"):
+            if not math.isfinite(getattr(self, name)):
+                raise SchemaError(f"mac.{name}", f"must be finite, got {getattr(self, name)}")
+        if not self.step_down_every >= 0 or not 0 <= self.retry_spread_s <= self.retry_s:
             raise SchemaError("mac", "step_down_every counts from 0, retry_spread_s is at most retry_s")
 
 
@@ -110,11 +115,14 @@ class Scenario:
     mac: Mac = field(default_factory=Mac)
 
     def __post_init__(self) -> None:
-        if self.devices < 1:
-            raise SchemaError("devices", f"{self.devices} devices send nothing", hint="1 or more")
+        if not 1 <= self.devices <= _MOST_DEVICES:
+            raise SchemaError("devices", f"{self.devices} devices cannot be", hint=f"1 or more, up to {_MOST_DEVICES}")
         _positive("duration_s", self.duration_s)
         if not self.gateways_m:
             raise SchemaError("gateways_m", "no gateway hears anything", hint="one position (x, y) or more")
+        places = [value for place in self.gateways_m for value in place]
+        if not all(map(math.isfinite, (*places, self.gateway_antenna_dbi, self.device_antenna_dbi))):
+            raise SchemaError("gateways_m", "places and gains of antennas must be finite", hint="metres, and dBi")
         if not (self.radius_m >= 0 and math.isfinite(self.radius_m)):
             raise SchemaError("radius_m", f"{self.radius_m} m is no radius", hint="0 or more")
         for registry, name in (

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 from device_profiles.loader import load_profile
 from simulators.device import SimulatedBoard
 from simulators.devices import only, parse_device
+from simulators.jitter import Spread
+from simulators.points import Step
 from simulators.throttle import Phase, ThermalModel, ThrottleSchedule
 from tamiyo_runtime.contracts.cost import Cost, Estimate, Source
 from tamiyo_runtime.contracts.errors import IncompatibleError, SchemaError, UnknownNameError, UsageError
@@ -17,6 +21,10 @@ from tamiyo_runtime.meters import Board, HostBoard, VirtualClock
 
 PI = load_profile("raspberry-pi-4").snapshot()
 STEADY = replace(PI, extra={})  # no jitter, no heat
+WARMTH = {
+    "ambient_c": 25.0, "resistance_k_per_w": 10.0, "time_constant_s": 60.0, "throttle_c": 80.0, "recover_c": 75.0,
+    "throttled_slowdown": 2.0,
+}  # fmt: skip
 HOT_AT_NOON = ThrottleSchedule(
     (Phase(start_s=10, slowdown=3.0, label="sun"), Phase(start_s=20, slowdown=1.0, label="shade"))
 )
@@ -164,3 +172,17 @@ def test_an_unknown_kind_of_device_names_the_nearest() -> None:
 def test_the_machine_itself_cannot_be_slowed_down_by_a_schedule() -> None:
     with pytest.raises(UsageError, match="cannot be slowed down"):
         parse_device("host", only(PI), schedule=HOT_AT_NOON)
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: ThermalModel(**{**WARMTH, "ambient_c": math.nan}), "ambient_c"),
+        (lambda: ThermalModel(**{**WARMTH, "resistance_k_per_w": -1.0}), "resistance_k_per_w"),
+        (lambda: Spread(sigma=math.inf, most=2.0), "jitter_sigma"),
+        (lambda: Step(stretch=math.inf, active_mw=2.0, idle_mw=1.0), "stretch"),
+    ],
+)
+def test_figures_of_a_board_are_finite(make: Callable[[], object], what: str) -> None:
+    with pytest.raises(SchemaError, match=what):
+        make()

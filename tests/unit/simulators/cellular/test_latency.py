@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -133,11 +134,20 @@ def test_a_random_moment_meets_long_gaps_more_often() -> None:
 
 
 def test_bad_numbers_are_refused_with_the_legal_ones() -> None:
-    for wrong in ({"tti_ms": 0.0}, {"tti_ms": 2.0}, {"device_ms": -1.0}, {"bler": 1.0}, {"tries": 0}):
+    for wrong in (
+        {"tti_ms": 0.0},
+        {"tti_ms": 2.0},
+        {"device_ms": -1.0},
+        {"bler": 1.0},
+        {"tries": 0},
+        {"station_ms": math.nan},
+    ):
         with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
             replace(LTE, **wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 1"):
         plan(LTE, LADDER, 0)
+    with pytest.raises(ValueError, match="median > 0"):
+        Core(floor_ms=1.0, median_ms=math.inf, sigma=0.1)
     with pytest.raises(ValueError, match="median > 0"):
         Core(floor_ms=1.0, median_ms=0.0, sigma=0.1)
     with pytest.raises(ValueError, match="above 0"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -63,6 +64,14 @@ def test_figures_of_the_data_sheet_and_the_artifact_are_those() -> None:
     assert (lte.connected_mw.value, lte.mj_per_megabit.value) == (1288, 438)
     # inactivity timer of about 10.2 s: SIGCOMM 2021 artifact
     assert {PRESETS[name].radio.connected_s for name in PRESETS if name.startswith("5g")} == {10.2}
+
+
+@pytest.mark.parametrize(
+    "change", [{"gain_db": math.nan}, {"allocation_hz": 0.0}, {"frequency_ghz": 0.1}, {"distance_m": math.inf}]
+)
+def test_a_site_that_makes_no_sense_is_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=str(next(iter(change.values())))):
+        dataclasses.replace(PRESETS["lte-cat4"].site, **change)  # type: ignore[arg-type]
 
 
 def test_a_misspelt_preset_is_refused_with_near_names() -> None:

@@ -164,6 +164,10 @@ def test_bad_rules_are_refused_with_the_legal_ones() -> None:
         replace(EVERY, promotions={})
     with pytest.raises(ValueError, match="0 <= air <= duration"):
         Transfer(0.0, 1.0, 2.0)
+    with pytest.raises(ValueError, match="begins at nan s"):
+        Transfer(math.nan, 1.0)
+    with pytest.raises(ValueError, match="promotion_ms of -1"):
+        replace(T_MOBILE_SA, promotion_ms=-1.0)
     with pytest.raises(ValueError, match="below 0"):
         EVERY.tail_uj(-1.0)
     account = Account(EVERY)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
 from simulators.lorawan.network import resolve
+from simulators.lorawan.propagation import Shadowing, Site
 from simulators.lorawan.scenario import Mac, Scenario, Traffic
 from tamiyo_runtime.contracts.errors import InputError, SchemaError, UnknownNameError, UsageError
 
@@ -58,6 +60,14 @@ def test_a_scenario_that_cannot_be_is_refused_with_what_can(
         (lambda: Traffic(period_s=float("nan")), "period_s"),
         (lambda: Traffic(period_s=10, jitter_s=11), "jitter_s"),
         (lambda: Mac(attempts=0), "attempts"),
+        (lambda: Mac(adr_history=math.nan), "adr_history"),  # type: ignore[arg-type]
+        (lambda: Mac(adr_margin_db=math.nan), "adr_margin_db"),
+        (lambda: Mac(retry_s=math.inf), "retry_s"),
+        (lambda: Shadowing(sigma_db=math.inf), "sigma_db"),
+        (lambda: Site(frequency_hz=math.inf), "frequency_hz"),
+        (lambda: Scenario(**{**GOOD, "device_antenna_dbi": math.nan}), "gateways_m"),
+        (lambda: Scenario(**{**GOOD, "gateways_m": ((math.inf, 0.0),)}), "gateways_m"),
+        (lambda: Scenario(**{**GOOD, "devices": 2**33}), "devices"),
         (lambda: Mac(retry_s=1, retry_spread_s=2), "retry_spread_s"),
     ],
 )

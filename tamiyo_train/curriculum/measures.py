@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from simulators.delivery import deliver
 from tamiyo_runtime.contracts.cost import Cost, Estimate
 from tamiyo_runtime.contracts.errors import IntegrityError
 from tamiyo_runtime.contracts.registry import Registry
@@ -35,6 +36,8 @@ UTILISATION = 0.01
 """Of a seed's share of the parameters: the least relative loss increase that earns it its place."""
 FAULTS = 299
 """Without a miss they show a rate above .99 at 95 % confidence."""
+LOSSES = (0.0, 0.05, 0.15)
+LOSSY_DAYS = 3
 _Z_99 = 2.3263
 
 
@@ -167,6 +170,15 @@ def safeguards(examined: Examined) -> Evidence:
     found = check_safeguards()
     broken = ", ".join(one.name for one in found if not one.held)
     return of_computed(sum(one.held for one in found) / len(found), note=broken or "self-check, no certificate")
+
+
+@wholes.register("delivered under loss")
+def delivered_under_loss(examined: Examined) -> Evidence:
+    """Least share of a day's records that reach the collector over LoRa, of frames and acks lost at 0, 5 and 15 %."""
+    runs = {loss: [deliver(loss=loss, seed=examined.seed + index) for index in range(LOSSY_DAYS)] for loss in LOSSES}
+    worst = {loss: min(run.share for run in days) for loss, days in runs.items()}
+    told = ", ".join(f"{share:.1%} at {loss:.0%}" for loss, share in worst.items())
+    return of_computed(min(worst.values()), note=f"simulated LoRa, {LOSSY_DAYS} days each: {told}")
 
 
 def _latency_p99_ms(cost: Cost, pricer: Pricer) -> Estimate:

@@ -1,7 +1,6 @@
 """The stages. Bounds are fixed here and nowhere else; a stage that misses one says by how much.
 
-Of ten one is not there yet: 4.5, images and captions. Stage 6 is judged by the network before quantisation, and not
-yet under packet loss.
+Of ten one is not there yet: 4.5, images and captions. Stage 6 is judged by the network before quantisation.
 """
 
 from __future__ import annotations
@@ -94,7 +93,11 @@ CURRICULUM = Curriculum(
             profile=_EDGE,
             taught=("quant-adapter", "fail-safe-bottleneck"),
             success=at_least("accuracy", 0.88),
-            safety=(at_most("energy (uJ)", 15.0), at_most("latency p99 (ms)", 50.0)),
+            safety=(
+                at_most("energy (uJ)", 15.0),
+                at_most("latency p99 (ms)", 50.0),
+                at_least("delivered under loss", 1.0),
+            ),
         ),
     )
 )

@@ -64,12 +64,16 @@ MAIN = ("tuned", "matched", "random", "bandit")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How much of everything: the full run, or a smoke run in which nothing is learned well."""
+    """How much of everything: the full run, or a smoke run in which nothing is learned well.
+
+    ``every``: of the habits, take one in so many.
+    """
 
     families: tuple[str, ...] = tuple(FAMILIES)
     unseen: tuple[str, ...] = tuple(UNSEEN)
     episode: Episode = EPISODE
     starts: tuple[int, ...] = (0, 1, 3)
+    every: int = 1
     draws: int = 6
     finalists: int = 24
     final_draws: int = 40
@@ -86,6 +90,7 @@ SMOKE = Scale(
     unseen=(),
     episode=replace(EPISODE, steps=60),
     starts=(0,),
+    every=9,
     draws=1,
     finalists=4,
     final_draws=1,
@@ -131,7 +136,7 @@ def held_out_envs(scale: Scale, device: str) -> dict[str, TensorGrowth]:
 def teach(scale: Scale, device: str, out: Path, seeds: Sequence[int], *, variants: Sequence[str]) -> None:
     """Search habits, fit the bandit, and teach a policy from every seed."""
     envs = training_envs(scale, device)
-    grid = dagger.habit_grid(TAUGHT, starts=scale.starts)
+    grid = grid_of(scale)
     rng = np.random.default_rng(1)
     kept = out / "search.json"
     if kept.exists():
@@ -162,6 +167,11 @@ def teach(scale: Scale, device: str, out: Path, seeds: Sequence[int], *, variant
             teach_one(scale, envs, teachers, running, out=out, seed=seed, variant=variant)
 
 
+def grid_of(scale: Scale) -> list[Habit]:
+    """The habits that are searched."""
+    return dagger.habit_grid(TAUGHT, starts=scale.starts)[:: scale.every]
+
+
 def fit_bandit(scale: Scale, envs: Mapping[str, TensorGrowth], out: Path) -> None:
     """Fit and keep the bandit."""
     habits = bandit_habits(scale)
@@ -173,7 +183,7 @@ def fit_bandit(scale: Scale, envs: Mapping[str, TensorGrowth], out: Path) -> Non
 
 def bandit_habits(scale: Scale) -> list[Habit]:
     """Those that may start at once; for the bandit that is the second decision."""
-    return [habit for habit in dagger.habit_grid(TAUGHT, starts=scale.starts) if habit.start == 0]
+    return [habit for habit in grid_of(scale) if habit.start == 0]
 
 
 def load_bandit(scale: Scale, out: Path, device: str) -> bandit.Bandit:
@@ -308,7 +318,7 @@ def judge(scale: Scale, device: str, out: Path) -> dict[str, Any]:
     learned = load_bandit(scale, out, device)
     nets = {path.stem: load_policy(path, device) for path in sorted(out.glob("*-[0-9]*.safetensors"))}
     table = Table()
-    grid = dagger.habit_grid(TAUGHT, starts=scale.starts)
+    grid = grid_of(scale)
     say("oracle: habits on the held-out levels")
     oracle = dagger.search(
         envs,

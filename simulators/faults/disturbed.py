@@ -68,4 +68,4 @@ class Disturbed:
     def _disturbed(self, value: Array) -> Array:
         if self._fault.name == STUCK:
             return self._last
-        return FAULTS[self._fault.name](value, self._spec, np.random.default_rng((self._seed, self._index)))
+        return FAULTS[self._fault.name](value, self._spec, np.random.default_rng((self._seed % 2**64, self._index)))

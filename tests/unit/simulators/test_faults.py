@@ -226,6 +226,7 @@ class TestSensor:
             return np.stack([sample.value for sample in source])
 
         np.testing.assert_array_equal(values(1), values(1))
+        np.testing.assert_array_equal(values(-1), values(2**64 - 1))
         assert not np.array_equal(values(1), values(2))
 
     def test_a_stream_has_no_sensor_to_break(self, bundle: Bundle) -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from simulators.lora import Chip, time_on_air_s
+from simulators.lora import time_on_air_s
 from tamiyo_runtime.contracts.errors import InputError, SchemaError, UnknownNameError
 from tamiyo_runtime.contracts.registry import Registry
 
@@ -38,7 +38,7 @@ class DataRate:
         """As people write it: SF7/125, or FSK."""
         return "FSK" if self.spreading_factor is None else f"SF{self.spreading_factor}/{self.bandwidth_hz // 1000}"
 
-    def airtime_s(self, phy_bytes: int, *, crc: bool = True, chip: Chip = Chip.SX127X) -> float:
+    def airtime_s(self, phy_bytes: int, *, crc: bool = True) -> float:
         """Time on air of a PHY payload at coding rate 4/5 with an explicit header; downlinks carry no CRC."""
         if self.spreading_factor is None:
             if self.bit_rate is None:
@@ -49,7 +49,6 @@ class DataRate:
             bandwidth_hz=self.bandwidth_hz,
             payload_bytes=phy_bytes,
             crc=crc,
-            chip=chip,
         )
 
 

@@ -35,8 +35,8 @@ class RadioUse:
 
     @property
     def slept_s(self) -> Floats:
-        """The rest of the span."""
-        slept_s: Floats = self.span_s - self.sent_s.sum(axis=0) - self.received_s - self.waited_s
+        """The rest of the span; 0 of a radio that a schedule asks for more than it holds."""
+        slept_s: Floats = np.maximum(self.span_s - self.sent_s.sum(axis=0) - self.received_s - self.waited_s, 0.0)
         return slept_s
 
 

@@ -239,6 +239,14 @@ def test_both_engines_account_the_same_energy_where_they_send_the_same() -> None
     assert by_open.waited_s == pytest.approx(by_closed.waited_s)
 
 
+def test_no_radio_sleeps_for_less_than_no_time_however_much_a_schedule_asks_of_it() -> None:
+    traffic = Traffic(period_s=1.0, payload_bytes=51)  # 2.8 s on the air each
+    network = resolve(Scenario(devices=3, duration_s=100.0, traffic=traffic, radius_m=10.0, data_rate=0))
+    use = use_of_open(open_loop.run(network))
+    assert use.sent_s.sum() > 3 * use.span_s
+    assert (use.slept_s == 0).all()
+
+
 @pytest.mark.parametrize(
     "wrong", [{"mac": Mac(adr=True)}, {"mac": Mac(activation=Activation.JOIN)}, {"confirmed": True}], ids=str
 )

@@ -94,6 +94,35 @@ def test_a_board_comes_back_when_the_open_voltage_has_recovered_and_not_before()
     assert float(on_s[0]) == pytest.approx(expected_s, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("share", "load_ma", "harvest_ma", "off_ma"),
+    [(0.2, 100.0, 30.0, 0.0), (0.15, 900.0, 850.0, 2.0), (0.05, 400.0, 60.0, 1.0), (0.9, 50.0, 500.0, 0.0)],
+)
+def test_charge_and_time_on_are_those_of_a_simulation_in_small_steps(
+    share: float, load_ma: float, harvest_ma: float, off_ma: float
+) -> None:
+    """Euler's method, 2 s at a time, with none of the closed forms."""
+    hours, step_s = 40, 2.0
+    shares, volts = zip(*CELL.curve, strict=True)
+    charge, on, on_s = CELL.capacity_mah * share, True, 0.0
+    leak_a_second = -math.log(1 - CELL.self_discharge) / (365.25 * 86_400)
+    for _ in range(int(hours * 3600 / step_s)):
+        open_v = float(np.interp(charge / CELL.capacity_mah, shares, volts))
+        if on and open_v - load_ma * 1e-3 * CELL.resistance_ohm < CELL.cutoff_v:
+            on = False
+        elif not on and open_v >= CELL.recover_v:
+            on = True
+        on_s += step_s * on
+        net_ma = (load_ma if on else off_ma) - harvest_ma
+        charge -= step_s * (net_ma / 3600 + leak_a_second * charge)
+        charge = min(max(charge, 0.0), CELL.capacity_mah)
+    state, was_on = after(
+        CELL, full(CELL, 1, share=share), hours * 3600.0, load_ma=load_ma, harvest_ma=harvest_ma, off_ma=off_ma
+    )
+    assert float(was_on[0]) == pytest.approx(on_s, abs=0.003 * hours * 3600)
+    assert float(state.charge_mah[0]) == pytest.approx(charge, abs=0.005 * CELL.capacity_mah)
+
+
 def test_a_fleet_and_its_devices_one_by_one_have_the_same_charge_and_the_same_outages() -> None:
     sun = Solar(peak_ma=60.0, latitude_deg=48.0, day=350.0, seed=3)
     loads = np.linspace(1.0, 60.0, 6)
@@ -126,6 +155,18 @@ class TestSolar:
     def test_summer_and_winter_differ_in_the_north(self, day: float, low: float, high: float) -> None:
         clear = Solar(peak_ma=1.0, latitude_deg=52.0, day=day, through=1.0)
         assert low < float(clear.mean_ma(np.array([0]), 0.0, DAY_S)[0]) < high
+
+    @pytest.mark.parametrize(("latitude", "day"), [(48.0, 172.0), (48.0, 355.0), (-35.0, 20.0), (67.0, 172.0)])
+    def test_a_day_is_what_the_suns_elevation_adds_up_to(self, latitude: float, day: float) -> None:
+        """Every ten seconds, with Cooper's declination."""
+        tilt = np.radians(-23.44 * np.cos(2 * np.pi * (day + 10) / 365.25))
+        hour_angle = (np.arange(5.0, DAY_S, 10.0) / DAY_S - 0.5) * 2 * np.pi
+        place = np.radians(latitude)
+        sine = np.sin(place) * np.sin(tilt) + np.cos(place) * np.cos(tilt) * np.cos(hour_angle)
+        clear = Solar(peak_ma=1.0, latitude_deg=latitude, day=day, through=1.0)
+        assert float(clear.mean_ma(np.array([0]), 0.0, DAY_S)[0]) == pytest.approx(
+            np.clip(sine, 0, None).mean(), rel=1e-4
+        )
 
     def test_there_is_no_night_at_the_pole_in_june_and_no_day_in_december(self) -> None:
         june, december = (Solar(peak_ma=1.0, latitude_deg=90.0, day=day, through=1.0) for day in (172.0, 355.0))

@@ -19,6 +19,16 @@ from simulators.points import Ladder
 from simulators.supply import Charged, after
 from simulators.throttle import ThermalModel
 
+_COOL = ThermalModel(
+    ambient_c=25.0,
+    resistance_k_per_w=0.0,
+    time_constant_s=1.0,
+    throttle_c=1.0,
+    recover_c=0.0,
+    throttled_slowdown=1.0,
+)
+"""Stands in for a board of whose heat nothing is known; its limits are not looked at."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boards:
@@ -60,15 +70,8 @@ class Boards:
         """From the values that single boards are made of; one entry a lane, ``jitters`` being (sigma, most)."""
         widest = max(len(ladder.steps) for ladder in ladders)
         steps = [[*ladder.steps, *[ladder.steps[-1]] * (widest - len(ladder.steps))] for ladder in ladders]
-        cool = ThermalModel(
-            ambient_c=25.0,
-            resistance_k_per_w=0.0,
-            time_constant_s=1.0,
-            throttle_c=np.inf,
-            recover_c=-np.inf,
-            throttled_slowdown=1.0,
-        )
-        heats = [model or cool for model in models]
+        heats = [model or _COOL for model in models]
+        known = np.array([model is not None for model in models])
         return cls(
             stretch=np.array([[step.stretch for step in row] for row in steps]),
             active_mw=np.array([[step.active_mw for step in row] for row in steps]),
@@ -78,8 +81,8 @@ class Boards:
             ambient_c=np.array([heat.ambient_c for heat in heats]),
             resistance_k_per_w=np.array([heat.resistance_k_per_w for heat in heats]),
             time_constant_s=np.array([heat.time_constant_s for heat in heats]),
-            throttle_c=np.array([heat.throttle_c for heat in heats]),
-            recover_c=np.array([heat.recover_c for heat in heats]),
+            throttle_c=np.where(known, [heat.throttle_c for heat in heats], np.inf),
+            recover_c=np.where(known, [heat.recover_c for heat in heats], -np.inf),
             step_s=np.array([heat.step_s for heat in heats]),
             jitter_sigma=np.array([sigma for sigma, _ in jitters]),
             jitter_max=np.array([most for _, most in jitters]),

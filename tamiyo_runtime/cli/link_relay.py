@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tamiyo_runtime.cli.render import Progress
 
 _REACH_S = 5.0
+_SLOWEST, _FASTEST = 1e-3, 100_000  # beyond, a look at the link takes longer than the time between two
 _LOOK_S = 0.25
 _RATE_LOOKS = 12  # the rate is of the last three seconds
 
@@ -136,8 +137,11 @@ def _medium(plan: RelayPlan) -> Medium:
 
 
 def _check(plan: RelayPlan) -> None:
-    if not 0 < plan.speed < math.inf:
-        raise UsageError(f"--speed {plan.speed} is not above 0", hint="1 is real time, 10 ten times as fast")
+    if not _SLOWEST <= plan.speed <= _FASTEST:
+        raise UsageError(
+            f"--speed {plan.speed:g} is not in {_SLOWEST:g} to {_FASTEST:,}",
+            hint="1 is real time, 10 ten times as fast",
+        )
     if plan.cut_after_s is not None and not 0 <= plan.cut_after_s < math.inf:
         raise UsageError(f"--cut-after {plan.cut_after_s} cannot be", hint="seconds of the link, as in --cut-after 5")
 

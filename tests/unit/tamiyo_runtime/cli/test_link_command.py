@@ -102,7 +102,8 @@ def test_a_trace_is_drawn_and_recorded(tmp_path: Path, capsys: pytest.CaptureFix
         (["relay", "--to", "h:1", "--link", "lte", "--replay", "x"], "either --link or --replay"),
         (["relay", "--to", "h:1", "--link", "lrte"], "did you mean lte"),
         (["relay", "--to", "h:1", "--replay", "none.jsonl"], "not found"),
-        (["relay", "--to", "h:1", "--link", "lte", "--speed", "0"], "--speed 0.0 is not above 0"),
+        (["relay", "--to", "h:1", "--link", "lte", "--speed", "0"], "--speed 0 is not in 0.001 to 100,000"),
+        (["relay", "--to", "h:1", "--link", "lte", "--speed", "1e308"], "--speed 1e+308 is not in"),
         (["relay", "--to", "h:1", "--link", "lte", "--cut-after", "-1"], "--cut-after -1.0 cannot be"),
     ],
 )

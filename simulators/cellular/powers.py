@@ -20,6 +20,7 @@ _SUPPLY = "at 3.7 V"
 _LISTEN_S = estimated(0.1, "DRX inactivity timer of a usual configuration")
 _IDLE_PHONE = remembered(20.0, f"{_HUANG}: 594 mW for 43 ms every 1.28 s")
 _PROMOTING_PHONE = remembered(1210.0, _HUANG)
+_RELEASE = derived(10.2, f"{_ARTIFACT}: the silence after which round trips step up")
 _LTE_CONNECTED = remembered(1288.0, _HUANG)
 _LTE_PER_MEGABIT = remembered(438.0, _HUANG)
 
@@ -60,23 +61,23 @@ def _module(*, drx_mw: Figure, idle_mw: Figure, wake_s: Figure, wake_mw: Figure,
 
 SA_MID = _phone(
     derived(1561.0, f"LTE's 1288 mW and the 273 mW by which 5G low band exceeds LTE on one phone ({_ARTIFACT})"),
-    published(32.2, f"{_ARTIFACT}: slope of uplink power, NSA low band"),
+    estimated(32.2, f"slope of uplink power of NSA low band ({_ARTIFACT}), for want of one of SA"),
     remembered(593.0, f"{_TABLE}: T-Mobile SA"),
-    published(10.2, f"{_ARTIFACT}: inactivity timer"),
+    _RELEASE,
     derived(0.2, f"{_ARTIFACT}: idle medians of reach.py"),
 )
 NSA_LOW = _phone(
     derived(1561.0, f"LTE's 1288 mW and the 273 mW by which 5G low band exceeds LTE on one phone ({_ARTIFACT})"),
     published(32.2, f"{_ARTIFACT}: slope of uplink power, NSA low band"),
     remembered(260.0, f"{_TABLE}: T-Mobile NSA"),
-    published(10.2, f"{_ARTIFACT}: inactivity timer"),
+    _RELEASE,
     derived(0.2, f"{_ARTIFACT}: idle medians of reach.py"),
 )
 NSA_MMWAVE = _phone(
     derived(4026.0, f"LTE's 1288 mW and the 2738 mW by which mmWave exceeds LTE on one phone ({_ARTIFACT})"),
     published(8.88, f"{_ARTIFACT}: slope of uplink power, NSA mmWave"),
     remembered(1092.0, f"{_TABLE}: Verizon NSA mmWave"),
-    published(10.2, f"{_ARTIFACT}: inactivity timer"),
+    _RELEASE,
     derived(0.2, f"{_ARTIFACT}: idle medians of reach.py"),
 )
 LTE = _phone(

@@ -82,3 +82,9 @@ def test_a_misspelt_preset_is_refused_with_near_names() -> None:
     with pytest.raises(UnknownNameError) as far:
         preset("zzz")
     assert "5g-sa-mid-band" in str(far.value.hint)
+
+
+def test_a_figure_of_another_network_or_read_off_traces_is_not_called_published() -> None:
+    slope, other = PRESETS["5g-sa-mid-band"].radio.mj_per_megabit, PRESETS["5g-nsa-low-band"].radio.mj_per_megabit
+    assert slope.value == other.value
+    assert (slope.basis, other.basis) == (Basis.ESTIMATE, Basis.PUBLISHED)

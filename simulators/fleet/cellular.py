@@ -26,7 +26,7 @@ from simulators.cellular.streams import Words, normals, uniforms, words_at
 from simulators.fleet.faults import faults_of
 from simulators.fleet.kinds import CellularKind
 from simulators.fleet.percentiles import percentiles
-from simulators.fleet.placing import positions
+from simulators.fleet.placing import placed
 from simulators.fleet.radio_states import Spending
 from simulators.fleet.result import Fate
 from simulators.fleet.scenario import Scenario
@@ -62,7 +62,7 @@ def timing_of(scenario: Scenario, number: int) -> Timing:
         jitter_s=np.full(group.count, work.jitter_s),
         poisson=np.full(group.count, work.pattern is Pattern.POISSON),
         duration_s=scenario.duration_s,
-        active_h=None if schedule is None else (schedule.from_h, schedule.to_h),
+        active_h=None if schedule is None else schedule.hours,
         drifts=faults_of(scenario, numbers, np.full(group.count, number)).drifts,
     )
 
@@ -158,7 +158,7 @@ def _place(scenario: Scenario, number: int, numbers: Ints) -> tuple[dict[str, ND
     if group.placement is not None:
         everyone = scenario.numbers_of(number)
         mine = numbers - everyone[0]
-        x, y = (one[mine] for one in positions(group.placement, everyone, seed=scenario.seed))
+        x, y = (one[mine] for one in placed(scenario, number))
         distance_m = np.maximum(np.round(np.hypot(x, y)), NEAREST_M)
     try:
         devices = fleet(

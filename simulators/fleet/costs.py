@@ -69,6 +69,8 @@ def costs_of(scenario: Scenario) -> list[Inference | None]:
     costs = []
     for number, group in enumerate(scenario.devices):
         with at(f"devices[{number}]"):
+            with at("profile"):
+                load_profile(group.profile)
             costs.append(inference_of(group))
     return costs
 
@@ -83,7 +85,8 @@ def _of_model(group: Group, profile: Profile) -> Inference:
 def _of_bundle(group: Group, network: str) -> Inference:
     from tamiyo_runtime.bundle import Bundle
 
-    manifest = Bundle.open(Path(network)).manifest
+    with at("network"):
+        manifest = Bundle.open(Path(network)).manifest
     profile = load_profile(group.profile).id
     if manifest.profile.id != profile:
         raise SchemaError(

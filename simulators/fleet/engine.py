@@ -139,9 +139,10 @@ def _fill_board(columns: Columns, resolved: Resolved, number: int, cost: Inferen
     """Inferences, sleep, battery and limits of a group's devices: their radio's columns are there."""
     scenario = resolved.scenario
     group, rows, duration_s = scenario.devices[number], scenario.numbers_of(number), scenario.duration_s
-    powered_s = faults_of(scenario, rows, np.full(group.count, number)).powered_s(group.count, duration_s)
-    active = 1.0 if scenario.schedule is None else scenario.schedule.share
-    done = inferences(group, powered_s * active)
+    faults = faults_of(scenario, rows, np.full(group.count, number))
+    powered_s = faults.powered_s(group.count, duration_s)
+    active_h = None if scenario.schedule is None else scenario.schedule.hours
+    done = inferences(group, faults.powered_s(group.count, duration_s, active_h))
     columns["inferences"][rows] = done
     inference_mj, asleep_mj = board_mj(done, cost, sleep_mw(group), powered_s)
     columns["inference_mj"][rows], columns["board_sleep_mj"][rows] = inference_mj, asleep_mj

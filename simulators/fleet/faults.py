@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from simulators.fleet.scenario import FaultKind, Scenario
-from simulators.fleet.timing import Drift
+from simulators.fleet.timing import Drift, active_s
 from simulators.lorawan.reception import Bools
 from simulators.lorawan.streams import Floats, Ints, Purpose, uniforms
 
@@ -31,18 +31,19 @@ class FieldFaults:
             silent |= who[device] & (when_s >= since_s) & (when_s < until_s)
         return silent
 
-    def powered_s(self, count: int, duration_s: float) -> Floats:
-        """(devices,) seconds with power within the run; times that two faults share count once."""
+    def powered_s(self, count: int, duration_s: float, active_h: tuple[float, float] | None = None) -> Floats:
+        """(devices,) seconds with power within the run, and within hours of the day if given; times that two faults
+        share count once."""
         edges = sorted(
             {0.0, duration_s, *(edge for _, *ends in self.silences for edge in ends if 0 < edge < duration_s)}
         )
-        total = np.full(count, duration_s)
+        total = np.full(count, active_s(active_h, duration_s))
         for since_s, until_s in pairwise(edges):
             off = np.zeros(count, np.bool_)
             for who, begin_s, end_s in self.silences:
                 if begin_s <= since_s and until_s <= end_s:
                     off |= who
-            total -= (until_s - since_s) * off
+            total -= (active_s(active_h, until_s) - active_s(active_h, since_s)) * off
         return total
 
 

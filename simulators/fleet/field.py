@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from simulators.fleet.complaints import check_name, doc
@@ -13,6 +12,9 @@ from simulators.lorawan.region import Channel, regions
 from simulators.lorawan.scenario import Fading
 from tamiyo_runtime.contracts.document import require, require_finite
 from tamiyo_runtime.contracts.errors import SchemaError
+
+_MOST_DBI = 60.0
+_HIGHEST_M = 10_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +44,15 @@ class Field:
         check_name("gateway_radio", gateway_radios, self.gateway_radio)
         for name in ("gateway_antenna_dbi", "device_antenna_dbi", "shadowing_db"):
             require_finite(**{name: getattr(self, name)})
+        for name in ("gateway_antenna_dbi", "device_antenna_dbi"):
+            gain = getattr(self, name)
+            require(abs(gain) <= _MOST_DBI, name, f"{gain:g} dBi is no antenna: up to {_MOST_DBI:g} either way")
         require(0 <= self.shadowing_db <= 40, "shadowing_db", f"{self.shadowing_db:g} dB is no shadow: 0 to 40")
         share = self.shadowing_correlation
         require(0 <= share <= 1, "shadowing_correlation", f"{share} is not in 0 to 1")
         for name in ("gateway_height_m", "device_height_m"):
             value = getattr(self, name)
-            require(0 < value < math.inf, name, f"{value} m is not above 0")
+            require(0 < value <= _HIGHEST_M, name, f"{value:g} m is no height: above 0, {_HIGHEST_M:g} at most")
 
     def channels(self, region: str) -> tuple[Channel, ...]:
         """Uplink channels in a region: the plan's, or those of its first; raises SchemaError at ``plan``."""

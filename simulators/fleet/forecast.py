@@ -51,7 +51,8 @@ def forecast(resolved: Resolved, *, workers: int = 1) -> Forecast:
     counts = [resolved.scenario.devices[number].count for number in resolved.cellular]
     turns = sum(messages / count for messages, count in zip(cellular, counts, strict=True))
     packets_bytes = max(windows, default=0.0) * (_PACKET_BYTES + gateways * _PACKET_GATEWAY_BYTES)
-    messages_bytes = max((min(one, MESSAGES_AT_ONCE) for one in cellular), default=0.0) * _MESSAGE_BYTES
+    held = [min(one, max(MESSAGES_AT_ONCE, one / count)) for one, count in zip(cellular, counts, strict=True)]
+    messages_bytes = max(held, default=0.0) * _MESSAGE_BYTES  # those of a device are held together
     devices_bytes = resolved.scenario.count * (_DEVICE_BYTES + gateways * _DEVICE_GATEWAY_BYTES)
     memory = workers * (_START_BYTES + devices_bytes + max(packets_bytes, messages_bytes)) + answered * _ANSWERED_BYTES
     each = 1.0 + _GATEWAY_SHARE * (gateways - 1)
@@ -75,5 +76,5 @@ def check_memory(expected: Forecast, free_bytes: int | None) -> None:
     if free_bytes is not None and expected.memory_bytes > free_bytes:
         raise UsageError(
             f"the run needs about {size(expected.memory_bytes)} of memory, {size(free_bytes)} are free",
-            hint="fewer devices or gateways, or fewer --workers",
+            hint="fewer devices, messages or gateways, or fewer --workers",
         )

@@ -17,6 +17,7 @@ from tamiyo_runtime.contracts.document import require, require_finite
 from tamiyo_runtime.contracts.errors import SchemaError
 
 ADAPTIVE = "adaptive"
+RADIO = "sx1276"
 MAX_DEVICES = 10_000_000
 
 
@@ -45,7 +46,7 @@ class Group:
         metadata=doc("LoRa: needed. Cellular: distances are to the antenna at the origin; the preset's if left out"),
     )
     power_index: int = field(default=0, metadata=doc("LoRa: TXPower, 0 the most that the region allows"))
-    radio: str = field(default="sx1276", metadata=doc("LoRa: radio of the device"))
+    radio: str = field(default=RADIO, metadata=doc("LoRa: radio of the device"))
     adr: bool = field(default=False, metadata=doc("LoRa: the network adapts data rate and power"))
     activation: Activation = field(
         default=Activation.PERSONALISED, metadata=doc("LoRa: `abp`, or `otaa`: devices join first")
@@ -159,9 +160,11 @@ class Group:
             "adr": self.adr,
             "workload.confirmed": self.workload.confirmed,
             "power_index": self.power_index != 0,
+            "radio": self.radio != RADIO,
+            "activation": self.activation is not Activation.PERSONALISED,
         }
         for name, given in {**only_lora, "data_rate": self.data_rate != ADAPTIVE}.items():
-            require(not given, name, f"is for LoRa; {self.link} adapts and repeats by itself")
+            require(not given, name, f"is for LoRa: leave it out beside {self.link}")
         if self.placement is not None and "distance_m" in kind.options:
             raise SchemaError("link", "says a distance, and placement says others", hint="leave out one of them")
         most = preset(kind.preset).payload_bytes

@@ -12,7 +12,7 @@ import numpy as np
 
 from simulators.fleet.faults import FieldFaults, faults_of
 from simulators.fleet.kinds import LoraKind
-from simulators.fleet.placing import positions
+from simulators.fleet.placing import placed
 from simulators.fleet.scenario import Scenario
 from simulators.fleet.timing import Timing
 from simulators.lorawan.capture import captures, modulation, sensitivities_dbm
@@ -202,7 +202,7 @@ class LoraField:
 
 
 def lora_field(scenario: Scenario, region_name: str) -> LoraField:
-    """Works out the LoRa groups of a region; raises InputError for a file of positions that cannot be used."""
+    """Works out the LoRa groups of a region; raises SchemaError for a file of positions that cannot be used."""
     groups = [
         number
         for number, group in enumerate(scenario.devices)
@@ -214,11 +214,7 @@ def lora_field(scenario: Scenario, region_name: str) -> LoraField:
     numbers = np.concatenate(list(members.values()))
     kinds = [scenario.devices[number] for number in groups]
     sizes = [group.count for group in kinds]
-    places = [
-        positions(one.placement, members[number], seed=scenario.seed)
-        for number, one in zip(groups, kinds, strict=True)
-        if one.placement
-    ]
+    places = [placed(scenario, number) for number in groups]
     x, y = np.concatenate([place[0] for place in places]), np.concatenate([place[1] for place in places])
     distance_m = np.stack([np.hypot(x - gateway.x_m, y - gateway.y_m) for gateway in scenario.gateways])
     site = Site(
@@ -260,7 +256,7 @@ def lora_field(scenario: Scenario, region_name: str) -> LoraField:
             jitter_s=each([one.workload.jitter_s for one in kinds]),
             poisson=np.repeat([one.workload.pattern is Pattern.POISSON for one in kinds], sizes),
             duration_s=scenario.duration_s,
-            active_h=None if schedule is None else (schedule.from_h, schedule.to_h),
+            active_h=None if schedule is None else schedule.hours,
             drifts=faults.drifts,
         ),
         faults=faults,

@@ -5,6 +5,7 @@ Each value is checked when it is made. ``doc`` of a field's metadata is its line
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -60,7 +61,8 @@ class Placement:
     inner_m: float | None = field(default=None, metadata=doc("ring: inner radius, m"))
     spacing_m: float | None = field(default=None, metadata=doc("grid: distance of neighbours, m"))
     file: str | None = field(
-        default=None, metadata=doc("file: CSV with a header and the columns x_m, y_m, one row a device")
+        default=None,
+        metadata=doc("file: CSV with a header and the columns x_m, y_m, one row a device; more rows are left"),
     )
     x_m: float = field(default=0.0, metadata=doc("centre, east of the origin, m"))
     y_m: float = field(default=0.0, metadata=doc("centre, north of the origin, m"))
@@ -105,6 +107,8 @@ class Workload:
             "jitter_s",
             f"{self.jitter_s} s is not in 0 to report_period_s, {self.report_period_s} s",
         )
+        periodic = self.pattern is Pattern.PERIODIC or not self.jitter_s
+        require(periodic, "jitter_s", f"is for periodic messages: {self.pattern} ones come when they come")
         require(self.payload_bytes >= 0, "payload_bytes", f"{self.payload_bytes} bytes are none: 0 or more")
 
 
@@ -126,6 +130,13 @@ class Battery:
             check_name("kind", batteries, self.kind)
         told = (self.kind is None) != (self.capacity_mah is None)
         require(told, "capacity_mah", "give either a kind of battery, or its capacity_mah")
+        own = {one.name: one.default for one in dataclasses.fields(Battery)}
+        for name in ("voltage_v", "usable_share", "self_discharge_a_year"):
+            require(
+                self.kind is None or getattr(self, name) == own[name],
+                name,
+                f"is for a battery by its capacity_mah: {self.kind} has its own",
+            )
         for name in ("capacity_mah", "voltage_v", "usable_share"):
             value = getattr(self, name)
             require_finite(**{name: value})
@@ -191,9 +202,9 @@ class Schedule:
         )
 
     @property
-    def share(self) -> float:
-        """Of the time that is active."""
-        return (self.to_h - self.from_h) / DAY_H
+    def hours(self) -> tuple[float, float]:
+        """From and to."""
+        return self.from_h, self.to_h
 
 
 def _check_place(x_m: float, y_m: float) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from simulators.fleet.complaints import at
 from simulators.fleet.parts import Placement, PlacementKind
+from simulators.fleet.scenario import Scenario
 from simulators.lorawan.streams import Floats, Ints, Purpose, uniforms
 from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.files import read_bytes
@@ -41,6 +43,17 @@ def positions(placement: Placement, numbers: Ints, *, seed: int) -> tuple[Floats
     return x + placement.x_m, y + placement.y_m
 
 
+def placed(scenario: Scenario, number: int, *, seed: int | None = None) -> tuple[Floats, Floats]:
+    """`positions` of a group that has a placement, by the scenario's seed or another.
+
+    Raises SchemaError, with the key that names the file, for one that cannot be used.
+    """
+    placement = scenario.devices[number].placement
+    assert placement is not None
+    with at(f"devices[{number}].placement.file"):
+        return positions(placement, scenario.numbers_of(number), seed=scenario.seed if seed is None else seed)
+
+
 def _read(path: Path, count: int) -> tuple[Floats, Floats]:
     raw = read_bytes(path, limit_bytes=_LIMIT_BYTES, what="positions")
     try:
@@ -71,7 +84,7 @@ def _read(path: Path, count: int) -> tuple[Floats, Floats]:
     if len(found) < count:
         raise InputError(
             f"{path} places {len(found)} devices, the group has {count}",
-            hint=f"add rows, or lower count to {len(found)}",
+            hint="add rows" + (f", or lower count to {len(found)}" if found else ""),
         )
     columns = np.array(found[:count], dtype=np.float64).T
     return columns[0], columns[1]

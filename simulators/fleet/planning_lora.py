@@ -53,7 +53,7 @@ class LoRa:
     """A group of a scenario as plans see it. Its data rate and report period do not count."""
 
     def __init__(self, scenario: Scenario, group: int, *, fair_use: bool = False) -> None:
-        """Raises InputError for a file of positions that cannot be used."""
+        """Raises SchemaError for a file of positions that cannot be used."""
         kind = scenario.devices[group].kind
         assert isinstance(kind, LoraKind)
         self._scenario = replace(scenario, faults=(), schedule=None)

@@ -12,7 +12,7 @@ from simulators.cellular.presets import preset
 from simulators.fleet.costs import inference_of, sleep_mw
 from simulators.fleet.group import Group
 from simulators.fleet.kinds import CellularKind
-from simulators.fleet.placing import positions
+from simulators.fleet.placing import placed
 from simulators.fleet.planning_cellular import Cellular
 from simulators.fleet.planning_lora import LoRa
 from simulators.fleet.planning_terms import SECONDS_A_DAY, Configuration, Device
@@ -37,8 +37,7 @@ def link_of(scenario: Scenario, number: int, *, fair_use: bool = False) -> LoRa 
     def places(fleet: int) -> Floats:
         if group.placement is None:
             return np.full(group.count, kind.options.get("distance_m", network.site.distance_m))
-        numbers = scenario.first_of(number) + np.arange(group.count)
-        x, y = positions(group.placement, numbers, seed=scenario.seed + fleet)
+        x, y = placed(scenario, number, seed=scenario.seed + fleet)
         return np.maximum(np.hypot(x, y), _NEAREST_M)
 
     try:

@@ -23,7 +23,7 @@ class Resolved:
 
 
 def resolve(scenario: Scenario) -> Resolved:
-    """Works a scenario out; raises InputError for a file of positions that cannot be used."""
+    """Works a scenario out; raises SchemaError for a file of positions that cannot be used."""
     kinds = [group.kind for group in scenario.devices]
     names = dict.fromkeys(kind.region for kind in kinds if isinstance(kind, LoraKind))
     return Resolved(

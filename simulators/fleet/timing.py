@@ -25,6 +25,15 @@ _SLACK_S = 1e-3
 _NEVER_S = 1e18
 
 
+def active_s(active_h: tuple[float, float] | None, until_s: float) -> float:
+    """Seconds from the run's first midnight to ``until_s`` that lie within hours of the day; all, for None."""
+    if active_h is None:
+        return until_s
+    from_s, to_s = (hour * HOUR_S for hour in active_h)
+    days, rest_s = divmod(until_s, DAY_S)
+    return days * (to_s - from_s) + min(max(rest_s - from_s, 0.0), to_s - from_s)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """Clocks that lose ``rate`` seconds a second, (devices,), from ``start_s`` to ``end_s``; 0 is a right clock."""
@@ -81,8 +90,7 @@ class Timing:
 
     def expected(self) -> float:
         """Messages of the whole run, on average."""
-        share = 1.0 if self.active_h is None else (self.active_h[1] - self.active_h[0]) * HOUR_S / DAY_S
-        return float((self.duration_s / self.period_s).sum()) * share
+        return float((active_s(self.active_h, self.duration_s) / self.period_s).sum())
 
     def _shown(self, when_s: float) -> Floats:
         shown = np.full(self.numbers.size, when_s)

@@ -189,6 +189,11 @@ def test_hours_of_rest_and_brown_outs_leave_inferences_out() -> None:
     busy = group(count=2, inference_period_s=10.0, latency_ms=1.0, energy_uj=1.0)
     rest = ran(scenario(busy, days=1, schedule=Schedule(from_h=6, to_h=18))).devices
     assert rest.inferences.tolist() == [4320] * 2
+    morning = ran(scenario(busy, days=1.375, schedule=Schedule(from_h=6, to_h=18))).devices
+    assert morning.inferences.tolist() == [4320 + 1080] * 2  # of the second day, from 6 to 9
+    night = Fault(kind=FaultKind.BROWN_OUT, at_h=0, for_h=6)
+    slept = ran(scenario(busy, days=1, schedule=Schedule(from_h=6, to_h=18), faults=(night,))).devices
+    assert slept.inferences.tolist() == [4320] * 2
     dark = ran(scenario(busy, days=1, faults=(Fault(kind=FaultKind.BROWN_OUT, at_h=0, for_h=6),))).devices
     assert dark.inferences.tolist() == [6480] * 2
 

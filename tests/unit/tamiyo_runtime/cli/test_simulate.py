@@ -156,7 +156,13 @@ def test_a_dry_run_says_what_is_legal_and_what_it_takes_and_runs_nothing(
             "8.3 s",
         ),
         (('"lte-m"', '"lte-x"'), "small.toml:13: devices[1].link", "lte-m"),
-        (("radius_m = 2000", 'kind = "file", file = "no.csv"'), "no.csv", "path"),
+        (
+            ("radius_m = 2000", 'kind = "file", file = "no.csv"'),
+            "small.toml:7: devices[0].placement.file: positions not found",
+            "path",
+        ),
+        (('name = "soil"', 'name = "soil"\nprofile = "no.toml"'), "small.toml:5: devices[0].profile: cannot read", ""),
+        (('"lte-m"\nworkload = { report_period_s = 900', '"lte-m"\nworkload = { report_period_s = 1e-6'), "memory", ""),
         (
             ("report_period_s = 900, p", "report_period_s = 900, inference_period_s = 9, p"),
             "small.toml:8: devices[0].workload.inference_period_s: nothing says",
@@ -222,7 +228,7 @@ def test_a_bundles_configurations_are_what_inferences_cost(
     assert "fleet.toml:3: devices[0].profile" in capsys.readouterr().err
     path.write_text(infers.replace('name = "soil"\n', given.replace("tiny", "none")))
     assert main(["simulate", str(path)]) == 2
-    assert "none.tamiyo" in capsys.readouterr().err
+    assert "fleet.toml:5: devices[0].network: bundle not found: " in capsys.readouterr().err
     path.write_text(infers.replace('name = "soil"\n', 'name = "soil"\nmacs = 90_000_000_000\nparams = 1\n'))
     assert main(["simulate", str(path)]) == 2
     assert "fleet.toml:10: devices[0].workload.inference_period_s: an inference takes" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from simulators.fleet.resolve import Resolved
     from simulators.fleet.result import FleetResult
     from simulators.fleet.scenario import Scenario
+
+_BATTERY_MAH = 2400.0
+"""Of a fleet without a file, as plans have it."""
 
 
 def simulate(
@@ -49,6 +53,9 @@ def simulate(
 ) -> None:
     """Simulate a fleet for some days: deliveries, time on air, latency, energy, battery life. All of it is simulated.
 
+    A file is written after examples/orchard.toml; its keys are in docs/fleet.md. What a fleet can afford, and how
+    often it may report, is asked by `tamiyo simulate plan --help`.
+
     Examples:
 
       tamiyo simulate examples/orchard.toml --out orchard-out
@@ -65,7 +72,7 @@ def simulate(
     from simulators.fleet.resolve import resolve
     from simulators.fleet.summary import record
     from tamiyo_runtime.cli import simulate_files, simulate_view
-    from tamiyo_runtime.cli.render import emit_json
+    from tamiyo_runtime.cli.render import emit_json, say
     from tamiyo_runtime.contracts.errors import UsageError
 
     if packets and out is None:
@@ -89,6 +96,8 @@ def simulate(
         sampled = asked.scenario.sample > 0
         files = simulate_files.Files.in_folder(out, packets=packets, sampled=sampled, overwrite=overwrite)
     if report is not None:
+        if scenario is not None and report.resolve() == scenario.resolve():
+            raise UsageError(f"--report {report} would replace the scenario", hint="as in --report fleet.html")
         simulate_files.check_page(report, overwrite=overwrite)
     with asked.blame():
         result = _run(resolved, expected, workers=workers, files=files)
@@ -102,14 +111,17 @@ def simulate(
     if as_json:
         emit_json({**record(result), "files": [str(path) for path in written]})
         return
-    simulate_view.show(result, asked.notes, detail=detail, files=written, source=scenario)
+    simulate_view.show(result, asked.notes, detail=detail, files=written)
+    say(f"Next:  {_next(asked, written, days=days)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """A scenario, what was taken for granted in it, and a block in which errors name the line of its file."""
+    """A scenario, how it was asked for, what was taken for granted in it, and a block in which errors name the line of
+    its file."""
 
     scenario: Scenario
+    words: str
     notes: list[str]
     blame: Callable[[], AbstractContextManager[None]]
 
@@ -133,12 +145,21 @@ def _asked(
                 hint="a scenario file, or --link lora-eu868 --fleet 50; --help has examples",
             )
         made, notes = _quick(link, fleet, days=days, seed=seed, sample=sample)
-        return _Asked(scenario=made, notes=notes, blame=nullcontext)
+        return _Asked(scenario=made, words=f"--link {quote(link)} --fleet {fleet}", notes=notes, blame=nullcontext)
     if link is not None or fleet is not None:
         raise UsageError("--link and --fleet are for a run without a file", hint=f"change them in {path}")
     made = read_scenario(path, seed=seed, days=days, sample=sample)
     text = path.read_text(encoding="utf-8")
-    return _Asked(scenario=made, notes=[], blame=lambda: placed(text, str(path)))
+    return _Asked(scenario=made, words=quote(str(path)), notes=[], blame=lambda: placed(text, str(path)))
+
+
+def _next(asked: _Asked, written: list[Path], *, days: float | None) -> str:
+    """What is asked next: for files, then for other draws; what the fleet can afford."""
+    scenario = asked.scenario
+    again = f"tamiyo simulate {asked.words}" + ("" if days is None else f" --days {days:g}")
+    again += f" --seed {scenario.seed + 1}" if written else " --out DIR"
+    group = f" --group {quote(scenario.devices[0].name)}" if len(scenario.devices) > 1 else ""
+    return f"{again}   |   tamiyo simulate plan {asked.words}{group}"
 
 
 def _quick(
@@ -146,7 +167,7 @@ def _quick(
 ) -> tuple[Scenario, list[str]]:
     """A fleet of one group without a file: hourly reports, LoRa devices on a disc round one gateway."""
     from simulators.fleet.kinds import LoraKind, kind_of
-    from simulators.fleet.parts import Placement, Workload
+    from simulators.fleet.parts import Battery, Placement, Workload
     from simulators.fleet.scenario import Group, Scenario
     from simulators.lorawan.region import regions
 
@@ -164,11 +185,12 @@ def _quick(
         link=link,
         workload=Workload(report_period_s=3600.0, payload_bytes=payload),
         placement=place,
+        battery=Battery(capacity_mah=_BATTERY_MAH),
     )
     made = Scenario(
         name="fleet", devices=(group,), days=1.0 if days is None else days, seed=seed or 0, sample=sample or 0
     )
-    return made, [*notes, f"board {group.profile}, no inference, no battery"]
+    return made, [*notes, f"board {group.profile}, no inference, a battery of {_BATTERY_MAH:g} mAh at 3.6 V"]
 
 
 def _run(resolved: Resolved, expected: Forecast, *, workers: int, files: object) -> FleetResult:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,7 +49,9 @@ def plan(
     update_kb: Annotated[
         float | None, typer.Option(help="size of an update, kB; that of the bundle if not given")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="places and draws follow from it; else the scenario's")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="places and draws follow from it; the scenario's, or 0, when left out")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Find the shortest reporting interval that law, battery and collisions leave a fleet, and what limits it.
@@ -63,7 +68,9 @@ def plan(
     from simulators.fleet.planning_question import device_of, link_of
     from simulators.fleet.planning_terms import Goals
     from simulators.fleet.planning_update import update_cost
+    from simulators.fleet.reading import placed, read_scenario
     from tamiyo_runtime.cli.render import emit_json, progress
+    from tamiyo_runtime.cli.simulate_plan_next import show_next
     from tamiyo_runtime.cli.simulate_plan_view import as_data, check, show
     from tamiyo_runtime.contracts.errors import UsageError
 
@@ -77,18 +84,16 @@ def plan(
         "--sleep-mw": sleep_mw,
         "--battery-mah": battery_mah,
         "--infer-every-s": infer_every_s,
-        "--seed": seed or None,
     }
-    goals = Goals(years=years, delivery=delivery, interval_s=every_s, accuracy=accuracy)
+    with _by_option(_GOALS):
+        goals = Goals(years=years, delivery=delivery, interval_s=every_s, accuracy=accuracy)
     if scenario is not None:
         said = next((name for name, value in described.items() if value is not None), None)
         if said is not None:
             raise UsageError(
                 f"{said} describes a fleet, and so does {scenario}", hint=f"change it there, or leave out {said}"
             )
-        from simulators.fleet.reading import read_scenario
-
-        whole = read_scenario(scenario)
+        whole = read_scenario(scenario, seed=seed)
     else:
         if group is not None:
             raise UsageError("--group names a group of a scenario", hint="tamiyo simulate plan SCENARIO --group NAME")
@@ -102,22 +107,29 @@ def plan(
             sleep_mw=sleep_mw,
             battery_mah=2400.0 if battery_mah is None else battery_mah,
             infer_every_s=infer_every_s,
-            seed=seed,
+            seed=seed or 0,
         )
     number = _number_of(whole, group)
     chosen = whole.devices[number]
-    device = device_of(chosen)
-    network = link_of(whole, number, fair_use=fair_use)
-    with progress("simulate"):
-        found = planned(network, device, goals)
+    with _blamed(scenario, number):
+        device = device_of(chosen)
+    in_file = nullcontext() if scenario is None else placed(scenario.read_text(encoding="utf-8"), str(scenario))
+    with in_file:
+        with _by_option(_GOALS):
+            network = link_of(whole, number, fair_use=fair_use)
+        with progress("simulate"):
+            found = planned(network, device, goals)
     size_bytes = _update_bytes(update_kb, chosen.network)
     update = None
     if size_bytes is not None and found.recommended is not None:
-        update = update_cost(size_bytes, chosen, device, network, found.recommended.way)
+        with _by_option(_GOALS):
+            update = update_cost(size_bytes, chosen, device, network, found.recommended.way)
     if as_json:
         emit_json(as_data(found, chosen, network.name, update))
     else:
         show(found, chosen, network.name, update, whole)
+        if found.recommended is not None:
+            show_next(found.recommended, chosen, network, source=scenario)
     check(found, chosen)
 
 
@@ -138,9 +150,8 @@ def _described(
     from simulators.fleet.kinds import LoraKind, kind_of
     from simulators.fleet.scenario import Battery, Group, Placement, Scenario, Workload
     from simulators.lorawan.region import regions
-    from tamiyo_runtime.contracts.errors import SchemaError, UsageError
 
-    try:
+    with _by_option(_OPTIONS):
         kind = kind_of(link)
         rate: int | str = "adaptive"
         if isinstance(kind, LoraKind):
@@ -162,11 +173,34 @@ def _described(
             battery=Battery(capacity_mah=battery_mah),
         )
         return Scenario(name=_FLEET, devices=(group,), seed=seed)
+
+
+@contextmanager
+def _by_option(names: Mapping[str, str]) -> Iterator[None]:
+    """Names the option in an error about the value that it stands for."""
+    from tamiyo_runtime.contracts.errors import SchemaError, UsageError
+
+    try:
+        yield
     except SchemaError as exc:
-        option = _OPTIONS.get(exc.path)
-        if option is None:
+        if exc.path not in names:
             raise
-        raise UsageError(f"{option}: {exc.message.removeprefix(f'{exc.path}: ')}", hint=exc.hint) from exc
+        problem = exc.message.removeprefix(f"{exc.path}: ")
+        raise UsageError(f"{names[exc.path]}: {problem}", hint=exc.hint) from exc
+
+
+@contextmanager
+def _blamed(source: Path | None, number: int) -> Iterator[None]:
+    """Names the option, or file, line and group, in errors about the group."""
+    from simulators.fleet.complaints import at
+    from simulators.fleet.reading import placed
+
+    if source is None:
+        with _by_option(_OPTIONS):
+            yield
+        return
+    with placed(source.read_text(encoding="utf-8"), str(source)), at(f"devices[{number}]"):
+        yield
 
 
 _OPTIONS = {
@@ -180,6 +214,15 @@ _OPTIONS = {
     "link": "--link",
 }
 """What a field of the scenario is called here."""
+_GOALS = {
+    "goals.years": "--years",
+    "goals.delivery": "--delivery",
+    "goals.accuracy": "--accuracy",
+    "goals.interval_s": "--every-s",
+    "update": "--update-kb",
+    "fair_use": "--fair-use",
+}
+"""The same of what is wanted, with a scenario or without."""
 
 
 def _number_of(scenario: Scenario, name: str | None) -> int:
@@ -197,6 +240,10 @@ def _number_of(scenario: Scenario, name: str | None) -> int:
 
 
 def _update_bytes(update_kb: float | None, network: str | None) -> int | None:
+    from tamiyo_runtime.contracts.errors import UsageError
+
     if update_kb is not None:
+        if not math.isfinite(update_kb):
+            raise UsageError(f"--update-kb: {update_kb} kB is no size", hint="a number, as in 60")
         return round(update_kb * 1000)
     return None if network is None else Path(network).stat().st_size

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tamiyo_runtime.cli.render import labelled, say, table
 from tamiyo_runtime.contracts.errors import BudgetError
-from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, si, size
+from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, plural, si, size
 
 if TYPE_CHECKING:
     from simulators.fleet.group import Group
@@ -52,11 +52,15 @@ def check(found: Planning, group: Group) -> None:
 def show(found: Planning, group: Group, network: str, update: UpdateCost | None, scenario: Scenario) -> None:
     """The plan, its alternatives, what is out, and what it leaves for inferences and updates."""
     goals = found.goals
-    battery = "from the mains" if math.isinf(found.device.battery_j) else f"{goals.years:g} years on {_joules(found)}"
+    battery = (
+        "from the mains"
+        if math.isinf(found.device.battery_j)
+        else f"{goals.years:g} year{'' if goals.years == 1 else 's'} on {_joules(found)}"
+    )
     wanted = [battery, f"{percent(goals.delivery)} delivered"]
     wanted += [] if goals.interval_s is None else [f"a report every {duration(goals.interval_s)}"]
     wanted += [f"{percent(goals.accuracy)} accurate"] if goals.accuracy else []
-    say(f"{group.count} devices on {network}, {group.workload.payload_bytes} bytes a report (all simulated)")
+    say(f"{plural(group.count, 'device')} on {network}, {group.workload.payload_bytes} bytes a report (all simulated)")
     say(f"wanted: {', '.join(wanted)}")
     say()
     if found.recommended is not None:
@@ -90,8 +94,6 @@ def show(found: Planning, group: Group, network: str, update: UpdateCost | None,
     _asleep(found, group)
     if group.listens or scenario.faults or scenario.schedule is not None:
         say("\nnote: planned for unconfirmed reports without ADR, around the clock and without the scenario's faults")
-    if found.recommended is not None:
-        say(f"\nNext:  put it into {scenario.name}.toml as report_period_s and data_rate, and tamiyo simulate it")
 
 
 def duration(seconds: float) -> str:

@@ -112,9 +112,7 @@ def show_plan(plan: dict[str, Any], notes: Sequence[str]) -> None:
         say(labelled("taken      ", note))
 
 
-def show(
-    result: FleetResult, notes: Sequence[str], *, detail: Detail | None, files: Sequence[Path], source: Path | None
-) -> None:
+def show(result: FleetResult, notes: Sequence[str], *, detail: Detail | None, files: Sequence[Path]) -> None:
     """The result as text."""
     from simulators.fleet.summary import summarise
     from tamiyo_runtime.cli.simulate_detail import show_detail
@@ -124,7 +122,17 @@ def show(
         f"{scenario.name}: {plural(scenario.count, 'device')} for {scenario.days:g} days, seed {scenario.seed}"
         " (every figure simulated)"
     )
-    headers = ["group", "over", "devices", "messages", "delivered", "latency p50", "p99", "energy a day", "battery"]
+    headers = [
+        "group",
+        "over",
+        "devices",
+        "messages",
+        "delivered",
+        "latency p50",
+        "p99",
+        "energy a day",
+        "worst battery",
+    ]
     table([f"{name}" for name in headers], [_row(one) for one in groups])
     for one in groups:
         _show_group(result, one)
@@ -139,12 +147,6 @@ def show(
         say(labelled("note       ", note))
     for path in files:
         say(f"wrote      {path}")
-    what = source if source is not None else "a scenario file"
-    say(
-        f"Next:  tamiyo simulate {what} --out DIR"
-        if not files
-        else f"Next:  tamiyo simulate {what} --seed {scenario.seed + 1}"
-    )
 
 
 def _wrapped(label: str, text: str) -> str:
@@ -177,7 +179,7 @@ def _show_group(result: FleetResult, one: GroupSummary) -> None:
     lost = [f"{count} {name}" for name, count in one.fates.items() if count and name != "received"]
     if one.withheld:
         lost.append(f"{one.withheld} never sent")
-    said = [f"{one.name}: " + (", ".join(lost) or "nothing lost")]
+    said = [f"{one.name}: " + (", ".join(lost) or ("nothing lost" if one.messages else "nothing sent"))]
     other = one.delivered_other_share
     if other is not None and one.delivered_share is not None and abs(other - one.delivered_share) > _PARTED:
         capture = result.scenario.field.capture

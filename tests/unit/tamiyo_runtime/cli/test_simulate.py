@@ -50,7 +50,7 @@ def test_a_scenario_is_told_in_lines_that_all_say_simulated(small: Path, capsys:
         told = [text for text in paragraphs if text.startswith(label)]
         assert told
         assert all("(simulated)" in text for text in told)
-    assert lines[-1].startswith("Next:  tamiyo simulate")
+    assert lines[-1] == f"Next:  tamiyo simulate {small} --out DIR   |   tamiyo simulate plan {small} --group soil"
     assert len(lines) < 30
     assert "simulate small" in err
 
@@ -60,6 +60,9 @@ def test_without_a_file_devices_stand_on_a_disc_and_the_output_says_so(capsys: p
     out = capsys.readouterr().out
     assert "fleet: 50 devices for 0.5 days" in out
     assert "a disc of 2 km round one gateway" in out
+    assert "a battery of 2400 mAh at 3.6 V" in out
+    asked = "--link lora-eu868 --fleet 50"
+    assert out.endswith(f"Next:  tamiyo simulate {asked} --days 0.5 --out DIR   |   tamiyo simulate plan {asked}\n")
     assert main(["simulate", "--link", "lora-us915", "--fleet", "5", "--days", "0.1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scenario"]["devices"][0]["workload"]["payload_bytes"] == 11
 
@@ -120,6 +123,20 @@ def test_a_page_that_is_there_is_not_written_over_unasked(
     assert main(["simulate", str(small), "--out", str(tmp_path / "out"), "--report", str(elsewhere)]) == 0
     assert (tmp_path / "out" / "report.html").read_text() == "mine"
     assert elsewhere.exists()
+
+
+def test_a_page_does_not_take_the_place_of_the_scenario(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", str(small), "--report", str(small), "--overwrite"]) == 2
+    assert "would replace the scenario" in capsys.readouterr().err
+    assert small.read_text() == SMALL
+
+
+def test_a_group_that_has_nothing_to_send_lost_nothing_and_says_so(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small.write_text(SMALL.replace("report_period_s = 900, p", "report_period_s = 1e9, p"))
+    assert main(["simulate", str(small)]) == 0
+    assert "soil: nothing sent" in capsys.readouterr().out
 
 
 def test_a_run_that_fails_leaves_no_file(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

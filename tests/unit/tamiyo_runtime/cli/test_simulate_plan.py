@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from simulators.fleet.legality import check_legal
+from simulators.fleet.reading import parse_scenario
+from simulators.fleet.resolve import resolve
 from tamiyo_runtime.cli.main import main
 
 PLAN = ["simulate", "plan"]
@@ -51,7 +54,20 @@ def test_a_plan_is_told_with_what_limits_it(capsys: pytest.CaptureFixture[str]) 
     out = capsys.readouterr().out
     assert "recommended      a report every 45 s by SF7/250" in out
     assert "limited by       battery" in out
-    assert "Next:" in out
+    scenario = parse_scenario(out.partition("a file that says\n")[2], name="fleet.toml", folder=Path())
+    (group,) = scenario.devices
+    assert (group.count, group.data_rate, group.workload.report_period_s) == (5, 6, 45)
+    assert (group.workload.payload_bytes, group.sleep_mw) == (24, 0.05)
+    check_legal(resolve(scenario))
+
+
+def test_a_plan_of_a_network_that_assigns_rates_is_saved_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*FEW, "--link", "nb-iot", "--battery-mah", "9000"]) == 0
+    text = capsys.readouterr().out.partition("a file that says\n")[2]
+    assert "data_rate" not in text
+    (group,) = parse_scenario(text, name="fleet.toml", folder=Path()).devices
+    assert group.battery is not None
+    assert (group.link, group.battery.capacity_mah) == ("nb-iot", 9000)
 
 
 def test_the_same_as_json_holds_ways_limits_and_alternatives(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,6 +112,12 @@ def test_a_scenario_is_planned_for_one_of_its_groups(orchard: Path, capsys: pyte
     assert "a report every 15 min" in out
     assert "limited by       what was asked for" in out
     assert "as described" in out
+    assert f"give soil report_period_s = 900 and data_rate = 5, and tamiyo simulate {orchard}" in out
+    assert main([*PLAN, str(orchard), "--group", "soil", "--every-s", "900", "--seed", "8", "--json"]) == 0
+    other = capsys.readouterr().out
+    orchard.write_text(ORCHARD.replace("seed = 7", "seed = 8"))
+    assert main([*PLAN, str(orchard), "--group", "soil", "--every-s", "900", "--json"]) == 0
+    assert capsys.readouterr().out == other
     assert main([*PLAN, str(orchard), "--group", "meters"]) == 0
     assert "battery          from the mains; " in capsys.readouterr().out
 
@@ -160,12 +182,13 @@ def test_a_bundle_for_another_profile_is_refused(own_bundle: Path, capsys: pytes
         (["--battery-mah", "-1"], "--battery-mah"),
         (["--radius-m", "-1"], "--radius-m"),
         (["--infer-every-s", "10"], "--infer-every-s: nothing says what an inference costs"),
-        (["--years", "0"], "years"),
-        (["--delivery", "1.5"], "delivery"),
-        (["--every-s", "90000"], "interval_s"),
-        (["--update-kb", "0"], "no bundle"),
+        (["--years", "0"], "--years: 0.0 years"),
+        (["--delivery", "1.5"], "--delivery: 1.5"),
+        (["--every-s", "90000"], "--every-s: 90000 s"),
+        (["--update-kb", "0"], "--update-kb: 0 bytes are no bundle"),
+        (["--update-kb", "nan"], "--update-kb: nan kB"),
         (["--group", "soil"], "--group names a group of a scenario"),
-        (["--link", "nb-iot", "--fair-use"], "fair"),
+        (["--link", "nb-iot", "--fair-use"], "--fair-use: nb-iot"),
         (["--link", "nb-iot", "--radius-m", "90000"], "range of uma"),
         (["missing.toml"], "scenario not found: missing.toml"),
     ],
@@ -184,5 +207,8 @@ def test_a_scenario_and_options_that_describe_a_fleet_do_not_go_together(
     assert "--fleet describes a fleet, and so does" in capsys.readouterr().err
     assert main([*PLAN, str(orchard)]) == 2
     assert "2 groups" in capsys.readouterr().err
+    orchard.write_text(ORCHARD.replace('kind = "disc", radius_m = 2000', 'kind = "file", file = "no.csv"'))
+    assert main([*PLAN, str(orchard), "--group", "soil"]) == 2
+    assert "orchard.toml:9: devices[0].placement.file: positions not found" in capsys.readouterr().err
     assert main([*PLAN, str(orchard), "--group", "soul"]) == 2
     assert "did you mean soil" in capsys.readouterr().err

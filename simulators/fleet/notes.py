@@ -29,7 +29,7 @@ def _notes(resolved: Resolved) -> Iterator[str]:
             yield f"{field.region.name}: frames keep to {limit}; not using a channel twice in 20 s is left to the draw"
         if any(group.workload.pattern is Pattern.POISSON for group in groups):
             yield "poisson: two messages of a device within seconds overlap here; a real one would wait"
-        for name in {group.radio for group in groups}:
+        for name in dict.fromkeys(group.radio for group in groups):
             if device_radios.get(name).sleep_ma.certainty is not Certainty.TABLE:
                 yield f"currents of the {name.upper()} are in part from memory of its data sheet"
     if resolved.cellular:
@@ -38,5 +38,8 @@ def _notes(resolved: Resolved) -> Iterator[str]:
         yield "inferences priced by macs and params are one convolution: what operators take besides is not in it"
     if any(group.battery is not None and group.battery.harvest_mw for group in scenario.devices):
         yield "harvest is an average: that it comes by day and is needed by night is not in battery_days"
+    for fault in scenario.faults:
+        if fault.start_s >= scenario.duration_s:
+            yield f"{fault.kind} at {fault.at_h:g} h begins after the run, which is over at {24 * scenario.days:g} h"
     for kind in (fault.kind for fault in scenario.faults if fault.kind in _UNSEEN):
         yield f"{kind}: changes what devices say, not when they send; it is seen in devices run in detail"

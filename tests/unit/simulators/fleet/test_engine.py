@@ -311,6 +311,20 @@ def test_where_devices_listen_gateways_may_be_down_and_the_other_rule_weighs_the
     assert not devices.over_duty_cycle.any()
 
 
+def test_notes_come_in_the_order_of_the_scenario_whatever_the_process_hashes() -> None:
+    radios = ("sx1276", "mdot", "sx1262")
+    for order in (radios, radios[::-1]):
+        groups = [group(name, 2, radio=name) for name in order]
+        notes = [note for note in ran(scenario(*groups, days=0.1)).notes if note.startswith("currents")]
+        assert [note.split()[3].lower() for note in notes] == list(order)
+
+
+def test_a_fault_that_begins_after_the_run_is_told() -> None:
+    late = Fault(kind=FaultKind.BROWN_OUT, at_h=30)
+    assert any("brown-out at 30 h begins after the run" in note for note in ran(scenario(faults=(late,))).notes)
+    assert not any("after the run" in note for note in ran(scenario(faults=(replace(late, at_h=3),))).notes)
+
+
 def test_an_empty_run_is_one_of_nothing() -> None:
     """Shorter than any message's phase: nobody has sent by its end, and every figure says so."""
     quiet = scenario(group(count=2, report_period_s=86_400.0, confirmed=True), cellular(count=2), days=1e-5)

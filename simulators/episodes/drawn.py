@@ -103,7 +103,7 @@ def _tables(uniform: Draw, count: int, slots: int) -> Tables:
         settled_c=np.full(latency.shape, -np.inf),
         fits_memory=np.ones(latency.shape, dtype=bool),
         accuracy=accuracy,
-        rank=_ranks(accuracy, missing),
+        rank=ranks(accuracy, missing),
         find=np.argsort(order, axis=1),
         floor=1 / (1 + error),
         period_s=period_s,
@@ -129,7 +129,7 @@ def _tables(uniform: Draw, count: int, slots: int) -> Tables:
 _SIGMA = 0.08
 
 
-def _ranks(accuracy: Floats, missing: Bools) -> Ints:
+def ranks(accuracy: Floats, missing: Bools) -> Ints:
     """As `Options.best_first`: by accuracy, the cheaper first among equals."""
     index = np.broadcast_to(np.arange(accuracy.shape[1]), accuracy.shape)
     order = np.lexsort((-index, accuracy), axis=1)

@@ -77,6 +77,25 @@ class Lanes:
         return self._boards.stretch[self._lanes, self._board.step]
 
     @property
+    def boards(self) -> Boards:
+        """What the devices are at present."""
+        return self._boards
+
+    def under(self, boards: Boards) -> None:
+        """Go on on these boards: other weather, another harvest, a script that slows them. States stay as they are."""
+        self._boards = boards
+
+    @property
+    def bucket(self) -> Floats:
+        """Level of the energy buckets now, 0..1; 1 without a limit."""
+        return governing.fill(self.tables, self._governor, self.now_s * 1e3)
+
+    @property
+    def draw(self) -> Floats:
+        """Energy of an inference at the present clock over that at the rated one, all of it being clocked."""
+        return self.slowdown * self._boards.active_mw[self._lanes, self._board.step] / self._boards.rated_mw
+
+    @property
     def battery(self) -> Floats:
         """Share of the charge that is left, 1 without a battery."""
         if self._board.charged is None or self._boards.battery is None:

@@ -1,10 +1,10 @@
-"""Teaches the policy: cloning of what went well, regression of what happened, and the oracle's gates.
+"""Teaches the policy: cloning of what went well, regression of what happened, and the plan's gates.
 
 Growth: every decision of every episode is cloned with weight exp(advantage / temperature), the advantage being the
 episode's utility less the mean over episodes on the same host, in standard deviations (advantage-weighted regression,
 Peng et al. 2019). The likelihood is the factorised one of `actions`, masks applied. Value, safety and hardware heads
-are regressed on what came out. Running: each gate is cloned from the oracle by cross-entropy; slots are shuffled, so
-that the policy reads costs, not places.
+are regressed on what came out. Running: each gate is cloned from the plan (`planning`) by cross-entropy; slots are
+shuffled, so that the policy reads costs, not places.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DEPTH = SLOT_FEATURES.index("depth")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """How teaching went: mean losses over the last tenth of the steps, and the gate head against the oracle."""
+    """How teaching went: mean losses over the last tenth of the steps, and the gate head against the plan."""
 
     decisions: int
     action_loss: float | None

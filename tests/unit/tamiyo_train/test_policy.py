@@ -19,7 +19,6 @@ from tamiyo_runtime.contracts.observation import (
     Operation,
     observation_size,
 )
-from tamiyo_runtime.contracts.running import RunningState
 from tamiyo_train.config import Teaching
 from tamiyo_train.jobs import decider, rebuilt
 from tamiyo_train.policy.actions import WAIT, Action, Masks, Observation, choose, probabilities
@@ -27,7 +26,7 @@ from tamiyo_train.policy.baselines import KasminaMicro, KasminaSettings, RandomD
 from tamiyo_train.policy.experience import Experience, concatenate
 from tamiyo_train.policy.imitation import Learned, advantages, log_likelihood, proposed_gates, teach
 from tamiyo_train.policy.network import CLIP, HeadViews, PolicyNetwork
-from tamiyo_train.policy.oracle import MARGIN, Device, agreement, best_gates, feasible, met, simulate
+from tamiyo_train.policy.oracle import agreement, simulate
 from tamiyo_train.seeding import initialising
 
 HEADS = Heads(slots=4, blueprints=5)
@@ -365,77 +364,24 @@ def test_experience_of_several_episodes_keeps_its_order():
     assert both.operation_mask.all()
 
 
-def device(**changes) -> Device:
-    state = RunningState(
-        present=(True, True, False),
-        on=(True, False, False),
-        contributions=(0.1, 0.05, 0.0),
-        relative_params=(1.0, 1.0, 0.0),
-        relative_macs=(1.0, 1.0, 0.0),
-        seed_latency_ms=(2.0, 1.0, 0.0),
-        host_latency_ms=1.0,
-        full_latency_ms=4.0,
-        current_latency_ms=3.0,
-        deadline_ms=10.0,
-        host_power_mw=10.0,
-        full_power_mw=40.0,
-    )
-    return Device(state=replace(state, **changes), seed_power_mw=(20.0, 10.0, 0.0))
+def test_agreement_with_itself_is_perfect_and_with_everything_on_is_not():
+    samples = simulate(300, 4, seed=1)
+    perfect = agreement(samples, samples.gates)
+    assert (perfect.gates, perfect.exact, perfect.feasible) == (1.0, 1.0, 1.0)
+    assert perfect.regret == pytest.approx(0.0, abs=1e-9)
+    greedy = agreement(samples, samples.present)
+    assert greedy.feasible < 0.9
+    assert greedy.exact < 0.6
+    assert greedy.regret > 0.005
 
 
-class TestOracle:
-    def test_with_room_for_everything_everything_useful_runs(self):
-        assert best_gates([device()])[0].tolist() == [True, True, False]
-
-    def test_a_tight_deadline_leaves_out_the_slow_seed_even_if_it_is_worth_more(self):
-        assert best_gates([device(deadline_ms=3.0)])[0].tolist() == [False, True, False]
-
-    def test_throttling_counts(self):
-        assert best_gates([device(slowdown=4.0)])[0].tolist() == [False, True, False]
-
-    def test_when_nothing_fits_it_is_the_bare_host(self):
-        assert best_gates([device(deadline_ms=0.5)])[0].tolist() == [False, False, False]
-
-    def test_a_full_bucket_may_be_spent_and_an_empty_one_is_saved(self):
-        burst = device(power_budget_mw=25.0, bucket_level=1.0)
-        empty = device(power_budget_mw=25.0, bucket_level=0.1)
-        assert best_gates([burst])[0].tolist() == [True, True, False]
-        assert best_gates([empty])[0].tolist() == [False, True, False]
-
-    def test_a_seed_that_harms_is_switched_off(self):
-        assert best_gates([device(contributions=(-0.02, 0.05, 0.0))])[0].tolist() == [False, True, False]
-
-    def test_no_other_subset_is_feasible_and_better(self):
-        _, devices = met(200, 3, seed=5)
-        for gates, one in zip(best_gates(devices), devices, strict=True):
-            gains = np.asarray(one.state.contributions)
-            own = gains[gates].sum()
-            for bits in range(8):
-                other = tuple(bool(bits >> k & 1) for k in range(3))
-                if all(p or not o for p, o in zip(one.state.present, other, strict=True)) and feasible(one, other):
-                    assert gains[list(other)].sum() <= own + 2e-4
-            assert not gates.any() or feasible(one, tuple(gates.tolist()))
-
-    def test_the_margin_is_kept(self):
-        just = device(deadline_ms=4.0 / (1 - MARGIN) * 1.001)
-        not_quite = device(deadline_ms=4.0 / (1 - MARGIN) * 0.999)
-        assert best_gates([just])[0].sum() == 2
-        assert best_gates([not_quite])[0].sum() == 1
-
-    def test_agreement_with_itself_is_perfect_and_with_everything_on_is_not(self):
-        samples = simulate(300, 4, seed=1)
-        perfect = agreement(samples, samples.gates)
-        assert (perfect.gates, perfect.exact, perfect.feasible, perfect.regret) == (1.0, 1.0, 1.0, 0.0)
-        greedy = agreement(samples, samples.present)
-        assert greedy.feasible < 0.6
-        assert greedy.exact < 0.6
-
-
-def test_the_gate_head_learns_the_oracle():
+def test_the_gate_head_learns_the_plan():
     network, lesson = teach(None, heads=HEADS, config=Teaching(steps=250, running_samples=2500), seed=0)
-    assert lesson.agreement.gates > 0.88
-    assert lesson.agreement.feasible > 0.8
+    assert lesson.agreement.gates > 0.84
+    assert lesson.agreement.feasible > 0.9
     held_out = simulate(300, 4, seed=99)
-    everything = agreement(held_out, held_out.present).gates
-    nothing = agreement(held_out, np.zeros_like(held_out.present)).gates
-    assert agreement(held_out, proposed_gates(network, held_out.observation)).gates > max(everything, nothing) + 0.15
+    own = agreement(held_out, proposed_gates(network, held_out.observation))
+    everything = agreement(held_out, held_out.present)
+    nothing = agreement(held_out, np.zeros_like(held_out.present))
+    assert own.gates > max(everything.gates, nothing.gates) + 0.1
+    assert own.regret < 0.5 * min(everything.regret, nothing.regret)

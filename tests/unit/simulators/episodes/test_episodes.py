@@ -377,3 +377,18 @@ def test_a_lane_whose_battery_is_empty_is_told_of_and_stays_off(bundle: Bundle) 
     assert not alive[-1][0]
     assert alive[-1][1]
     assert sum(before[0] != after[0] for before, after in pairwise(alive)) == 1
+
+
+def test_lanes_go_on_on_other_boards_with_the_state_they_were_in() -> None:
+    usual, slowed = drawn(50, 3, seed=5), drawn(50, 3, seed=5)
+    none = np.zeros((50, 3), dtype=bool)
+    for lanes in (usual, slowed):
+        lanes.step(none)
+    slowed.under(replace(slowed.boards, stretch=slowed.boards.stretch * 2.0))
+    np.testing.assert_array_equal(slowed.slowdown, usual.slowdown * 2.0)
+    np.testing.assert_allclose(slowed.draw, usual.draw * 2.0)
+    np.testing.assert_array_equal(slowed.bucket, usual.bucket)
+    before, after = usual.step(none), slowed.step(none)
+    both = (before.option == 0) & (after.option == 0) & (usual.tables.unclocked_ms[:, 0] == 0)
+    assert both.sum() > 5
+    np.testing.assert_allclose(after.latency_ms[both], before.latency_ms[both] * 2.0)

@@ -19,7 +19,7 @@ the battery broke down), a mean over an episode. Compared in pairs, device by de
 differences and its 95 % bootstrap interval, whole seeds being strata. Violations are counted, never traded:
 late answers among those granted, samples after which the energy account was overdrawn, devices whose battery broke
 down. Verdict of a cell: better, worse, or neither, by the interval; the plain mean stands beside it, since an
-interquartile mean does not see rare large differences.
+interquartile mean does not see rare large differences, with an interval of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,12 @@ def cell(
     against = {
         name: {
             **compare(right["policy"] - right[name], seed_of[rows], samples=2000).to_json(),
-            "plain_mean": float((right["policy"] - right[name]).mean()),
+            "plain": compare(
+                right["policy"] - right[name],
+                seed_of[rows],
+                statistic=lambda values: values.mean(axis=-1),
+                samples=2000,
+            ).to_json(),
         }
         for name in ("rule", "fixed", "hindsight", "planner")
     }
@@ -205,15 +210,20 @@ def main() -> int:
             figures = cell(played, list(policies), budget == index, seed_of)
             cells[f"{family} {limit:g}"] = figures
             less, mean = figures["policy_less"]["rule"], figures["right_mean"]
+            plain = less["plain"]
             print(
                 f"{family + f' {limit:g}':<20} "
                 + " ".join(f"{mean[n]:>9.3f}" for n in SHOWN)
                 + f"   {less['mean']:+.4f} ({less['low']:+.4f} to {less['high']:+.4f}), "
-                + f"plain {less['plain_mean']:+.4f}  {figures['verdict']}"
+                + f"plain {plain['mean']:+.4f} ({plain['low']:+.4f} to {plain['high']:+.4f})  {figures['verdict']}"
             )
     figures = {"smoke": arguments.smoke, "seeds": seeds, "devices": lanes * seeds, "steps": steps}
     if not arguments.dry_run:
-        append("running_policy", {**figures, "teachings": teachings, "taught_s": taught_s, "cells": cells}, PACKAGES)
+        append(
+            "running_policy",
+            {**figures, "teachings": teachings, "teaching": asdict(config), "taught_s": taught_s, "cells": cells},
+            PACKAGES,
+        )
     return 0
 
 

@@ -142,7 +142,7 @@ class Teaching:
     weight_decay: float = 1e-4
     temperature: float = 0.3
     weight_limit: float = 8.0
-    running_samples: int = 8_000
+    running_samples: int = 16_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

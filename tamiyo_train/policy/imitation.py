@@ -27,6 +27,8 @@ from tamiyo_train.seeding import derive, generator, initialising
 
 HELD_OUT = 2_000
 """Devices the gate head is judged on."""
+_ROWS = 4
+"""Devices in a batch for each decision of growth in it: a plan has finer edges than a cloned habit."""
 _DEPTH = SLOT_FEATURES.index("depth")
 
 
@@ -196,8 +198,8 @@ def _fit(
     network.train()
     history: list[dict[str, float]] = []
     for step in range(config.steps):
-        rows = torch.randint(len(observation), (config.batch,), generator=rng)
-        order = torch.rand(config.batch, network.heads.slots, generator=rng).argsort(1)
+        rows = torch.randint(len(observation), (_ROWS * config.batch,), generator=rng)
+        order = torch.rand(len(rows), network.heads.slots, generator=rng).argsort(1)
         logits = network(shuffled(observation[rows], order, network.heads.slots))[:, where]
         known = present[rows].gather(1, order)
         errors = F.binary_cross_entropy_with_logits(logits, gates[rows].gather(1, order), reduction="none")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tamiyo_runtime.cli.simulate_options import by_option
+
 if TYPE_CHECKING:
     from simulators.fleet.detail.run import Detail
     from simulators.fleet.forecast import Forecast
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from simulators.fleet.result import FleetResult
     from simulators.fleet.scenario import Scenario
 
+_OPTIONS = {"link": "--link", "count": "--fleet", "days": "--days", "seed": "--seed"}
+"""What a field of the scenario is called here."""
 _BATTERY_MAH = 2400.0
 """Of a fleet without a file, as plans have it."""
 
@@ -144,11 +148,13 @@ def _asked(
                 "nothing says what to simulate",
                 hint="a scenario file, or --link lora-eu868 --fleet 50; --help has examples",
             )
-        made, notes = _quick(link, fleet, days=days, seed=seed, sample=sample)
+        with by_option(_OPTIONS):
+            made, notes = _quick(link, fleet, days=days, seed=seed, sample=sample)
         return _Asked(scenario=made, words=f"--link {quote(link)} --fleet {fleet}", notes=notes, blame=nullcontext)
     if link is not None or fleet is not None:
         raise UsageError("--link and --fleet are for a run without a file", hint=f"change them in {path}")
-    made = read_scenario(path, seed=seed, days=days, sample=sample)
+    with by_option(_OPTIONS):  # what is wrong in the file itself goes by file and line
+        made = read_scenario(path, seed=seed, days=days, sample=sample)
     text = path.read_text(encoding="utf-8")
     return _Asked(scenario=made, words=quote(str(path)), notes=[], blame=lambda: placed(text, str(path)))
 

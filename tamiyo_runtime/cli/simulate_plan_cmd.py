@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from tamiyo_runtime.cli.simulate_options import by_option
 
 if TYPE_CHECKING:
     from simulators.fleet.scenario import Scenario
@@ -85,7 +87,7 @@ def plan(
         "--battery-mah": battery_mah,
         "--infer-every-s": infer_every_s,
     }
-    with _by_option(_GOALS):
+    with by_option(_GOALS):
         goals = Goals(years=years, delivery=delivery, interval_s=every_s, accuracy=accuracy)
     if scenario is not None:
         said = next((name for name, value in described.items() if value is not None), None)
@@ -115,14 +117,14 @@ def plan(
         device = device_of(chosen)
     in_file = nullcontext() if scenario is None else placed(scenario.read_text(encoding="utf-8"), str(scenario))
     with in_file:
-        with _by_option(_GOALS):
+        with by_option(_GOALS):
             network = link_of(whole, number, fair_use=fair_use)
         with progress("simulate"):
             found = planned(network, device, goals)
     size_bytes = _update_bytes(update_kb, chosen.network)
     update = None
     if size_bytes is not None and found.recommended is not None:
-        with _by_option(_GOALS):
+        with by_option(_GOALS):
             update = update_cost(size_bytes, chosen, device, network, found.recommended.way)
     if as_json:
         emit_json(as_data(found, chosen, network.name, update))
@@ -151,7 +153,7 @@ def _described(
     from simulators.fleet.scenario import Battery, Group, Placement, Scenario, Workload
     from simulators.lorawan.region import regions
 
-    with _by_option(_OPTIONS):
+    with by_option(_OPTIONS):
         kind = kind_of(link)
         rate: int | str = "adaptive"
         if isinstance(kind, LoraKind):
@@ -176,27 +178,13 @@ def _described(
 
 
 @contextmanager
-def _by_option(names: Mapping[str, str]) -> Iterator[None]:
-    """Names the option in an error about the value that it stands for."""
-    from tamiyo_runtime.contracts.errors import SchemaError, UsageError
-
-    try:
-        yield
-    except SchemaError as exc:
-        if exc.path not in names:
-            raise
-        problem = exc.message.removeprefix(f"{exc.path}: ")
-        raise UsageError(f"{names[exc.path]}: {problem}", hint=exc.hint) from exc
-
-
-@contextmanager
 def _blamed(source: Path | None, number: int) -> Iterator[None]:
     """Names the option, or file, line and group, in errors about the group."""
     from simulators.fleet.complaints import at
     from simulators.fleet.reading import placed
 
     if source is None:
-        with _by_option(_OPTIONS):
+        with by_option(_OPTIONS):
             yield
         return
     with placed(source.read_text(encoding="utf-8"), str(source)), at(f"devices[{number}]"):

@@ -2,9 +2,9 @@
 
 Over many samples with so much energy each, the best that can be had is a point on the upper hull of (energy, share of
 samples answered right), skipping being (0, 0). Its slope at the budget is the price of energy, and the best choice is
-the one with the most right answers less price times energy: the linear programme's dual, solved by trying all slopes
-between two options. At that price two neighbours on the hull are equally good; the one whose energy is nearer to the
-budget is taken, so that a budget which follows the level of the bucket swings between them.
+the one with the most right answers less price times energy: the dual of a linear programme. At that price two
+neighbours on the hull are equally good; the one whose energy is nearer to the budget is taken, so that a budget which
+follows the level of the bucket swings between them.
 
 That is where planning beats taking the most accurate option that may run: an option with a little more accuracy for
 much more energy empties the bucket, and the samples skipped then cost more than it brought.
@@ -48,18 +48,10 @@ def priced(right: Floats, energy_uj: Floats, allowed: NDArray[np.bool_], budget_
     Skipping is weighed, but nobody is told to skip: whether the energy suffices is the governor's business. Where
     nothing is allowed it is option 0.
     """
-    lanes = np.arange(len(right))
     gain = np.where(allowed, right, -np.inf)
     cost = np.where(allowed, energy_uj, 0.0)
-    values, costs = np.pad(np.where(allowed, right, 0.0), ((0, 0), (1, 0))), np.pad(cost, ((0, 0), (1, 0)))
-    rise, run = values[:, :, None] - values[:, None, :], costs[:, :, None] - costs[:, None, :]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slopes = np.where((run > 0) & (rise > 0), rise / run, 0.0).reshape(len(right), -1)
-    limited = np.isfinite(budget_uj)
-    limit = np.where(limited, budget_uj, 0.0)[:, None]
-    best = np.maximum((gain[:, None, :] - slopes[:, :, None] * cost[:, None, :]).max(axis=2), 0.0)
-    dual = best + slopes * limit
-    price = np.where(limited, slopes[lanes, dual.argmin(axis=1)], 0.0)[:, None]
+    limit = np.where(np.isfinite(budget_uj), budget_uj, 0.0)[:, None]
+    price = np.where(np.isfinite(budget_uj), _price(gain, cost, limit[:, 0]), 0.0)[:, None]
     score = gain - price * cost
     top = score.max(axis=1, keepdims=True)
     away = np.where(price > 0, np.abs(cost - limit), cost)
@@ -67,6 +59,26 @@ def priced(right: Floats, energy_uj: Floats, allowed: NDArray[np.bool_], budget_
         option = np.where(score >= top - TIE, away, np.inf).argmin(axis=1)
         regret = np.where(np.isfinite(top), top - score, 0.0)
     return Plan(np.asarray(option), regret)
+
+
+def _price(gain: Floats, cost: Floats, limit_uj: Floats) -> Floats:
+    """Slope of the hull at the limit, (lanes,): walked from skipping upwards, corner by corner; 0 beyond its end."""
+    lanes = np.arange(len(gain))
+    at_gain, at_cost, price = np.zeros(len(gain)), np.zeros(len(gain)), np.zeros(len(gain))
+    walks = np.ones(len(gain), dtype=bool)
+    for _ in range(gain.shape[1]):
+        rise, run = gain - at_gain[:, None], cost - at_cost[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slopes = np.where((rise > 0) & (run > 0), rise / run, 0.0)
+        corner = slopes.argmax(axis=1)
+        slope = slopes[lanes, corner]
+        price = np.where(walks, slope, price)
+        walks = walks & (slope > 0) & (cost[lanes, corner] <= limit_uj)
+        if not walks.any():
+            return price
+        at_gain = np.where(walks, gain[lanes, corner], at_gain)
+        at_cost = np.where(walks, cost[lanes, corner], at_cost)
+    return np.where(walks, 0.0, price)
 
 
 def allowed_now(tables: Tables, slowdown: Floats) -> NDArray[np.bool_]:

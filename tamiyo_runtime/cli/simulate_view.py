@@ -169,10 +169,12 @@ def _row(one: GroupSummary) -> list[object]:
 
 
 def _battery(one: GroupSummary) -> str | None:
+    from tamiyo_runtime.cli.fleet_page.figures import days
+
     worst = one.battery_days_worst
     if worst is None:
         return None
-    return "for ever" if math.isinf(worst) else f"{worst:.0f} d" if worst < 730 else f"{worst / 365.25:.1f} y"
+    return days(worst)
 
 
 def _show_group(result: FleetResult, one: GroupSummary) -> None:

@@ -22,6 +22,7 @@ COLOUR_OF_FATE = {
 }
 """Colour number of each way to be lost."""
 _MOST_POINTS = 200
+_SHELF_YEARS = 20
 
 
 def delivery(devices: Devices) -> Floats:
@@ -77,7 +78,9 @@ def seconds(value: float) -> str:
 
 
 def days(value: float) -> str:
-    """A time that a battery lasts."""
+    """A time that a battery lasts; no figure beyond `_SHELF_YEARS`, since no model here knows a battery's age."""
     if math.isinf(value):
         return "never empty"
+    if value > _SHELF_YEARS * 365.25:
+        return f"over {_SHELF_YEARS} years"
     return f"{value / 365.25:.2g} years" if value >= 365.25 else f"{value:.3g} days"

@@ -125,6 +125,18 @@ def test_a_page_that_is_there_is_not_written_over_unasked(
     assert elsewhere.exists()
 
 
+def test_no_battery_is_promised_longer_than_one_ages(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small.write_text(SMALL.replace("capacity_mah = 2600", "capacity_mah = 9000, self_discharge_a_year = 0"))
+    assert main(["simulate", str(small)]) == 0
+    soil = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("soil "))
+    assert soil.endswith("over 20 years")
+    small.write_text(SMALL.replace("capacity_mah = 2600", "capacity_mah = 100"))
+    assert main(["simulate", str(small)]) == 0
+    soil = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("soil "))
+    assert re.search(r"\d (days|years)$", soil)
+    assert "over" not in soil
+
+
 def test_a_page_does_not_take_the_place_of_the_scenario(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", str(small), "--report", str(small), "--overwrite"]) == 2
     assert "would replace the scenario" in capsys.readouterr().err

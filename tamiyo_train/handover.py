@@ -51,20 +51,29 @@ class Handover:
 
 
 def deployable(task: Task) -> bool:
-    """Whether networks of a task can be exported: those that give one answer a sample."""
-    return task.test.y.ndim == 1
+    """Whether networks of a task can be exported."""
+    return _obstacle(task) is None
+
+
+def _obstacle(task: Task) -> str | None:
+    if task.test.y.ndim != 1:
+        return "asks for an answer at every time step; what is exported gives one answer a sample"
+    if task.metric == "recall@1":
+        return "asks for a place in a gallery of captions; what is exported takes signals and images, no words"
+    return None
 
 
 def pieces(run: Run) -> Handover:
     """Take a run apart.
 
-    Raises IncompatibleError when its task has an answer at every time step, IntegrityError when its tensors don't fit
-    its record.
+    Raises IncompatibleError when its task has an answer at every time step or is about captions, IntegrityError when
+    its tensors don't fit its record.
     """
     record, task = run.record, task_of_run(run.record)
-    if not deployable(task):
+    obstacle = _obstacle(task)
+    if obstacle is not None:
         raise IncompatibleError(
-            f"task '{task.name}' asks for an answer at every time step; what is exported gives one answer a sample",
+            f"task '{task.name}' {obstacle}",
             hint="such a network can be trained and evaluated here, not deployed",
         )
     network = run.grown_network()

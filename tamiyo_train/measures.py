@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from tamiyo_train.alignment import pair_drift
 from tamiyo_train.corruptions import corruptions
 from tamiyo_train.data import Labelled, data_of, labelled
 from tamiyo_train.evaluation import score
+from tamiyo_train.membership import Area, by_embeddings, by_logits
 from tamiyo_train.metrics import Direction
 from tamiyo_train.robustness import Denoising, attacked, denoising
 from tamiyo_train.run import Run
 from tamiyo_train.seed import GrownNetwork
-from tamiyo_train.tasks import digits_c
+from tamiyo_train.tasks import captions, digits_c
 from tamiyo_train.tasks.digits import digits
 from tamiyo_train.tasks.language import ENTROPY
+
+AUDITED = 2000
+"""Samples that were trained on, and as many that were not, among which a network must not betray the former."""
+PROBES = 256
+"""Matched pairs that cross-modal drift is measured on: the first of the gate split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +104,44 @@ def _language(network: GrownNetwork, test: Labelled) -> tuple[Measure, ...]:
     )
 
 
+def worst_pair_drift(network: GrownNetwork) -> float:
+    """Cross-modal drift of the seed that moves most on ``captions``, see `alignment.PairDrift`; 0 without a seed."""
+    gate = data_of("captions").gate
+    probes = Labelled(x=gate.x[:PROBES], y=gate.y[:PROBES])
+    slots = [slot for slot, seed in enumerate(network.seeds) if seed is not None]
+    return max((pair_drift(network, probes, slot).worst for slot in slots), default=0.0)
+
+
+def membership(network: GrownNetwork) -> Mapping[str, Area]:
+    """What the logits and the embeddings of a network on ``captions`` betray of who was trained on."""
+    data, others = data_of("captions"), _never_trained_on()
+    members = Labelled(x=data.variants[data.still][:AUDITED], y=data.train_y[:AUDITED])
+    return {
+        "logits": by_logits(network, members, others),
+        "embeddings": by_embeddings(network, members, others),
+    }
+
+
+@functools.cache
+def _never_trained_on() -> Labelled:
+    return labelled(captions.draw(captions.NEW, AUDITED), captions.INPUT)
+
+
+def _captions(network: GrownNetwork, test: Labelled) -> tuple[Measure, ...]:
+    right = score(network, test).correct.double()
+    low = float(right.mean()) - 1.645 * float(right.std()) / len(right) ** 0.5
+    seen = score(network, data_of("captions").validation).accuracy
+    return (
+        _high("recall@1 of 100, combinations never trained on", float(right.mean()), bound=low, limit=0.60),
+        _high("recall@1 of 100, combinations trained on", seen),
+        Measure(name="cross-modal drift", unit="share", value=worst_pair_drift(network), limit=0.05),
+        *(
+            Measure(name=f"membership AUC by {what}", unit="share", value=area.value, bound=area.high, limit=0.55)
+            for what, area in membership(network).items()
+        ),
+    )
+
+
 def _high(name: str, value: float, *, bound: float | None = None, limit: float | None = None) -> Measure:
     return Measure(name=name, unit="share", value=value, bound=bound, limit=limit, better=Direction.HIGHER)
 
@@ -105,4 +151,5 @@ _MEASURES: dict[str, Callable[[GrownNetwork, Labelled], tuple[Measure, ...]]] = 
     "idx": _vision,
     "digits-c": _corrupted,
     "language": _language,
+    "captions": _captions,
 }

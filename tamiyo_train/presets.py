@@ -31,6 +31,16 @@ _AGAINST_CORRUPTION = (*OFFERED[Domain.IMAGE], "denoiser", "attention-filter")
 _WORN = (*OFFERED[Domain.SEQUENCE], "quant-adapter", "fail-safe-bottleneck")
 _LANGUAGE = ("no-op", "adapter", "bottleneck", "mini-attention-causal", "sliding-conv", "glu")
 _LONGER = replace(FINAL, steps=896, consolidation_steps=498)
+_PAIRS_COLLECT = replace(COLLECT, steps=320, consolidation_steps=96, batch=32, learning_rate=0.01)
+_PAIRS_FINAL = replace(
+    FINAL,
+    steps=640,
+    consolidation_steps=416,
+    gate_dropout=0.1,
+    consolidation_dropout=0.2,
+    batch=32,
+    learning_rate=0.01,
+)
 _PLAIN_HOSTS = {1: "mlp", 2: "conv1d", 3: "dsconv"}
 
 
@@ -59,6 +69,14 @@ _PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
                 taught=_LANGUAGE,
                 collect=_TEXT_COLLECT,
                 final=_TEXT_FINAL,
+            ),
+            TrainConfig(
+                task="captions",
+                host="pairs",
+                width=4,
+                episodes=8,
+                collect=_PAIRS_COLLECT,
+                final=_PAIRS_FINAL,
             ),
             TrainConfig(task="ecg", host="conv1d", width=4, episodes=8, final=_LONGER),
             TrainConfig(task="imu", host="conv1d", width=2, episodes=8, taught=_WORN),

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "reported", "train"]
 # What comes with tamiyo, so that help needs no torch; a test holds both to the registries.
 TASKS = (
-    "checkerboard, clusters, complex-moons, digits, digits-c, ecg, imu, language, mnist1d, moons, spheres, spirals, xor"
+    "captions, checkerboard, clusters, complex-moons, digits, digits-c, ecg, imu, language, mnist1d, moons, spheres, "
+    "spirals, xor"
 )
 FORMATS = "csv, hapt, har, idx, text, wfdb"
-HOSTS = "attention1d, causal1d, conv1d, dsconv, mlp, mlp-skip"
+HOSTS = "attention1d, causal1d, conv1d, dsconv, mlp, mlp-skip, pairs"
 _TERMINATED = 143  # 128 + SIGTERM, as shells have it
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from tamiyo_train.config import TrainConfig
+from tamiyo_train.curriculum import measures_pair  # noqa: F401  (its measures register themselves)
 from tamiyo_train.curriculum.conditions import Condition, Evidence, Sense, Verdict, of_values
 from tamiyo_train.curriculum.course import Outcome
 from tamiyo_train.curriculum.measures import Examined, networks, wholes

@@ -1,6 +1,6 @@
 """The stages. Bounds are fixed here and nowhere else; a stage that misses one says by how much.
 
-Of ten one is not there yet: 4.5, images and captions. Stage 6 is judged by the network before quantisation.
+All ten are there. Stage 6 is judged by the network before quantisation.
 """
 
 from __future__ import annotations
@@ -75,6 +75,15 @@ CURRICULUM = Curriculum(
             taught=("residual-mlp", "widening"),
             success=at_least("accuracy", 0.97),
             safety=(at_most("drift", 0.10), at_least("rollback", 0.99)),
+        ),
+        Stage(
+            id="4.5",
+            title="the caption of an image among 100, for combinations never trained on",
+            task="captions",
+            profile=_TPU,
+            taught=("cross-attention", "latent-align"),
+            success=at_least("recall@1", 0.60),
+            safety=(at_most("cross-modal drift", 0.05), at_most("membership AUC", 0.55)),
         ),
         Stage(
             id="5",

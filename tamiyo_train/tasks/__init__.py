@@ -1,6 +1,7 @@
 """Tasks a network can be grown on, one file a stage. ``stages.get(name)`` gives a function that makes the `Task`."""
 
 from tamiyo_train.tasks import (  # noqa: F401  (they register themselves)
+    captions,
     checkerboard,
     clusters,
     digits,

@@ -27,6 +27,7 @@ CASES = [
     ("attention1d", (1, 40), Domain.SEQUENCE),
     ("attention1d", (2, 15), Domain.SEQUENCE),
     ("causal1d", (3, 12), Domain.SEQUENCE),
+    ("pairs", (868,), Domain.JOINT),
 ]
 _FOLDED = nn.Conv1d | nn.Conv2d
 _NORMS = nn.BatchNorm1d | nn.BatchNorm2d

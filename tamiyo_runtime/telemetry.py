@@ -220,7 +220,9 @@ class Telemetry:
             before_s, now_s = now_s, max(now_s, self._clock.now_s())
             if now_s == before_s:  # a clock that only moves when told
                 step_s = 1.0 if connected else min(2 * step_s, _RECONNECT_STEP_CAP_S)
-                later_s = max(self._uplink.next_s(now_s, everything=True), now_s + (1e-3 if connected else step_s))
+                due_s = self._uplink.next_s(now_s, everything=True)
+                due_s = due_s if math.isfinite(due_s) else now_s  # nothing to do but to look again
+                later_s = max(due_s, now_s + (1e-3 if connected else step_s))
                 self._clock.sleep_until(min(later_s, deadline_s))
                 now_s = self._clock.now_s()
 

@@ -4,7 +4,8 @@ Over many samples with so much energy each, the best that can be had is a point 
 samples answered right), skipping being (0, 0). Its slope at the budget is the price of energy, and the best choice is
 the one with the most right answers less price times energy: the dual of a linear programme. At that price two
 neighbours on the hull are equally good; the one whose energy is nearer to the budget is taken, so that a budget which
-follows the level of the bucket swings between them.
+follows the level of the bucket swings between them. Where a full bucket's budget does not reach the middle between the
+two, the dearer is never taken, and what comes in beyond the cheaper one is lost.
 
 That is where planning beats taking the most accurate option that may run: an option with a little more accuracy for
 much more energy empties the bucket, and the samples skipped then cost more than it brought.

@@ -15,7 +15,7 @@ STEPS = {"spirals": 256, "mnist1d": 64}
 INPUTS = {"spirals": [2], "mnist1d": [1, 40]}
 
 
-@pytest.fixture(scope="module", params=sorted(STEPS))
+@pytest.fixture(scope="module", params=[pytest.param("mnist1d", marks=pytest.mark.long), "spirals"])
 def trained(request: pytest.FixtureRequest, tamiyo: Tamiyo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run on a task of another domain, grown by the heuristic."""
     folder: Path = tmp_path_factory.mktemp("domains") / request.param

@@ -93,9 +93,12 @@ def port_of(url: str) -> int:
         "embedded",
         pytest.param(
             "mosquitto",
-            marks=pytest.mark.skipif(
-                MOSQUITTO is None, reason="mosquitto is not installed; type: sudo apt-get install mosquitto"
-            ),
+            marks=[
+                pytest.mark.long,
+                pytest.mark.skipif(
+                    MOSQUITTO is None, reason="mosquitto is not installed; type: sudo apt-get install mosquitto"
+                ),
+            ],
         ),
     ],
 )

@@ -108,6 +108,7 @@ def test_a_budget_in_which_nothing_could_run_is_exit_3(tamiyo: Any, own_bundle: 
     assert "skipped (skip_latency)" in outcome.out
 
 
+@pytest.mark.long  # it tries for an hour of the board's clock, which takes 37 s
 def test_without_a_broker_in_reach_records_wait_in_the_spool(tamiyo: Any, own_bundle: Path, tmp_path: Path) -> None:
     outcome = tamiyo(
         *("run", own_bundle, "--device", "simulated", "--broker", "mqtt://127.0.0.1:9"),

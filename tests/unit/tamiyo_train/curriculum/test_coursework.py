@@ -114,10 +114,14 @@ def test_a_folder_with_a_course_is_not_overwritten_and_a_damaged_record_is_refus
         load_course(tmp_path)
 
 
-def test_every_condition_of_every_stage_names_a_measure_and_every_task_its_metric() -> None:
+def test_every_condition_of_every_stage_names_a_measure() -> None:
     for stage in CURRICULUM.stages:
         for condition in stage.conditions:
             assert condition.measure in {*networks.names(), *wholes.names()}, (stage.id, condition)
+
+
+@pytest.mark.long  # it makes the samples of every task
+def test_every_task_of_every_stage_is_judged_by_its_metric() -> None:
     check_course(Path("nowhere"), Settings(stages=CURRICULUM.stages), resume=False, overwrite=False)
 
 

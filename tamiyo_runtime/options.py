@@ -64,6 +64,10 @@ def settled_c(profile: ProfileSnapshot, latency_ms: float, period_ms: float) -> 
     return heat["ambient_c"] + heat["resistance_k_per_w"] * power_mw * 1e-3
 
 
+_ALIKE = 1.01
+"""Costs that differ by less are alike: an estimate's own error is far larger."""
+
+
 class Options:
     """Options, cheapest first, and what follows from them: who is a subset of whom, and which one is best.
 
@@ -75,6 +79,7 @@ class Options:
         self.best_first = tuple(sorted(range(len(self.items)), key=self._worth, reverse=True))
         self.fallbacks = tuple(self._fallbacks(index) for index in range(len(self.items)))
         self._by_gates = {option.gates: index for index, option in enumerate(self.items)}
+        self._no_dearer = tuple(self._better(index) for index in range(len(self.items)))
         self._nearest: dict[Gates, int] = {}
 
     @classmethod
@@ -109,14 +114,33 @@ class Options:
         return len(self.items)
 
     def find(self, gates: Gates) -> tuple[int, bool]:
-        """The option with these gates, True; or the best one that switches on none but these seeds, False."""
+        """The option with these gates, True; or the best one that switches on none but these seeds, False.
+
+        Where another one is more accurate and takes no more time and energy, that one: on an accelerator whose
+        invocations cost alike there is nothing to save by leaving seeds out.
+        """
         exact = self._by_gates.get(gates)
         if exact is not None:
-            return exact, True
+            return self._no_dearer[exact], True
         if gates not in self._nearest:
             subsets = [index for index in self.best_first if is_subset(self.items[index].gates, gates)]
             self._nearest[gates] = subsets[0] if subsets else 0
         return self._nearest[gates], False
+
+    def _better(self, index: int) -> int:
+        """The most accurate option that is no dearer than ``index``, itself where none is more accurate."""
+        own = self.items[index]
+        if own.accuracy is None:
+            return index
+        no_dearer = [
+            other
+            for other, option in enumerate(self.items)
+            if option.accuracy is not None
+            and option.accuracy > own.accuracy
+            and option.latency_worst_ms <= own.latency_worst_ms * _ALIKE
+            and option.energy_worst_uj <= own.energy_worst_uj * _ALIKE
+        ]
+        return max(no_dearer, key=self._worth, default=index)
 
     def _fallbacks(self, index: int) -> tuple[int, ...]:
         """Whom to try when ``index`` cannot run: its subsets, best first, then the others, best first."""

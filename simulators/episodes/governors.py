@@ -78,17 +78,17 @@ def decide(tables: Tables, state: Governors, proposal: Ints, met: Met, now_ms: F
     barred = ~tables.fits_memory | thermal | (tables.rank < 0)
     refused = barred | late | (need_uj > level[:, None])
 
-    own_need = need_uj[lanes, proposal]
     with np.errstate(invalid="ignore"):
-        room = np.minimum(tables.reserve_share * tables.burst_uj, np.maximum(0.0, tables.burst_uj - own_need))
-    rises = (current != SKIP) & (current < proposal) & np.isfinite(tables.burst_uj)
-    own_need = own_need + np.where(rises, room, 0.0)
+        most = (tables.reserve_share * tables.burst_uj)[:, None]
+        room = np.minimum(most, np.maximum(0.0, tables.burst_uj[:, None] - need_uj))
+    rises = ((current != SKIP) & np.isfinite(tables.burst_uj))[:, None] & (current[:, None] < index)
+    unfit = barred | late | (need_uj + np.where(rises, room, 0.0) > level[:, None])  # going up needs a reserve
     by_latency = ~barred[lanes, proposal] & late[lanes, proposal]
-    proposal_ok = ~barred[lanes, proposal] & ~late[lanes, proposal] & (own_need <= level)
+    proposal_ok = ~unfit[lanes, proposal]
 
     asked = tables.gates[lanes, proposal]
     subset = ~(tables.gates & ~asked[:, None, :]).any(axis=2)
-    open_ = ~refused & (index != proposal[:, None])
+    open_ = ~unfit & (index != proposal[:, None])
     score = np.where(open_, tables.rank + np.where(subset, len(index), 0), -1)
     fallback = np.where(score.max(axis=1) >= 0, score.argmax(axis=1), SKIP)
     chosen = np.where(proposal_ok, proposal, fallback)

@@ -44,7 +44,7 @@ class Mode(Explained):
 class Reason(Explained):
     """Why a configuration was granted, or a sample skipped. One enumeration for records, logs and docs."""
 
-    POLICY = "policy", "as the policy proposed"
+    POLICY = "policy", "as the policy proposed, or more accurate at no more cost"
     LATENCY = "latency", "the proposal would not meet the deadline"
     ENERGY = "energy", "the token bucket does not hold the energy"
     MEMORY = "memory", "does not fit in memory, or in what is left of it"

@@ -124,7 +124,7 @@ class Options:
             return self._no_dearer[exact], True
         if gates not in self._nearest:
             subsets = [index for index in self.best_first if is_subset(self.items[index].gates, gates)]
-            self._nearest[gates] = subsets[0] if subsets else 0
+            self._nearest[gates] = self._no_dearer[subsets[0] if subsets else 0]
         return self._nearest[gates], False
 
     def _better(self, index: int) -> int:

@@ -26,6 +26,7 @@ def test_nobody_leaves_seeds_out_where_that_saves_nothing() -> None:
     )
     assert options.find((False, True)) == (2, True)
     assert options.find((False, False)) == (2, True)
+    assert options.find((True, False)) == (2, False), "nor where what was asked for is not there"
 
 
 def test_what_saves_time_or_energy_is_left_as_it_was_asked_for() -> None:

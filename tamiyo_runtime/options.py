@@ -114,7 +114,7 @@ class Options:
         return len(self.items)
 
     def find(self, gates: Gates) -> tuple[int, bool]:
-        """The option with these gates, True; or the best one of no more seeds than these, False.
+        """The option with these gates, True; or the best one that switches on none but these seeds, False.
 
         Where another one is more accurate and takes no more time and energy, that one: on an accelerator whose
         invocations cost alike there is nothing to save by leaving seeds out.
@@ -123,8 +123,8 @@ class Options:
         if exact is not None:
             return self._no_dearer[exact], True
         if gates not in self._nearest:
-            as_few = [index for index in self.best_first if sum(self.items[index].gates) <= sum(gates)]
-            self._nearest[gates] = self._no_dearer[as_few[0] if as_few else 0]
+            subsets = [index for index in self.best_first if is_subset(self.items[index].gates, gates)]
+            self._nearest[gates] = self._no_dearer[subsets[0] if subsets else 0]
         return self._nearest[gates], False
 
     def _better(self, index: int) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.plan import Runnable, SegmentKind, Variant
 from tamiyo_runtime.contracts.running import RunningState
 from tamiyo_runtime.governor import SKIP, Limits
+from tamiyo_runtime.options import is_subset
 
 Gates = tuple[bool, ...]
 
@@ -16,8 +18,9 @@ Gates = tuple[bool, ...]
 class Observer:
     """Everything about a bundle that does not change while it runs, worked out once.
 
-    What a seed is worth and what it costs follow from the table of configurations: the largest one with and without it,
-    or, where that pair was not exported, the bare host with and without it. A pair that is missing altogether gives 0.
+    What a seed is worth and what it costs follow from the table of configurations: from two that differ in this seed
+    alone, the larger ones first; where no such two were exported, from the two that differ in fewest seeds, each of
+    which is then taken for an equal part. A seed that no configuration leaves out, or that none has, gives 0.
     """
 
     def __init__(self, manifest: Manifest, variant: Variant, *, period_s: float) -> None:
@@ -31,7 +34,7 @@ class Observer:
         host = [segment for segment in manifest.plan.segments if segment.kind is not SegmentKind.SEED]
         host_params = sum(segment.params for segment in host)
         host_macs = sum(segment.macs for segment in host)
-        pairs = [_pair(by_gates, tuple(seeds), slot, slots) for slot in range(slots)]
+        pairs = [_pair(by_gates, slot) for slot in range(slots)]
         self._present = tuple(slot in seeds for slot in range(slots))
         self._params = tuple(_share(seeds[s].params if s in seeds else 0, host_params) for s in range(slots))
         self._macs = tuple(_share(seeds[s].macs if s in seeds else 0, host_macs) for s in range(slots))
@@ -78,25 +81,33 @@ class Observer:
         return runnable.cost.energy_uj.value / period_ms if period_ms > 0 else 0.0
 
 
-def _pair(
-    by_gates: Mapping[Gates, Runnable], seeded: tuple[int, ...], slot: int, slots: int
-) -> tuple[Runnable, Runnable] | None:
-    """Two runnables that differ in one seed only, the one with it first."""
-    if slot not in seeded:
+class _Pair(NamedTuple):
+    """Two runnables, the second one without ``seeds`` of the first one's."""
+
+    with_it: Runnable
+    without: Runnable
+    seeds: int
+
+
+def _pair(by_gates: Mapping[Gates, Runnable], slot: int) -> _Pair | None:
+    """The two that tell most of the seed in a slot: they differ in as few seeds as can be, and are as large."""
+    pairs = [
+        (sum(gates) - sum(fewer), -sum(gates), gates, fewer)
+        for gates in by_gates
+        for fewer in by_gates
+        if gates[slot] and not fewer[slot] and is_subset(fewer, gates)
+    ]
+    if not pairs:
         return None
-    for others in (set(seeded) - {slot}, set()):
-        without = by_gates.get(tuple(index in others for index in range(slots)))
-        with_it = by_gates.get(tuple(index in others or index == slot for index in range(slots)))
-        if with_it is not None and without is not None:
-            return with_it, without
-    return None
+    seeds, _, gates, fewer = min(pairs)
+    return _Pair(by_gates[gates], by_gates[fewer], seeds)
 
 
-def _gain(pair: tuple[Runnable, Runnable] | None, figure: Callable[[Runnable], float | None]) -> float:
+def _gain(pair: _Pair | None, figure: Callable[[Runnable], float | None]) -> float:
     if pair is None:
         return 0.0
-    with_it, without = figure(pair[0]), figure(pair[1])
-    return 0.0 if with_it is None or without is None else float(with_it - without)
+    with_it, without = figure(pair.with_it), figure(pair.without)
+    return 0.0 if with_it is None or without is None else float(with_it - without) / pair.seeds
 
 
 def _share(part: int, whole: int) -> float:

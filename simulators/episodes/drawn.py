@@ -71,7 +71,12 @@ def _tables(uniform: Draw, count: int, slots: int) -> Tables:
     host_ms = 10 ** uniform(-2, 1)
     seed_ms = np.where(present, host_ms[:, None] * 10 ** uniform(-1.3, 0.5, wide=slots), 0.0)
     harms = uniform(wide=slots) < 0.2
-    gains = np.where(present, -0.06 * np.log1p(-uniform(wide=slots)) * np.where(harms, -0.3, 1.0), 0.0)
+    scale = 10 ** uniform(-1.7, -0.7)[:, None]
+    gains = np.where(present, -scale * np.log1p(-uniform(wide=slots)) * np.where(harms, -0.3, 1.0), 0.0)
+    top = uniform(0.6, 0.99)  # with every seed that helps; the bare host keeps a tenth of it
+    helped = np.maximum(gains, 0.0).sum(1)
+    gains *= np.minimum(1.0, 0.9 * top / np.maximum(helped, _TINY))[:, None]
+    bare = top - np.maximum(gains, 0.0).sum(1)
     relative = np.where(present, 10 ** uniform(-1.5, 1, wide=slots), 0.0)
     profile = np.stack([uniform(low, high) for low, high in zip((3, 0, 1), (7, 3, 4), strict=True)], axis=1)
     assert profile.shape[1] == len(PROFILE_FEATURES)
@@ -83,7 +88,7 @@ def _tables(uniform: Draw, count: int, slots: int) -> Tables:
     order = np.argsort(np.where(absent, np.inf, unsorted_ms), axis=1, kind="stable")
     gates, missing = patterns[order], np.take_along_axis(absent, order, axis=1)
     latency = np.take_along_axis(unsorted_ms, order, axis=1)
-    accuracy = np.clip(uniform(0.55, 0.9)[:, None] + (gates * gains[:, None, :]).sum(2), 0.0, 1.0)
+    accuracy = np.maximum(bare[:, None] + (gates * gains[:, None, :]).sum(2), 0.0)
     energy = latency * active_mw[:, None]
     jitter_tail = np.exp(Z_999 * _SIGMA)
     error = uniform(0.1, 0.7)
@@ -127,6 +132,7 @@ def _tables(uniform: Draw, count: int, slots: int) -> Tables:
 
 
 _SIGMA = 0.08
+_TINY = 1e-12
 
 
 def ranks(accuracy: Floats, missing: Bools) -> Ints:

@@ -109,11 +109,21 @@ def test_what_a_seed_is_worth_and_costs_comes_from_the_table_of_configurations(o
     assert _state(observer).on == (False, False)
 
 
-def test_a_seed_whose_pair_was_not_exported_is_worth_nothing_known(tiny_bundle: Bundle) -> None:
-    variant = tiny_bundle.manifest.variants[0]
-    ends = tuple(item for item in variant.runnables if item.configuration in {"c00", "c11"})
-    observer = Observer(tiny_bundle.manifest, replace(variant, runnables=ends), period_s=0.1)
-    assert _state(observer).contributions == (0.0, 0.0)
+def _only(bundle: Bundle, *configurations: str) -> Observer:
+    variant = bundle.manifest.variants[0]
+    kept = tuple(item for item in variant.runnables if item.configuration in configurations)
+    return Observer(bundle.manifest, replace(variant, runnables=kept), period_s=0.1)
+
+
+def test_seeds_that_only_come_together_are_worth_equal_parts_of_what_they_bring(tiny_bundle: Bundle) -> None:
+    together = _state(_only(tiny_bundle, "c00", "c11"))
+    assert together.contributions == pytest.approx((0.075, 0.075))
+    assert together.seed_latency_ms == pytest.approx((0.75, 0.75))
+
+
+def test_a_seed_that_no_configuration_leaves_out_or_has_is_worth_nothing_known(tiny_bundle: Bundle) -> None:
+    assert _state(_only(tiny_bundle, "c01", "c11")).contributions[1] == 0.0
+    assert _state(_only(tiny_bundle, "c00", "c10")).contributions[1] == 0.0
 
 
 def test_a_graph_that_is_not_the_manifests_is_refused(tiny_bundle: Bundle) -> None:

@@ -19,6 +19,7 @@ from tamiyo_runtime.contracts.observation import (
     Operation,
     observation_size,
 )
+from tamiyo_runtime.contracts.running import PROFILE_FEATURES, RunningState, running_vector
 from tamiyo_train.config import Teaching
 from tamiyo_train.jobs import decider, rebuilt
 from tamiyo_train.policy.actions import WAIT, Action, Masks, Observation, choose, probabilities
@@ -385,3 +386,27 @@ def test_the_gate_head_learns_the_plan():
     nothing = agreement(held_out, np.zeros_like(held_out.present))
     assert own.gates > max(everything.gates, nothing.gates) + 0.1
     assert own.regret < 0.5 * min(everything.regret, nothing.regret)
+
+
+def test_where_nothing_is_scarce_the_gates_keep_what_helps_however_accurate_the_network_is_already():
+    network, _ = teach(None, heads=HEADS, config=Teaching(steps=350, running_samples=4000), seed=1)
+    state = RunningState(
+        present=(True,) * 4,
+        on=(True,) * 4,
+        contributions=(0.03, 0.3, 0.1, 0.02),  # as of a network that was grown on digits
+        relative_params=(1.6, 1.6, 0.4, 6.2),
+        relative_macs=(4.6, 4.6, 0.2, 4.6),
+        seed_latency_ms=(0.015, 0.015, 0.008, 0.015),
+        host_latency_ms=0.03,
+        full_latency_ms=0.083,
+        current_latency_ms=0.083,
+        deadline_ms=5.0,
+        power_budget_mw=250.0,
+        host_power_mw=0.04,
+        full_power_mw=0.1,
+        accuracy=0.978,
+        profile=dict.fromkeys(PROFILE_FEATURES, 3.4),
+    )
+    for on in ((True,) * 4, (False,) * 4, (False, True, True, False)):
+        seen = np.array([running_vector(replace(state, on=on))], dtype=np.float32)
+        assert proposed_gates(network, seen).all(), on

@@ -335,6 +335,13 @@ def test_a_lane_does_not_depend_on_who_is_beside_it(bundle: Bundle) -> None:
 
 
 class TestDrawn:
+    def test_a_seed_brings_a_drawn_network_what_it_contributes_whatever_else_is_on(self) -> None:
+        tables = drawn(400, 3, seed=9).tables
+        there = tables.rank >= 0
+        brought = (tables.gates * tables.contributions[:, None, :]).sum(2)
+        np.testing.assert_allclose((tables.accuracy - tables.accuracy[:, :1])[there], brought[there], atol=1e-9)
+        assert (tables.accuracy[there] < 1).all()
+
     def test_a_drawn_device_and_its_state_do_not_depend_on_how_many_are_drawn(self) -> None:
         few, many = (reached(count, 3, seed=4)[1] for count in (20, 60))
         np.testing.assert_array_equal(few.matrix(), many.matrix()[:20])

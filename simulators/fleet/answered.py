@@ -21,9 +21,8 @@ from simulators.fleet.windows import Windows
 from simulators.lorawan import closed_loop
 from simulators.lorawan.chips import device_radios, gateway_radios
 from simulators.lorawan.network import Kind, Network
-from simulators.lorawan.open_loop import packets_of
-from simulators.lorawan.reception import Bools, Codes, Verdict, receive
-from simulators.lorawan.record import ClosedRun
+from simulators.lorawan.reception import Bools, Codes, Verdict
+from simulators.lorawan.record import ClosedRun, replay
 from simulators.lorawan.region import regions
 from simulators.lorawan.scenario import Mac, Scenario, Traffic
 from simulators.lorawan.streams import Floats, Ints
@@ -220,20 +219,7 @@ def _other_verdicts(field: LoraField, run: ClosedRun) -> Codes:
     """(packets,) best verdict of each transmission under the other rule of capture; the run's own without one."""
     if field.other_ears is None:
         return run.log.verdict
-    log = run.log
-    order = np.lexsort((log.device, log.start_s))
-    packets = packets_of(
-        run.network,
-        device=log.device[order],
-        index=log.index[order],
-        start_s=log.start_s[order],
-        airtime_s=log.airtime_s[order],
-        data_rate=log.data_rate[order],
-        power_index=log.power_index[order],
-        channel=log.channel[order],
-    )
-    best = np.empty(order.size, np.uint8)
-    best[order] = receive(packets, field.other_ears, run.downlinks).min(axis=0)
+    best: Codes = replay(run, field.other_ears).min(axis=0)
     return best
 
 

@@ -12,7 +12,7 @@ from simulators.lorawan.device import Device, Sent
 from simulators.lorawan.network import Network
 from simulators.lorawan.open_loop import ears, packets_of
 from simulators.lorawan.receiver import OnAir
-from simulators.lorawan.reception import Bools, Codes, Downlinks, Verdict, receive
+from simulators.lorawan.reception import Bools, Codes, Downlinks, Ears, Verdict, receive
 from simulators.lorawan.streams import Floats, Ints
 
 
@@ -60,8 +60,11 @@ class ClosedRun:
     devices: tuple[Device, ...]
 
 
-def replay(run: ClosedRun) -> Codes:
-    """(gateways, packets) verdicts of the open loop on what a closed-loop run sent, in the order of its log."""
+def replay(run: ClosedRun, by: Ears | None = None) -> Codes:
+    """(gateways, packets) verdicts of the open loop on what a closed-loop run sent, in the order of its log.
+
+    ``by``: other ears than the network's, to ask what another rule of capture would have made of it.
+    """
     log = run.log
     order = np.lexsort((log.device, log.start_s))
     packets = packets_of(
@@ -75,7 +78,7 @@ def replay(run: ClosedRun) -> Codes:
         channel=log.channel[order],
     )
     verdicts = np.empty_like(log.by_gateway)
-    verdicts[:, order] = receive(packets, ears(run.network), run.downlinks)
+    verdicts[:, order] = receive(packets, by or ears(run.network), run.downlinks)
     return verdicts
 
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from tamiyo_train import footprint
 from tamiyo_train.blueprints.attention import SINGLE
+from tamiyo_train.blueprints.base import Blueprint
 from tamiyo_train.footprint import Kind, Layer
 from tamiyo_train.hosts.base import Host, check_samples_fit, hosts
 from tamiyo_train.hosts.conv1d import STEM_KERNEL, Head, Stem, head_layers
@@ -41,11 +42,11 @@ class Embedding(Piece):
 
 
 class Attention(Piece):
-    """x + out(attend(x)): (B, C, T) -> (B, C, T), every token from all of them; what blueprint `SINGLE` builds."""
+    """x + out(attend(x)): (B, C, T) -> (B, C, T), every token from those that the blueprint has it look at."""
 
-    def __init__(self, tokens: Slot) -> None:
+    def __init__(self, tokens: Slot, blueprint: Blueprint = SINGLE) -> None:
         super().__init__()
-        self.attend = SINGLE.build(tokens)
+        self.attend = blueprint.build(tokens)
 
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """Tokens plus what they took from the others."""
@@ -92,11 +93,18 @@ def attention1d(*, shape: tuple[int, int], classes: int, width: int = 8) -> Host
             ]
         ),
         places=(tokens,) * 4,
-        layers=(embedding, SINGLE.layers(tokens), _feed(inner), SINGLE.layers(tokens), head_layers(inner, classes)),
+        layers=(
+            embedding,
+            SINGLE.layers(tokens),
+            feed_layers(inner),
+            SINGLE.layers(tokens),
+            head_layers(inner, classes),
+        ),
     )
 
 
-def _feed(shape: tuple[int, int]) -> tuple[Layer, ...]:
+def feed_layers(shape: tuple[int, int]) -> tuple[Layer, ...]:
+    """What the feed-forward part comes to as deployed, (channels, time) in and out."""
     channels, time = shape
     return (
         footprint.conv(shape, FEED_FACTOR * channels),

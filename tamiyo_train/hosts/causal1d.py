@@ -9,7 +9,6 @@ Its slots are causal, so seeds that look ahead are refused.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -18,12 +17,12 @@ from torch import nn
 
 from tamiyo_train import footprint
 from tamiyo_train.blueprints.attention import CAUSAL
-from tamiyo_train.footprint import Kind, Layer
+from tamiyo_train.footprint import Kind
+from tamiyo_train.hosts.attention1d import FEED_FACTOR, Attention, feed_layers
 from tamiyo_train.hosts.base import Host, check_samples_fit, hosts
 from tamiyo_train.hosts.piece import Piece
-from tamiyo_train.slots import Domain, Slot, sequence
+from tamiyo_train.slots import Domain, sequence
 
-FEED_FACTOR = 2
 STEPS = 3
 
 
@@ -38,19 +37,6 @@ class Tokens(Piece):
     def compute(self, x: torch.Tensor) -> torch.Tensor:
         """Tokens that know where they are; before the first step lie zeros."""
         out: torch.Tensor = self.embed(F.pad(x, (STEPS - 1, 0))) + self.positions
-        return out
-
-
-class Past(Piece):
-    """x + out(attend(x)): (B, C, T) -> (B, C, T), every step from itself and those before; blueprint `CAUSAL`."""
-
-    def __init__(self, tokens: Slot) -> None:
-        super().__init__()
-        self.attend = CAUSAL.build(tokens)
-
-    def compute(self, x: torch.Tensor) -> torch.Tensor:
-        """Tokens plus what they took from the past."""
-        out: torch.Tensor = self.attend(x)
         return out
 
 
@@ -96,24 +82,20 @@ def causal1d(*, shape: tuple[int, int], classes: int, width: int = 8) -> Host:
     return Host(
         name=f"causal1d-{width}",
         trunk=nn.ModuleList(
-            [Tokens(shape[0], width, shape[1]), Past(tokens), Feed(width), Past(tokens), Answers(width, classes)]
+            [
+                Tokens(shape[0], width, shape[1]),
+                Attention(tokens, CAUSAL),
+                Feed(width),
+                Attention(tokens, CAUSAL),
+                Answers(width, classes),
+            ]
         ),
         places=(tokens,) * 4,
         layers=(
             embedding,
             CAUSAL.layers(tokens),
-            _feed(inner),
+            feed_layers(inner),
             CAUSAL.layers(tokens),
             (footprint.conv(inner, classes),),
         ),
-    )
-
-
-def _feed(shape: tuple[int, int]) -> tuple[Layer, ...]:
-    channels, steps = shape
-    return (
-        footprint.conv(shape, FEED_FACTOR * channels),
-        footprint.activation(FEED_FACTOR * channels * steps),
-        footprint.conv((FEED_FACTOR * channels, steps), channels),
-        footprint.pointwise(Kind.ADD, math.prod(shape), operands=2),
     )

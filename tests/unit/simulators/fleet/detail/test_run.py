@@ -141,7 +141,7 @@ def test_devices_with_a_bundle_keep_their_budgets_and_account_for_every_record(d
     assert ((hours.oldest_s > 0) == (hours.waiting > 0)).all()
     assert ((hours.link_level > 0) & (hours.link_level <= 1)).all()
     assert (rows.delay_p50_s <= rows.delay_p95_s).all()
-    assert (rows.delay_p50_s[eyes] > 60).all()
+    assert (rows.delay_p95_s[eyes] > 60).all()  # windows wait for their end and for company
 
 
 def test_results_depend_neither_on_the_number_of_workers_nor_on_who_else_is_looked_at(

@@ -206,8 +206,11 @@ def delays(at_s: Sequence[float], delay_ms: Sequence[float], outages: Sequence[t
         axes.axvspan(begins_s, ends_s, color=RED, alpha=0.18, linewidth=0, label=None if index else "outage")
     if any(delay > 0 for delay in delay_ms):
         axes.set_yscale("log")
-        for axis_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            axis_formatter("{x:g}")  # 400, not 4 x 10^2
+        from matplotlib.ticker import LogLocator
+
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")  # 500, not 5 x 10^2
+        axes.yaxis.set_minor_formatter("")
     axes.set_xlabel("offered, s of the link's time (simulated)")
     axes.set_ylabel("delay, ms")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=8.5, frameon=False)

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from device_profiles.cover import dear
 from exporters import pareto
 from exporters.grouping import Groups
 from tamiyo_runtime.contracts.plan import Layout
 from tamiyo_runtime.contracts.units import milliseconds, percent, size
 
-SHARE = 0.05
-"""Share of the full network's latency that boundaries may cost."""
 BOUNDARIES_A_SEED = 2
 """What a seed of its own adds to the chain that runs it."""
 
@@ -74,8 +73,7 @@ def choose(facts: Facts) -> Choice:
         return Choice(layout=Layout.WHOLE, groups=alone, wholes=wholes, reason=f"whole, as the profile says: {bill}")
     if not facts.seeds_ms:
         return Choice(layout=Layout.SEGMENTS, groups=(), wholes=(), reason="one graph: there is nothing to switch")
-    dear = cost_ms > SHARE * facts.full_ms
-    problem = _too_big(facts, wholes) if dear else percent(cost_ms / facts.full_ms)
+    problem = _too_big(facts, wholes) if dear(cost_ms, facts.full_ms) else percent(cost_ms / facts.full_ms)
     if problem is None:
         kept = "" if len(wholes) == len(facts.whole_ms) else f"; {len(wholes)} of {len(facts.whole_ms)} configurations"
         return Choice(layout=Layout.WHOLE, groups=alone, wholes=wholes, reason=f"whole: {bill}{kept}")

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from device_profiles.cover import dear, joined
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.plan import Precision
 from tamiyo_train.config import Prices
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from device_profiles.ops import Op
     from tamiyo_runtime.contracts.cost import Cost
 
+SEGMENTS, WHOLE = "segments", "whole"
+"""Layouts that a profile asks for; another lets the export choose."""
 Graphs = Sequence[Sequence[Layer]]
 """A chain of pieces; every piece is one graph invocation on the device."""
 _ATTENTION = frozenset({Kind.SOFTMAX, Kind.MATMUL})
@@ -87,8 +90,12 @@ class Pricer:
             self.jitter = snapshot.extra.get("simulation") or {}
 
     def price(self, graphs: Graphs) -> Priced:
-        """Cost of one inference that runs the pieces one after the other."""
-        chain = tuple(map(tuple, graphs))
+        """Cost of one inference while growing: in one graph where the profile deploys no other, else piece by piece.
+
+        Where a profile lets an export choose, the pieces are the dearer of the two.
+        """
+        whole = self._profile is not None and self._profile.export.layout == WHOLE
+        chain = tuple(map(tuple, joined(graphs) if whole else graphs))
         if chain not in self._known:
             self._known[chain] = self._price(chain)
         return self._known[chain]
@@ -114,8 +121,22 @@ class Pricer:
             energy_uj=None,
         )
 
+    def deployed(self, graphs: Graphs) -> Cost:
+        """What one inference of the committed network costs as an export lays it out, with intervals.
+
+        There has to be a profile. Where it lets the export choose, that is one graph when boundaries are dear.
+        """
+        assert self._profile is not None, "nobody knows what it costs without a profile"
+        chain, layout = self.cost(graphs), self._profile.export.layout
+        if layout == SEGMENTS:
+            return chain
+        whole = self.cost(joined(graphs))
+        if layout == WHOLE or dear(chain.latency_ms.value - whole.latency_ms.value, whole.latency_ms.value):
+            return whole
+        return chain
+
     def cost(self, graphs: Graphs) -> Cost:
-        """The same with intervals; there has to be a profile."""
+        """Cost of one inference that invokes these graphs, with intervals; there has to be a profile."""
         from device_profiles.cost import estimate
 
         assert self._profile is not None, "nobody knows what it costs without a profile"

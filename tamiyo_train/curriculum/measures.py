@@ -192,7 +192,7 @@ def _dearest(examined: Examined, figure: Callable[[Cost, Pricer], Estimate]) -> 
     if profile is None:
         return unmeasured("no profile says what it costs")
     pricer = Pricer(profile)
-    figures = [figure(pricer.cost(pupil.network.graphs()), pricer) for pupil in examined.pupils]
+    figures = [figure(pricer.deployed(pupil.network.graphs()), pricer) for pupil in examined.pupils]
     dearest = max(figures, key=lambda estimate: estimate.high)
     note = f"int8 on {profile}, {dearest.source} estimate"
     return of_computed(dearest.value, low=dearest.low, high=dearest.high, note=note)

@@ -27,3 +27,30 @@ def test_a_host_priced_by_its_closed_form_costs_about_what_its_operators_do(name
             x = piece(x)
     wanted = estimate(load_profile(profile), traced, precision=Precision.INT8).latency_ms.value
     assert Pricer(profile).price(host.layers).latency_ms == pytest.approx(wanted, rel=0.18)
+
+
+@pytest.mark.parametrize(("profile", "factor"), [("coral-usb", 5), ("raspberry-pi-4", 1)])
+def test_a_device_that_runs_whole_networks_is_asked_once_and_others_once_a_piece(profile, factor):
+    layers = hosts.get("conv1d")(shape=(6, 128), classes=6, width=2).layers
+    whole = [[layer for piece in layers for layer in piece]]
+    found, joined = Pricer(profile).price(layers), Pricer(profile).price(whole)
+    assert len(layers) == 5
+    assert (found == joined) is (factor == 5)
+    floor_ms = load_profile("coral-usb").value("accelerator.floor_us") / 1e3
+    if factor == 5:
+        assert floor_ms < found.latency_ms < 1.1 * floor_ms
+
+
+@pytest.mark.parametrize(("profile", "whole"), [("coral-usb", True), ("ethos-u55-128", True), ("cortex-m4", False)])
+def test_a_committed_network_costs_what_its_export_will(profile, whole):
+    layers = hosts.get("conv1d")(shape=(6, 128), classes=6, width=2).layers
+    pricer = Pricer(profile)
+    one, chain = pricer.cost([[layer for piece in layers for layer in piece]]), pricer.cost(layers)
+    assert one.latency_ms.value < chain.latency_ms.value
+    assert pricer.deployed(layers) == (one if whole else chain)
+
+
+def test_an_export_that_may_choose_keeps_the_pieces_of_a_network_beside_which_boundaries_are_cheap():
+    layers = hosts.get("conv1d")(shape=(6, 4096), classes=6, width=32).layers
+    pricer = Pricer("raspberry-pi-4")
+    assert pricer.deployed(layers) == pricer.cost(layers)

@@ -162,7 +162,6 @@ class TrainConfig:
     profile: str | None = "raspberry-pi-4"
     episodes: int = 14
     evaluation_episodes: int = 2
-    workers: int = 2
     collect: Episode = COLLECT
     final: Episode = FINAL
     teaching: Teaching = field(default_factory=Teaching)
@@ -173,7 +172,6 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(self.episodes >= 0, "episodes", "must not be negative")
-        require(self.workers > 0, "workers", "must be above 0")
         require(self.width > 0, "width", "must be above 0")
         require(self.taught[:1] in {(), ("no-op",)}, "taught", "must begin with no-op")
 
@@ -229,8 +227,8 @@ def adapted(
 
 
 def plain(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as JSON-ready data, without what changes nothing about the result."""
+    """The configuration as JSON-ready data."""
     body = {key: value for key, value in asdict(config).items() if value is not None}
     body["schedule"] = [dump(decision) for decision in config.schedule]
     body["taught"] = list(config.taught)
-    return {key: value for key, value in body.items() if key != "workers" and value != []}
+    return {key: value for key, value in body.items() if value != []}

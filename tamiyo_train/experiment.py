@@ -27,12 +27,12 @@ from tamiyo_train.jobs import HOSTS, EpisodeResult, collect, heads_of, new_host,
 from tamiyo_train.policy.experience import concatenate
 from tamiyo_train.policy.imitation import teach
 from tamiyo_train.policy.shipped import ShippedPolicy
-from tamiyo_train.pool import Counter, Crew, workers
+from tamiyo_train.pool import Counter, Crew, crew_of
 from tamiyo_train.preflight import check
 from tamiyo_train.progress import OnProgress, Phase, silent
 from tamiyo_train.run import SCHEMA, MethodSummary, NetworkResult, Run, RunRecord, inner_topology_of
 from tamiyo_train.seeding import derive
-from tamiyo_train.work import Work, do_and_keep, keep
+from tamiyo_train.work import Work, keep, keeping
 
 _SAMPLES = 256
 T = TypeVar("T")
@@ -49,6 +49,7 @@ class Taught:
 def train(
     config: TrainConfig,
     *,
+    workers: int = 1,
     policy_from: Run | ShippedPolicy | None = None,
     work: Work | None = None,
     events: Path | None = None,
@@ -60,7 +61,7 @@ def train(
     done, and gives back what was; ``events`` is the folder TensorBoard files go to.
     """
     check(config, policy_from=policy_from)
-    with workers(config.workers, jobs=config.episodes + config.evaluation_episodes + 3) as crew:
+    with crew_of(workers, jobs=config.episodes + config.evaluation_episodes + 3) as crew:
         doing = _Doing(config, crew, work, on_progress or silent)
         episodes = doing.collect() if policy_from is None and config.growth == "policy" else []
         taught = doing.taught(episodes, policy_from)
@@ -175,8 +176,10 @@ class _Doing:
             future: Future[T] = Future()
             future.set_result(found)
             return lambda: future
-        path = None if self.work is None else self.work.path(name)
-        return lambda: self.crew.submit(do_and_keep, path, job, *args)
+        if self.work is None:
+            return lambda: self.crew.submit(job, *args)
+        path = self.work.path(name)
+        return lambda: keeping(self.crew.submit(job, *args), path)
 
 
 def collection(count: int) -> list[str]:

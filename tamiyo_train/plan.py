@@ -72,6 +72,7 @@ class Plan:
     def carry_out(
         self,
         *,
+        workers: int,
         resume: bool,
         events: Path | None = None,
         on_progress: OnProgress | None = None,
@@ -88,7 +89,14 @@ class Plan:
                 work.go_on(self.settings())
             else:
                 work.begin(self.settings())
-            run = train(self.config, policy_from=self.policy_from, work=work, events=events, on_progress=on_progress)
+            run = train(
+                self.config,
+                workers=workers,
+                policy_from=self.policy_from,
+                work=work,
+                events=events,
+                on_progress=on_progress,
+            )
             save_run(self.folder, run, overwrite=True)  # `planned` has made sure that it may
             if events is not None:
                 write_run(events, run.record)
@@ -98,7 +106,7 @@ class Plan:
         return run
 
 
-def planned(folder: Path | None, wishes: Wishes, *, workers: int, overwrite: bool, resume: bool) -> Plan:
+def planned(folder: Path | None, wishes: Wishes, *, overwrite: bool, resume: bool) -> Plan:
     """Resolve and check everything; changes nothing. Raises a UsageError for the first thing that is wrong."""
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="go on with the work, or start anew")
@@ -125,7 +133,7 @@ def planned(folder: Path | None, wishes: Wishes, *, workers: int, overwrite: boo
         checkpointing=wishes.checkpointing,
         data=data,
     )
-    config, given = _decided(replace(config, workers=workers), wishes.growth)
+    config, given = _decided(config, wishes.growth)
     chosen = given or (Path(source) if source is not None and wishes.growth is None else None)
     policy_from = None if chosen is None else _policy_of(chosen, config)
     check(config, policy_from=policy_from)

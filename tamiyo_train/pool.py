@@ -130,7 +130,7 @@ def prepare() -> None:
 
 
 @contextmanager
-def workers(count: int, *, jobs: int = 0) -> Iterator[Crew]:
+def crew_of(count: int, *, jobs: int = 0) -> Iterator[Crew]:
     """A crew of that many processes for at most so many counted jobs; one process means this one.
 
     When the block is left by an error or an interrupt, jobs in progress are ended at once.

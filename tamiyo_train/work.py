@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +56,7 @@ def config_of(run: Path) -> TrainConfig:
     """The configuration of the unfinished work of a run folder."""
     kept = settings_of(run)["config"]
     try:
-        config: TrainConfig = decode(TrainConfig, {**kept, "workers": TrainConfig().workers}, {}, path="config")
+        config: TrainConfig = decode(TrainConfig, kept, {}, path="config")
     except SchemaError as exc:
         raise IntegrityError(
             f"{run / FOLDER / _SETTINGS} is of another version of tamiyo: {exc.message}",
@@ -161,19 +162,29 @@ def keep(path: Path, value: Any) -> None:
     tensorfile.write(path, document, tensors)
 
 
-def do_and_keep(path: Path | None, job: Callable[..., T], /, *args: Any) -> T:
-    """Do a job and keep what it gave; no path, nothing kept."""
-    result = job(*args)
-    if path is not None:
-        keep(path, result)
-    return result
+def keeping(future: Future[T], path: Path) -> Future[T]:
+    """What a future gives, once that is kept.
+
+    This process writes it, whoever did the job: a worker may be on another machine.
+    """
+    kept: Future[T] = Future()
+
+    def on_done(done: Future[T]) -> None:
+        try:
+            result = done.result()
+            keep(path, result)
+        except Exception as exc:  # noqa: BLE001  (a future hands any error on to who asks for the result)
+            kept.set_exception(exc)
+        else:
+            kept.set_result(result)
+
+    future.add_done_callback(on_done)
+    return kept
 
 
 def settings_for(config: TrainConfig, **others: Any) -> dict[str, Any]:
-    """Everything a result depends on; the number of workers is not among it."""
-    body = encode(config, {})
-    body.pop("workers")
-    return {"config": body, **others}
+    """Everything a result depends on."""
+    return {"config": encode(config, {}), **others}
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

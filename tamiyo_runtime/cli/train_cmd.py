@@ -118,7 +118,7 @@ def train(
         checkpointing=checkpointing,
         smoke=smoke_run,
     )
-    plan = planned(folder, wishes, workers=workers, overwrite=overwrite, resume=resume)
+    plan = planned(folder, wishes, overwrite=overwrite, resume=resume)
     if tensorboard:
         from tamiyo_train.events import check_installed
 
@@ -136,6 +136,7 @@ def train(
         return
     with stoppable(f"tamiyo train {plan.folder} --resume"), reported() as on_progress:
         run = plan.carry_out(
+            workers=workers,
             resume=resume,
             events=plan.folder / "events" if tensorboard else None,
             on_progress=on_progress,

@@ -21,9 +21,11 @@ A message says what happened, with the values; the hint says what to do about it
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -47,6 +49,10 @@ class TamiyoError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it holds: an error of another process is made again without calling its constructor."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # not in its stub
 
 
 class UsageError(TamiyoError):

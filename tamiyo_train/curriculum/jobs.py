@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from tamiyo_train.pool import Crew, workers
+from tamiyo_train.pool import Crew, crew_of
 from tamiyo_train.progress import OnProgress, Phase
-from tamiyo_train.work import Work, do_and_keep
+from tamiyo_train.work import Work, keeping
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class Job(Generic[T]):
 
 def done(phase_name: str, jobs: Sequence[Job[T]], *, processes: int, work: Work, report: OnProgress) -> list[T]:
     """What each job gave, in their order, whatever the number of processes."""
-    with workers(processes, jobs=len(jobs)) as crew:
+    with crew_of(processes, jobs=len(jobs)) as crew:
         phase = Phase(phase_name, crew, report)
         ready = [_ready(job, crew, phase, work) for job in jobs]
         phase.begin()
@@ -48,4 +48,4 @@ def _ready(job: Job[T], crew: Crew, phase: Phase, work: Work) -> Callable[[], Fu
         return lambda: future
     path = work.path(job.name)
     arguments: tuple[Any, ...] = (*job.arguments, counter)
-    return lambda: crew.submit(do_and_keep, path, job.function, *arguments)
+    return lambda: keeping(crew.submit(job.function, *arguments), path)

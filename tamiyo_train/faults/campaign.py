@@ -7,7 +7,6 @@ depend on the number of processes, nor on which other trials were done.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from tamiyo_train.faults import arithmetic, broken, checkpoints, explosions, kil
 from tamiyo_train.faults.bound import lower_bound
 from tamiyo_train.faults.kinds import Trial, kinds
 from tamiyo_train.faults.scene import scene
-from tamiyo_train.pool import workers
+from tamiyo_train.pool import crew_of
 from tamiyo_train.seeding import derive, one_thread
 from tamiyo_train.tasks import stages
 
@@ -124,9 +123,9 @@ def run_campaign(
     trials: list[Trial] = []
     if on_progress is not None:
         on_progress(0, faults)
-    with workers(processes) as executor:
-        futures = [executor.submit(do_trials, task, seed, chunk) for chunk in chunks]
-        for future in as_completed(futures):
+    with crew_of(processes) as crew:
+        futures = [crew.submit(do_trials, task, seed, chunk) for chunk in chunks]
+        for future in crew.done(futures):
             trials += future.result()
             if on_progress is not None:
                 on_progress(len(trials), faults)

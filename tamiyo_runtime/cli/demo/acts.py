@@ -121,19 +121,17 @@ class Stage:
         (self.out / _MARKER).write_text("tamiyo demo may replace this folder\n")
 
     def _grow(self) -> tuple[Run, Growth]:
-        from dataclasses import replace
-
         from tamiyo_runtime.cli.demo.growth import growth_of
         from tamiyo_runtime.cli.train_cmd import reported
         from tamiyo_train.checkpoint import save_run
         from tamiyo_train.config import TrainConfig, smoke
         from tamiyo_train.experiment import train
 
-        config = TrainConfig(seed=self.seed, workers=self.workers, profile="raspberry-pi-4")
+        config = TrainConfig(seed=self.seed, profile="raspberry-pi-4")
         if self.smoke:
-            config = replace(smoke(config), workers=self.workers)
+            config = smoke(config)
         with reported() as on_progress:
-            run = train(config, on_progress=on_progress)
+            run = train(config, workers=self.workers, on_progress=on_progress)
         save_run(self.out / "run", run, overwrite=False)
         return run, growth_of(run.record)
 

@@ -162,7 +162,7 @@ def test_growth_from_a_file_that_is_not_there_is_one_line_and_a_hint(tmp_path, c
 @pytest.fixture
 def unfinished(tmp_path):
     """A folder with work begun on a smoke run with seed 3."""
-    config = smoke(TrainConfig(seed=3, growth="none", workers=1))
+    config = smoke(TrainConfig(seed=3, growth="none"))
     plan = Plan(folder=tmp_path / "r", config=config, source=None, policy_from=None)
     work = Work(plan.folder)
     work.begin(plan.settings())

@@ -41,7 +41,6 @@ CONFIG = TrainConfig(
     growth="schedule",
     episodes=0,
     evaluation_episodes=1,
-    workers=1,
     collect=Episode(steps=16, decisions=8, consolidation_steps=4, batch=32),
     final=FINAL,
     teaching=Teaching(steps=5, batch=32, running_samples=64),

@@ -141,7 +141,6 @@ def test_work_begun_with_another_setting_is_not_gone_on_with(begun, change, name
     with pytest.raises(UsageError, match=f"begun with {name}") as caught:
         held.go_on(settings_for(replace(CONFIG, **change), task_sha256="abc"))
     assert "--resume" in caught.value.hint
-    held.go_on(settings_for(replace(CONFIG, workers=7), task_sha256="abc"))
     held.release()
 
 

@@ -45,6 +45,7 @@ from simulators.episodes.lanes import Lanes
 from tamiyo_runtime.contracts.observation import Heads
 from tamiyo_runtime.governor import SKIP
 from tamiyo_train.config import Teaching
+from tamiyo_train.policy.asking import by_rule as most_accurate
 from tamiyo_train.policy.imitation import proposed_gates, teach
 from tamiyo_train.policy.network import PolicyNetwork
 from tamiyo_train.policy.planning import planned, spendable_uj
@@ -94,7 +95,7 @@ def play(made: Scenario, decide: Decide, steps: int) -> Played:
 
 def by_rule(lanes: Lanes, left: int) -> Gates:
     """What the runtime proposes when it has no policy."""
-    return lanes.tables.gates[np.arange(len(lanes)), lanes.tables.rank.argmax(axis=1)]
+    return most_accurate(lanes.tables)
 
 
 def fixed(pattern: Gates) -> Decide:
@@ -120,7 +121,7 @@ def by_plan(lanes: Lanes, left: int) -> Gates:
         idle_mw = boards.idle_mw[:, -1]
         spare = joules_uj / left + (boards.harvest_ma * boards.supply_v - idle_mw) * tables.period_s * 1e3
         budget = np.minimum(budget, np.maximum(spare, 0.0) / (1 - idle_mw / boards.rated_mw))
-    return tables.gates[np.arange(len(lanes)), planned(lanes, budget).option]
+    return planned(lanes, budget).gates
 
 
 def patterns() -> dict[str, Gates]:

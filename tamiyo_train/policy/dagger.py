@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from tamiyo_runtime.contracts.observation import Heads
 from tamiyo_train.policy.distribution import ActionDistribution
-from tamiyo_train.policy.imitation import shuffled
+from tamiyo_train.policy.gate_lesson import GateLesson
 from tamiyo_train.policy.lane_deciders import Habit, Kasminas, Networked
 from tamiyo_train.policy.network import HeadViews, PolicyNetwork
 from tamiyo_train.policy.oracle import RunningSamples
@@ -131,6 +131,7 @@ def clone(
     device = next(iter(envs.values())).device
     with initialising(seed):
         network = PolicyNetwork(heads).to(device)
+    lesson = GateLesson(running, device=device)
     kept: list[Decisions] = []
     scale = (0.0, 1.0)
     for number in range(1 + config.rounds):
@@ -148,10 +149,9 @@ def clone(
         data = joined(kept)
         if number == 0:
             scale = (float(data.utility.mean()), max(float(data.utility.std()), 1e-3))
-            observations = torch.from_numpy(running.observation).to(device)
-            repeats = max(1, round(len(data) / len(observations)))  # both phases count alike in the statistics
-            network.freeze_statistics(torch.cat([data.vector, observations.repeat(repeats, 1)]))
-        loss = _fit(network, data, running, config, scale=scale, seed=seed + number)
+            repeats = max(1, round(len(data) / len(lesson.observation)))  # both phases count alike in the statistics
+            network.freeze_statistics(torch.cat([data.vector, lesson.observation.repeat(repeats, 1)]))
+        loss = _fit(network, data, lesson, config, scale=scale, seed=seed + number)
         if on_round is not None:
             on_round(number, float(np.mean(earned)), loss)
     return network, scale
@@ -160,18 +160,16 @@ def clone(
 def _fit(
     network: PolicyNetwork,
     data: Decisions,
-    running: RunningSamples,
+    lesson: GateLesson,
     config: Cloning,
     *,
     scale: tuple[float, float],
     seed: int,
 ) -> float:
     """Fit to labelled decisions; the mean negative log-likelihood over the last tenth of the steps, nats."""
-    device, slots = network.mean.device, network.heads.slots
+    device = network.mean.device
     rng = torch.Generator(device=device).manual_seed(seed)
     views = HeadViews(network.heads)
-    observation = torch.from_numpy(running.observation).to(device)
-    gates, present = (torch.from_numpy(part).float().to(device) for part in (running.gates, running.present))
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     network.train()
@@ -181,17 +179,12 @@ def _fit(
         output = network(batch.vector)
         out = views(output)
         nll = -ActionDistribution.of(output, batch.seen(), network.heads).log_probability(batch.actions).mean()
-        rows = torch.randint(len(observation), (config.batch // 4,), generator=rng, device=device)
-        order = torch.rand(len(rows), slots, generator=rng, device=device).argsort(1)
-        logits = views(network(shuffled(observation[rows], order, slots)))["gates"]
-        known = present[rows].gather(1, order)
-        errors = F.binary_cross_entropy_with_logits(logits, gates[rows].gather(1, order), reduction="none")
         loss = (
             nll
             + config.value * F.mse_loss(out["value"][:, 0], (batch.utility - scale[0]) / scale[1])
             + config.auxiliary * F.binary_cross_entropy_with_logits(out["safety"], batch.safety)
             + config.auxiliary * F.binary_cross_entropy_with_logits(out["hardware"], batch.hardware)
-            + config.gates * (errors * known).sum() / known.sum().clamp_min(1.0)
+            + config.gates * lesson.loss(network, config.batch // 4, rng)
         )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it bare

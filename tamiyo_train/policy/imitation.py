@@ -3,8 +3,7 @@
 Growth: every decision of every episode is cloned with weight exp(advantage / temperature), the advantage being the
 episode's utility less the mean over episodes on the same host, in standard deviations (advantage-weighted regression,
 Peng et al. 2019). The likelihood is the factorised one of `actions`, masks applied. Value, safety and hardware heads
-are regressed on what came out. Running: each gate is cloned from the plan (`planning`) by cross-entropy; slots are
-shuffled, so that the policy reads costs, not places.
+are regressed on what came out. Running: each gate is cloned from the plan (`gate_lesson`).
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES, Heads, Operation
+from tamiyo_runtime.contracts.observation import Heads, Operation
 from tamiyo_train.config import Teaching
 from tamiyo_train.policy.actions import Action, Observation, choose
 from tamiyo_train.policy.experience import Experience
+from tamiyo_train.policy.gate_lesson import GateLesson
 from tamiyo_train.policy.network import HeadViews, PolicyNetwork
-from tamiyo_train.policy.oracle import Agreement, RunningSamples, agreement, simulate
+from tamiyo_train.policy.oracle import Agreement, agreement, simulate
 from tamiyo_train.seeding import derive, generator, initialising
 
 HELD_OUT = 2_000
 """Devices the gate head is judged on."""
 _ROWS = 4
 """Devices in a batch for each decision of growth in it: a plan has finer edges than a cloned habit."""
-_DEPTH = SLOT_FEATURES.index("depth")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +71,10 @@ def teach(
     on_step: Callable[[int, int], None] | None = None,
 ) -> tuple[PolicyNetwork, Lesson]:
     """Make and teach a policy; without experience only its run-time gates are taught."""
-    running = simulate(config.running_samples, heads.slots, seed=derive(seed, "running") % 2**32)
+    running = GateLesson(simulate(config.running_samples, heads.slots, seed=derive(seed, "running") % 2**32))
     with initialising(derive(seed, "policy")):
         network = PolicyNetwork(heads)
-    observations = torch.from_numpy(running.observation)
+    observations = running.observation
     if experience is not None:
         grown = torch.from_numpy(experience.observation)
         repeats = max(1, len(observations) // len(grown))  # both phases count alike in the statistics
@@ -181,16 +180,13 @@ def _masked_log_softmax(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tenso
 def _fit(
     network: PolicyNetwork,
     experience: Experience | None,
-    running: RunningSamples,
+    running: GateLesson,
     config: Teaching,
     *,
     rng: torch.Generator,
     on_step: Callable[[int, int], None] | None,
 ) -> list[dict[str, float]]:
     grown = _Batches(experience, network.heads, config) if experience is not None else None
-    observation = torch.from_numpy(running.observation)
-    gates, present = torch.from_numpy(running.gates).float(), torch.from_numpy(running.present).float()
-    where = network.heads.slices()["gates"]
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -198,12 +194,7 @@ def _fit(
     network.train()
     history: list[dict[str, float]] = []
     for step in range(config.steps):
-        rows = torch.randint(len(observation), (_ROWS * config.batch,), generator=rng)
-        order = torch.rand(len(rows), network.heads.slots, generator=rng).argsort(1)
-        logits = network(shuffled(observation[rows], order, network.heads.slots))[:, where]
-        known = present[rows].gather(1, order)
-        errors = F.binary_cross_entropy_with_logits(logits, gates[rows].gather(1, order), reduction="none")
-        losses = {"gates": (errors * known).sum() / known.sum().clamp_min(1.0)}
+        losses = {"gates": running.loss(network, _ROWS * config.batch, rng)}
         if grown is not None:
             picked = torch.randint(len(grown.action), (config.batch,), generator=rng)
             losses |= grown.losses(network, picked)
@@ -215,12 +206,3 @@ def _fit(
         if on_step is not None:
             on_step(step + 1, config.steps)
     return history
-
-
-def shuffled(observation: torch.Tensor, order: torch.Tensor, slots: int) -> torch.Tensor:
-    """Observations with their slots in another order, (B, slots) indices; each place keeps its depth."""
-    shared, each = observation[:, : len(GLOBAL_FEATURES)], observation[:, len(GLOBAL_FEATURES) :]
-    each = each.reshape(-1, slots, len(SLOT_FEATURES))
-    moved = each.gather(1, order[:, :, None].expand(-1, -1, len(SLOT_FEATURES))).clone()
-    moved[:, :, _DEPTH] = each[:, :, _DEPTH]
-    return torch.cat([shared, moved.flatten(1)], dim=1)

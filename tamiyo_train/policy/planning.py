@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from simulators.episodes.lanes import Lanes
 from simulators.episodes.tables import Tables
+from tamiyo_train.policy.asking import NOTHING, asking
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,6 +41,16 @@ class Plan(NamedTuple):
     """
 
     option: Ints
+    regret: Floats
+
+
+class Asked(NamedTuple):
+    """Gates to ask for, (lanes, slots), and what asking for each pattern of gates would lose against them.
+
+    ``regret``: (lanes, 2^slots), slot 0 the highest bit, by what is granted; as in `Plan`, and 0 where nothing may run.
+    """
+
+    gates: NDArray[np.bool_]
     regret: Floats
 
 
@@ -99,13 +110,11 @@ def spendable_uj(lanes: Lanes) -> Floats:
     return np.where(np.isfinite(tables.burst_uj), metered, rationed)
 
 
-def planned(lanes: Lanes, budget_uj: Floats) -> Plan:
-    """What each lane should ask for now with so much energy for a sample.
-
-    Where energy has no price nothing is left to plan: the governor itself takes the most accurate option in time.
-    """
+def planned(lanes: Lanes, budget_uj: Floats) -> Asked:
+    """What each lane should ask for now with so much energy for a sample."""
     tables = lanes.tables
-    exists = tables.rank >= 0
-    allowed = allowed_now(tables, lanes.slowdown) & np.isfinite(budget_uj)[:, None]
-    allowed = np.where(allowed.any(axis=1, keepdims=True), allowed, exists)
-    return priced(tables.accuracy, tables.energy_uj * lanes.draw[:, None], allowed, budget_uj)
+    allowed = allowed_now(tables, lanes.slowdown)
+    plan = priced(tables.accuracy, tables.energy_uj * lanes.draw[:, None], allowed, budget_uj)
+    ask = asking(tables, plan.option, allowed)
+    regret = np.take_along_axis(plan.regret, np.maximum(ask.granted, 0), axis=1)
+    return Asked(ask.gates, np.where(ask.granted == NOTHING, 0.0, regret))

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from tamiyo_train.policy.distribution import FACTORS, ActionDistribution
-from tamiyo_train.policy.imitation import shuffled
+from tamiyo_train.policy.gate_lesson import GateLesson
 from tamiyo_train.policy.lane_deciders import Networked
 from tamiyo_train.policy.network import HeadViews, PolicyNetwork
 from tamiyo_train.policy.oracle import RunningSamples
@@ -32,6 +32,8 @@ from tamiyo_train.population.growth_state import Lanes
 from tamiyo_train.population.reward import SHAPING
 
 Tensor = torch.Tensor
+_DEVICES = 256
+"""Simulated devices that the gates are taught on in every update."""
 LEAST_EXPLAINED, UPDATES_ALLOWED = 0.1, 20
 """Learning stops when the value head explains less than this of the returns after so many updates."""
 
@@ -139,9 +141,7 @@ class Learner:
         self._views = HeadViews(network.heads)
         self._rng = torch.Generator(device=self.device).manual_seed(seed)
         self._lanes = np.random.default_rng(seed)
-        self._observation = torch.from_numpy(running.observation).to(self.device)
-        self._gates = torch.from_numpy(running.gates).float().to(self.device)
-        self._present = torch.from_numpy(running.present).float().to(self.device)
+        self._running = GateLesson(running, device=self.device)
 
     def learn(
         self, envs: Mapping[str, TensorGrowth], on_progress: Callable[[Progress], None] | None = None
@@ -246,7 +246,7 @@ class Learner:
             + settings.leash * left * leash
             + settings.auxiliary * F.binary_cross_entropy_with_logits(out["safety"], batch.safety)
             + settings.auxiliary * F.binary_cross_entropy_with_logits(out["hardware"], batch.hardware)
-            + settings.gates * self._gate_loss()
+            + settings.gates * self._running.loss(self.network, _DEVICES, self._rng)
         )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it bare
@@ -254,17 +254,6 @@ class Learner:
         self.optimiser.step()
         with torch.no_grad():
             return (ratio - 1 - change).mean(), leash.detach(), ((ratio - 1).abs() > settings.clip).float().mean()
-
-    def _gate_loss(self) -> Tensor:
-        """Of the run-time gates on some simulated devices, with their slots in any order."""
-        slots = self.network.heads.slots
-        rows = torch.randint(len(self._observation), (256,), generator=self._rng, device=self.device)
-        order = torch.rand(len(rows), slots, generator=self._rng, device=self.device).argsort(1)
-        logits = self._views(self.network(shuffled(self._observation[rows], order, slots)))["gates"]
-        known = self._present[rows].gather(1, order)
-        wanted = self._gates[rows].gather(1, order)
-        errors = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        return (errors * known).sum() / known.sum().clamp_min(1.0)
 
     @torch.no_grad()
     def _entropies(self, batch: Decisions) -> tuple[dict[str, float], dict[str, int]]:

@@ -12,6 +12,7 @@ from simulators.episodes.drawn import drawn
 from simulators.episodes.lanes import Lanes, Start
 from simulators.episodes.links import Links
 from tamiyo_runtime.governor import SKIP
+from tamiyo_train.policy.asking import by_rule
 from tamiyo_train.policy.planning import planned, priced, spendable_uj
 
 COUNT, SLOTS = 60, 3
@@ -120,11 +121,9 @@ def short_of_energy(*, battery: float = 1.0) -> Lanes:
 
 def answered(lanes: Lanes, *, by_plan: bool) -> float:
     """Share of 150 samples, mean over devices."""
-    rows, total = np.arange(len(lanes)), 0.0
+    total = 0.0
     for _ in range(150):
-        tables = lanes.tables
-        option = planned(lanes, spendable_uj(lanes)).option if by_plan else tables.rank.argmax(axis=1)
-        outcome = lanes.step(tables.gates[rows, option])
+        outcome = lanes.step(planned(lanes, spendable_uj(lanes)).gates if by_plan else by_rule(lanes.tables))
         total += float(np.where(outcome.option != SKIP, outcome.accuracy, 0.0).mean())
     return total / 150
 

@@ -368,18 +368,16 @@ def test_experience_of_several_episodes_keeps_its_order():
 def test_agreement_with_itself_is_perfect_and_with_everything_on_is_not():
     samples = simulate(300, 4, seed=1)
     perfect = agreement(samples, samples.gates)
-    assert (perfect.gates, perfect.exact, perfect.feasible) == (1.0, 1.0, 1.0)
+    assert (perfect.gates, perfect.exact) == (1.0, 1.0)
     assert perfect.regret == pytest.approx(0.0, abs=1e-9)
     greedy = agreement(samples, samples.present)
-    assert greedy.feasible < 0.9
     assert greedy.exact < 0.6
     assert greedy.regret > 0.005
 
 
 def test_the_gate_head_learns_the_plan():
     network, lesson = teach(None, heads=HEADS, config=Teaching(steps=250, running_samples=2500), seed=0)
-    assert lesson.agreement.gates > 0.84
-    assert lesson.agreement.feasible > 0.9
+    assert lesson.agreement.gates > 0.9
     held_out = simulate(300, 4, seed=99)
     own = agreement(held_out, proposed_gates(network, held_out.observation))
     everything = agreement(held_out, held_out.present)

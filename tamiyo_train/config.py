@@ -60,8 +60,10 @@ class Episode:
     retired after consolidation when its relative leave-one-out loss increase is below this times its share of the
     parameters; None retires none. ``nested_slots``: how many slots inside seeds can be open at a time.
     ``attack``: by how much half of every batch is moved along the sign of the loss's gradient (FGSM; inputs in 0..1).
-    ``auxiliary_weight``: of a seed's own loss beside the task's. ``consolidation_rate``: learning rate at the start
-    of consolidation over the peak; growth ends there too, and consolidation falls to 0. ``held_share``: part of
+    ``drift_target``: interface drift (1 - cosine) of a sample above which every seed costs, ``drift_weight`` nats at
+    twice the target; None lets seeds turn freely, see `turning`. ``auxiliary_weight``: of a seed's own loss beside
+    the task's. ``consolidation_rate``: learning rate at the start of consolidation over the peak; growth ends there
+    too, and consolidation falls to 0. ``held_share``: part of
     consolidation, at its end, with the batch norms' statistics held. ``gate_dropout`` and ``consolidation_dropout``:
     share of the steps that run a random subset of the fully blended seeds. ``gradient_limit``: largest L2 norm of the
     gradient of host or seed.
@@ -88,6 +90,8 @@ class Episode:
     utilisation: float | None = 0.01
     nested_slots: int = 0
     attack: float = 0.0
+    drift_target: float | None = None
+    drift_weight: float = 1.0
     auxiliary_weight: float = 0.1
     embargo_windows: int = 2
     confidence: float = 1.645  # one-sided 95 %
@@ -109,6 +113,9 @@ class Episode:
         require(self.evaluations > 0, "evaluations", "a seed must be evaluated at least once")
         require(self.nested_slots >= 0, "nested_slots", "must not be negative")
         require(0 <= self.attack < 1, "attack", f"must be in [0, 1), got {self.attack}")
+        target = self.drift_target
+        require(target is None or 0 < target <= 2, "drift_target", f"must be above 0, at most 2, got {target}")
+        require(self.drift_weight > 0, "drift_weight", f"must be above 0, got {self.drift_weight}")
 
     @property
     def window(self) -> int:
@@ -199,13 +206,14 @@ def adapted(
     profile: str | None = None,
     nested: int | None = None,
     attack: float | None = None,
+    drift_target: float | None = None,
     checkpointing: bool | None = None,
     data: str | None = None,
 ) -> TrainConfig:
     """The configuration with what a command line gave; None leaves a value as it is, profile 'none' takes it away.
 
     ``steps`` are those of the final growth, rounded up to whole decision windows; consolidation keeps its share.
-    ``nested``: its ``nested_slots``; ``attack``: that of all episodes.
+    ``nested``: its ``nested_slots``; ``attack`` and ``drift_target``: those of all episodes.
     """
     given = {"seed": seed, "host": host, "width": width, "episodes": episodes, "data": data}
     given["checkpointing"] = checkpointing
@@ -214,9 +222,10 @@ def adapted(
         config = replace(config, profile=None if profile == "none" else profile)
     if nested is not None:
         config = replace(config, final=replace(config.final, nested_slots=nested))
-    if attack is not None:
-        collect, final = (replace(episode, attack=attack) for episode in (config.collect, config.final))
-        config = replace(config, collect=collect, final=final)
+    for name, value in (("attack", attack), ("drift_target", drift_target)):
+        if value is not None:
+            collect, final = (replace(episode, **{name: value}) for episode in (config.collect, config.final))  # type: ignore[arg-type]  # by name
+            config = replace(config, collect=collect, final=final)
     if steps is not None:
         final = config.final
         windows = -(-steps // final.decisions)

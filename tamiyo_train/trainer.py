@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -24,6 +24,7 @@ from tamiyo_train.footprint import Footprint
 from tamiyo_train.lifecycle import State
 from tamiyo_train.seed import GrownNetwork, Seed, held_loss, norms_held
 from tamiyo_train.seeding import generator
+from tamiyo_train.turning import Passed, interfaces, penalty
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -176,15 +177,18 @@ class Trainer:
         if self.config.attack:
             x = self._attacked(x, y)
         alphas = self._drawn_alphas(self.config.consolidation_dropout if consolidate else self.config.gate_dropout)
-        with norms_held(network) if consolidate and self.step_index >= self.config.hold_from else nullcontext():
+        with (
+            self._interfaces() as passed,
+            norms_held(network) if consolidate and self.step_index >= self.config.hold_from else nullcontext(),
+        ):
             logits = network(x, alphas)
         loss = F.cross_entropy(logits, y)
-        own = self._own_losses(x, alphas)
-        (loss if own is None else loss + own).backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+        extra = [part for part in (self._own_losses(x, alphas), self._turning(passed)) if part is not None]
+        torch.stack([loss, *extra]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         seed_loss = None
         training = network.slots_in(State.TRAINING)
         if training:
-            seed_loss = float(held_loss(network, x, training, lambda logits: F.cross_entropy(logits, y)))
+            seed_loss = float(self._held_loss(x, y, training))
         for group in self.optimiser.param_groups:  # one by one: a newborn must not touch the host's step
             torch.nn.utils.clip_grad_norm_(group["params"], self.config.gradient_limit)
         self.optimiser.step()
@@ -224,6 +228,25 @@ class Trainer:
                 part = self.config.auxiliary_weight * module.auxiliary_loss(entering)
                 total = part if total is None else total + part
         return total
+
+    def _interfaces(self) -> AbstractContextManager[Passed]:
+        return nullcontext([]) if self.config.drift_target is None else interfaces(self.network)
+
+    def _turning(self, passed: Passed) -> torch.Tensor | None:
+        """What the turns of the seeds that ran cost; None when nothing is asked of them."""
+        config = self.config
+        if config.drift_target is None or not passed:
+            return None
+        return penalty(passed, target=config.drift_target, weight=config.drift_weight)
+
+    def _held_loss(self, x: torch.Tensor, y: torch.Tensor, slots: tuple[int, ...]) -> torch.Tensor:
+        with self._interfaces() as passed:
+
+            def criterion(logits: torch.Tensor) -> torch.Tensor:
+                loss, turning = F.cross_entropy(logits, y), self._turning(passed)
+                return loss if turning is None else loss + turning
+
+            return held_loss(self.network, x, slots, criterion)
 
     def gradient_norms(self) -> dict[str, float]:
         """L2 norm of the last step's gradient by optimiser group; a group that had none is left out."""

@@ -11,6 +11,11 @@ from tamiyo_train.config import TrainConfig, adapted, smoke
 from tamiyo_train.curriculum.conditions import Condition, Sense
 from tamiyo_train.presets import preset
 
+DRIFT = "drift"
+"""The measure that training can be held to as it goes, see `turning`."""
+DRIFT_MARGIN = 0.5
+"""Of the bound in a gate: what training aims at, for the gate judges the tail of what training makes of it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -33,10 +38,16 @@ class Stage:
         """The whole gate, success first."""
         return (self.success, *self.safety)
 
+    @property
+    def drift_target(self) -> float | None:
+        """What training lets a sample turn: a share of what the gate allows the 95th percentile, None without one."""
+        bounds = [condition.bound for condition in self.safety if condition.measure == DRIFT]
+        return DRIFT_MARGIN * min(bounds) if bounds else None
+
     def config(self, *, is_smoke: bool = False) -> TrainConfig:
-        """How its networks are grown: the task's preset, priced for the stage's device."""
+        """How its networks are grown: the task's preset, priced for the stage's device, held to its gate's drift."""
         config = replace(preset(self.task), profile=self.profile)
-        return adapted(smoke(config) if is_smoke else config, attack=self.attack)
+        return adapted(smoke(config) if is_smoke else config, attack=self.attack, drift_target=self.drift_target)
 
 
 @dataclass(frozen=True, slots=True)

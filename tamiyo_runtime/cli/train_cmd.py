@@ -32,7 +32,7 @@ TASKS = (
     "spirals, xor"
 )
 FORMATS = "csv, hapt, har, idx, text, wfdb"
-HOSTS = "attention1d, causal1d, conv1d, dsconv, mlp, mlp-skip, pairs"
+HOSTS = "attention1d, causal1d, conv1d, dsconv, mlp, mlp-shallow, mlp-skip, pairs"
 _TERMINATED = 143  # 128 + SIGTERM, as shells have it
 
 

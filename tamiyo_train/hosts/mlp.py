@@ -4,6 +4,7 @@
 
 ``mlp-skip`` carries the network's input beside the hidden units through every slot, so that what grows there can read
 it: a seed with k inner units then widens a layer by k neurons that are not limited to what the narrow host let through.
+``mlp-shallow`` is that without the later ReLUs: one hidden layer and linear maps, so that depth comes from seeds alone.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ DEPTH = 3
 
 
 class Hidden(nn.Module):
-    """linear, ReLU: (B, inputs + carried) -> (B, width + carried); a sample of any shape is flattened."""
+    """linear, and a ReLU if it ``bends``: (B, inputs + carried) -> (B, width + carried); samples are flattened."""
 
-    def __init__(self, inputs: int, width: int, *, carried: int = 0) -> None:
+    def __init__(self, inputs: int, width: int, *, carried: int = 0, bends: bool = True) -> None:
         super().__init__()
         self.inputs = inputs
         self.carried = carried
         self.linear = nn.Linear(inputs, width)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU() if bends else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Hidden units, and behind them what is carried: the last ``carried`` features of the input."""
         x = x.flatten(1)
-        features: torch.Tensor = self.act(self.linear(x[:, : self.inputs] if x.shape[1] > self.inputs else x))
+        features: torch.Tensor = self.linear(x[:, : self.inputs] if x.shape[1] > self.inputs else x)
+        features = features if self.act is None else self.act(features)
         return torch.cat([features, x[:, x.shape[1] - self.carried :]], 1) if self.carried else features
 
 
@@ -64,13 +66,19 @@ def mlp_skip(*, shape: Shape, classes: int, width: int = 8) -> Host:
     return _build("mlp-skip", shape, classes, width, carries=True)
 
 
-def _build(name: str, shape: Shape, classes: int, width: int, *, carries: bool) -> Host:
+@hosts.register("mlp-shallow")
+def mlp_shallow(*, shape: Shape, classes: int, width: int = 8) -> Host:
+    """Build the host of one hidden layer and linear maps behind it, which carries its input along."""
+    return _build("mlp-shallow", shape, classes, width, carries=True, bends=False)
+
+
+def _build(name: str, shape: Shape, classes: int, width: int, *, carries: bool, bends: bool = True) -> Host:
     inputs = math.prod(shape)
     carried = inputs if carries else 0
     trunk = nn.ModuleList(
         [
             Hidden(inputs, width, carried=carried),
-            *(Hidden(width, width, carried=carried) for _ in range(DEPTH - 1)),
+            *(Hidden(width, width, carried=carried, bends=bends) for _ in range(DEPTH - 1)),
             Head(width, classes),
         ]
     )
@@ -78,8 +86,9 @@ def _build(name: str, shape: Shape, classes: int, width: int, *, carries: bool) 
     cutting = (footprint.pointwise(Kind.RESHAPE, width),) if carries else ()
     flatten = (footprint.pointwise(Kind.RESHAPE, inputs),) if len(shape) > 1 else ()
 
-    def hidden(fan_in: int, *before: Layer) -> tuple[Layer, ...]:
-        return *before, footprint.linear(fan_in, width), footprint.activation(width), *joining
+    def hidden(fan_in: int, *before: Layer, bends: bool = True) -> tuple[Layer, ...]:
+        act = (footprint.activation(width),) if bends else ()
+        return *before, footprint.linear(fan_in, width), *act, *joining
 
     return Host(
         name=f"{name}-{width}",
@@ -87,7 +96,7 @@ def _build(name: str, shape: Shape, classes: int, width: int, *, carries: bool) 
         places=tuple(vector(width + carried, carried=shape if carries else None) for _ in range(DEPTH)),
         layers=(
             hidden(inputs, *flatten),
-            *(hidden(width, *cutting) for _ in range(DEPTH - 1)),
+            *(hidden(width, *cutting, bends=bends) for _ in range(DEPTH - 1)),
             (*cutting, footprint.linear(width, classes)),
         ),
     )

@@ -41,6 +41,11 @@ class Layout:
                     hint="populations train the hosts mlp and mlp-skip; others go through Trainer",
                 )
             shapes.append((piece.linear.out_features, piece.linear.in_features))
+            if isinstance(piece, Hidden) and piece.act is None:
+                raise IncompatibleError(
+                    f"host '{host.name}' cannot be trained in a population: it has a layer without ReLU",
+                    hint="populations train the hosts mlp and mlp-skip; others go through Trainer",
+                )
         first = pieces[0]
         carried = first.carried if isinstance(first, Hidden) else 0
         return Layout(trunk=tuple(shapes), carried=carried, inner=inner, families=tuple(families))

@@ -22,6 +22,8 @@ CASES = [
     ("mlp", (1, 40), Domain.VECTOR),
     ("mlp-skip", (10,), Domain.VECTOR),
     ("mlp-skip", (1, 8, 8), Domain.VECTOR),
+    ("mlp-shallow", (10,), Domain.VECTOR),
+    ("mlp-shallow", (1, 8, 8), Domain.VECTOR),
     ("conv1d", (1, 40), Domain.SEQUENCE),
     ("conv1d", (3, 25), Domain.SEQUENCE),
     ("attention1d", (1, 40), Domain.SEQUENCE),
@@ -93,6 +95,20 @@ def test_what_is_carried_reaches_every_slot_unchanged():
     for piece, place in zip(host.trunk, host.places, strict=False):
         passing = piece(passing)
         assert torch.equal(passing[:, place.writable :], x)
+
+
+def test_behind_its_one_hidden_layer_the_shallow_host_is_linear():
+    host = built("mlp-shallow", (5,))
+    x, y = torch.randn(7, 5), torch.randn(7, 5)
+
+    def behind(hidden):
+        for piece in host.trunk[1:]:
+            hidden = piece(hidden)
+        return hidden
+
+    a, b = host.trunk[0](x), host.trunk[0](y)
+    torch.testing.assert_close(behind(0.5 * (a + b)), 0.5 * (behind(a) + behind(b)))
+    assert float(host.trunk[0](-100 * x)[:, :6].detach().min()) == 0.0
 
 
 def test_carrying_costs_the_bare_host_nothing():

@@ -193,6 +193,8 @@ def test_hosts_of_another_kind_or_shape_are_refused():
 
     with pytest.raises(IncompatibleError, match="cannot be trained in a population"):
         Population(convolutional, spirals(), EPISODE, lanes=1)
+    with pytest.raises(IncompatibleError, match="without ReLU"):
+        Population(builder("mlp-shallow"), spirals(), EPISODE, lanes=1)
     lanes = population()
     wider = GrownNetwork(builder(width=7)(), lambda transition: None)
     assert wider.host.domain is Domain.VECTOR

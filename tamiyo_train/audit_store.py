@@ -99,6 +99,8 @@ def _network_moment(entry: Entry) -> tuple[str, str | None, str]:
         return f"decision {str(data.get('operation', '')).lower()}", None, ", ".join(details)
     if entry.kind == "course":
         return f"stage {data.get('stage')}: {data.get('move')}", None, str(data.get("why", ""))
+    if entry.kind == "files":
+        return f"stage {data.get('stage')}: learns from {data.get('path')}", None, f"samples {data.get('sha256')}"
     return entry.kind, None, _reason(data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from tamiyo_train.curriculum.round import CourseRecord, Round
     from tamiyo_train.curriculum.runner import Settings
 
+_NETWORKS = 5
+
 
 def course(
     folder: Annotated[Path, typer.Argument(metavar="COURSE", help="folder the course is written to")] = Path(
@@ -20,8 +23,12 @@ def course(
     *,
     first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="stage to begin with")] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="STAGE", help="stage to end with")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STAGE=PATH", help="your own files in place of a stage's samples; once a stage"),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="everything random follows from it")] = 0,
-    networks: Annotated[int, typer.Option(min=2, help="networks grown for an examination")] = 5,
+    networks: Annotated[int, typer.Option(min=2, help="networks grown for an examination")] = _NETWORKS,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="leave a stage behind that cannot be passed, instead of ending there")
     ] = False,
@@ -43,6 +50,8 @@ def course(
 
       tamiyo train --curriculum runs/course --keep-going
 
+      tamiyo train --curriculum runs/mnist --from 1 --to 1 --data 1=mnist/
+
       tamiyo train --curriculum runs/course --resume
     """
     from tamiyo_runtime.cli.render import emit_json, note, say
@@ -56,6 +65,7 @@ def course(
         prepare()  # loads torch beside this process, which takes as long
     from tamiyo_runtime.cli.course_page import render
     from tamiyo_train.curriculum.coursework import carry_out, check_course
+    from tamiyo_train.curriculum.files import with_files
     from tamiyo_train.curriculum.measures import FAULTS
     from tamiyo_train.curriculum.runner import Settings
     from tamiyo_train.curriculum.stages import CURRICULUM
@@ -63,7 +73,7 @@ def course(
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="go on with the work, or start anew")
     settings = Settings(
-        stages=CURRICULUM.between(first, last),
+        stages=with_files(CURRICULUM.between(first, last), data or ()),
         seed=seed,
         networks=networks,
         faults=4 if smoke_run else FAULTS,
@@ -79,7 +89,9 @@ def course(
         if not as_json:
             show_round(one)
 
-    with stoppable(f"tamiyo train --curriculum {folder} --resume"), reported() as on_progress:
+    again = _again(folder, first=first, last=last, seed=seed, networks=networks, data=data or ())
+    again += " --keep-going" * keep_going + " --smoke" * smoke_run
+    with stoppable(f"{again} --resume"), reported() as on_progress:
         record = carry_out(
             folder,
             settings,
@@ -96,9 +108,24 @@ def course(
     else:
         _show_course(record)
         say(f"Look:  {report}")
-        say(f"Next:  tamiyo audit show {folder} | tamiyo train --curriculum {folder} --overwrite --seed {seed + 1}")
+        other = _again(folder, first=first, last=last, seed=seed + 1, networks=networks, data=data or ())
+        say(f"Next:  tamiyo audit show {folder} | {other} --overwrite")
     if not record.complete:
         raise typer.Exit(3)
+
+
+def _again(folder: Path, *, first: str | None, last: str | None, seed: int, networks: int, data: Sequence[str]) -> str:
+    """The command that does this course, its options as they were given."""
+    import shlex
+
+    words = ["tamiyo", "train", "--curriculum", str(folder)]
+    for name, value in (("--from", first), ("--to", last)):
+        words += [] if value is None else [name, value]
+    words += [] if seed == 0 else ["--seed", str(seed)]
+    words += [] if networks == _NETWORKS else ["--networks", str(networks)]
+    for text in data:
+        words += ["--data", text]
+    return shlex.join(words)
 
 
 def show_round(one: Round) -> None:
@@ -130,6 +157,7 @@ def _show_plan(folder: Path, settings: Settings, *, as_json: bool) -> None:
             "stage": stage.id,
             "title": stage.title,
             "task": stage.task,
+            "data": stage.data,
             "profile": stage.profile,
             "teaches": list(stage.taught),
             "gate": [str(condition) for condition in stage.conditions],
@@ -141,6 +169,8 @@ def _show_plan(folder: Path, settings: Settings, *, as_json: bool) -> None:
         return
     say(f"would write {folder}: {settings.networks} networks an examination, each stage examined twice at least")
     keys = ["stage", "title", "task", "profile", "teaches", "gate"]
+    if any(row["data"] for row in rows):
+        keys.insert(3, "data")
     table(keys, [[_joined(row[key]) for key in keys] for row in rows])
 
 

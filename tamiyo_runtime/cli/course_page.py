@@ -100,10 +100,17 @@ def _stage(record: CourseRecord, stage: Stage) -> Section:
         headers = ["round", *(verdict.condition.measure for verdict in last.verdicts), "then"]
         parts.append(Table(headers, rows, fold="all rounds of this stage"))
     text = (
-        f"Task {stage.task}, priced for {stage.profile}. It is there to teach {', '.join(stage.taught)}. "
+        f"{_samples(record, stage)}, priced for {stage.profile}. It is there to teach {', '.join(stage.taught)}. "
         f"{len(rounds)} rounds; the tables are of round {last.number + 1}."
     )
     return Section(f"Stage {stage.id}: {stage.title}, {state_of(record, stage.id)}", text=text, parts=parts)
+
+
+def _samples(record: CourseRecord, stage: Stage) -> str:
+    files = record.files.get(stage.id)
+    if files is None:
+        return f"Task {stage.task}"
+    return f"Files of format {files.format} at {files.path} (SHA-256 of the samples {files.sha256})"
 
 
 def _gate(one: Round) -> list[list[str]]:

@@ -20,6 +20,7 @@ from tamiyo_train import tensorfile
 from tamiyo_train.audit_file import NAME as AUDIT
 from tamiyo_train.audit_file import AuditFile
 from tamiyo_train.codec import decode, encode
+from tamiyo_train.curriculum.files import files_of
 from tamiyo_train.curriculum.round import SCHEMA, CourseRecord, Round
 from tamiyo_train.curriculum.runner import Finished, Runner, Settings
 from tamiyo_train.curriculum.stage import ids
@@ -37,7 +38,7 @@ def check_course(folder: Path, settings: Settings, *, resume: bool, overwrite: b
     """Find what stands in the way before any work; raises a UsageError."""
     for stage in settings.stages:
         check(stage.config(is_smoke=settings.smoke))
-        wanted, metric = stage.success.measure, task_of(stage.task).metric
+        wanted, metric = stage.success.measure, task_of(stage.task, stage.data).metric
         if metric != wanted:
             raise UsageError(
                 f"stage {stage.id} is passed by {wanted}, but its task {stage.task} is judged by {metric}",
@@ -122,6 +123,7 @@ def _save(folder: Path, settings: Settings, finished: Finished) -> CourseRecord:
         passed=tuple(stage for stage in ids(settings.stages) if stage in finished.standing.passed),
         left=finished.standing.left,
         policies=policies,
+        files=files_of(settings.stages),
         versions=versions(),
     )
     text = json.dumps(encode(record, {}), indent=1, sort_keys=True, allow_nan=False)
@@ -133,4 +135,9 @@ def _described(settings: Settings) -> dict[str, Any]:
     """Everything the result depends on, as it is kept beside unfinished work."""
     body: dict[str, Any] = encode(settings, {})
     stages = body.pop("stages")
-    return {"course": body, "stages": {stage["id"]: stage for stage in stages}, "versions": versions()}
+    return {
+        "course": body,
+        "stages": {stage["id"]: stage for stage in stages},
+        "files": {stage: files.sha256 for stage, files in files_of(settings.stages).items()},
+        "versions": versions(),
+    }

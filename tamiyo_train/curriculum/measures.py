@@ -147,8 +147,9 @@ def alerts(pupil: Pupil) -> float:
 @wholes.register("rollback")
 def rollback(examined: Examined) -> Evidence:
     """Share of seeded faults that the governor takes back on the stage's task: in time, bit-equal, metric restored."""
-    task = examined.pupils[0].config.task
-    report = run_campaign(faults=examined.faults, seed=examined.seed, task=task, processes=examined.workers)
+    config = examined.pupils[0].config
+    task, data = config.task, config.data
+    report = run_campaign(faults=examined.faults, seed=examined.seed, task=task, data=data, processes=examined.workers)
     return of_rate(report.rolled_back, len(report.trials), note=f"faults injected while growing on {task}")
 
 

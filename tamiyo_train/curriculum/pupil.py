@@ -35,7 +35,7 @@ class Pupil:
     @property
     def data(self) -> Tensors:
         """The task's samples, scaled."""
-        return data_of(self.config.task)
+        return data_of(self.config.task, self.config.data)
 
 
 def success_of(result: NetworkResult) -> float:

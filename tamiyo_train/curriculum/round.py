@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from tamiyo_train.curriculum.conditions import Verdict
 from tamiyo_train.curriculum.course import Move
+from tamiyo_train.curriculum.files import Files
 from tamiyo_train.run import NetworkResult, WindowRecord
 
-SCHEMA = "tamiyo.course/1"
+SCHEMA = "tamiyo.course/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,8 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CourseRecord:
-    """Contents of ``course.json``. ``passed`` and ``left``: stages; ``policies``: file of each layout's policy."""
+    """Contents of ``course.json``. ``passed`` and ``left``: stages; ``policies``: file of each layout's policy;
+    ``files``: the user's own, by stage."""
 
     schema: str
     seed: int
@@ -62,6 +64,7 @@ class CourseRecord:
     passed: tuple[str, ...]
     left: tuple[str, ...]
     policies: Mapping[str, str]
+    files: Mapping[str, Files]
     versions: Mapping[str, str]
 
     @property

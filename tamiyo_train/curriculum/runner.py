@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -18,6 +18,7 @@ from tamiyo_train.audit import AuditLog
 from tamiyo_train.curriculum.conditions import Condition, Evidence
 from tamiyo_train.curriculum.course import Move, Rules, Standing, after
 from tamiyo_train.curriculum.examine import Examination, Tried, judged, merit, try_one
+from tamiyo_train.curriculum.files import files_of
 from tamiyo_train.curriculum.jobs import Job, done
 from tamiyo_train.curriculum.measures import FAULTS, Examined, wholes
 from tamiyo_train.curriculum.round import NetworkLine, Round
@@ -76,6 +77,8 @@ class Runner:
         """Go on until the course is over; ``on_round`` hears of each round."""
         standing, confirming = Standing(), False
         rounds: list[Round] = []
+        for stage, files in files_of(self.settings.stages).items():
+            self._audit.append("files", step=0, stage=stage, **asdict(files))
         while not standing.over:
             one, standing = self._round(len(rounds), standing, confirming=confirming)
             rounds.append(one)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tamiyo_runtime.contracts.document import require
-from tamiyo_runtime.contracts.errors import UnknownNameError
+from tamiyo_runtime.contracts.errors import InputError, UnknownNameError, UsageError
 from tamiyo_train.config import TrainConfig, adapted, smoke
 from tamiyo_train.curriculum.conditions import Condition, Sense
 from tamiyo_train.presets import preset
+from tamiyo_train.tasks.files import format_of
 
 DRIFT = "drift"
 """The measure that training can be held to as it goes, see `turning`."""
@@ -21,7 +23,8 @@ DRIFT_MARGIN = 0.5
 class Stage:
     """``success`` is the condition that counts for forgetting too, ``safety`` are the others; ``taught`` names the
     blueprints that the stage is there to teach, ``warm_ups`` tasks that its episodes are collected on as well,
-    ``attack`` the FGSM that its networks are trained against, None none."""
+    ``attack`` the FGSM that its networks are trained against, None none. ``formats``: of files that may take the place
+    of its samples; ``data``: where they lie, in the format that ``task`` then names."""
 
     id: str
     title: str
@@ -32,6 +35,8 @@ class Stage:
     safety: tuple[Condition, ...]
     warm_ups: tuple[str, ...] = ()
     attack: float | None = None
+    formats: tuple[str, ...] = ()
+    data: str | None = None
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -46,8 +51,27 @@ class Stage:
 
     def config(self, *, is_smoke: bool = False) -> TrainConfig:
         """How its networks are grown: the task's preset, priced for the stage's device, held to its gate's drift."""
-        config = replace(preset(self.task), profile=self.profile)
+        config = replace(preset(self.task, self.data), profile=self.profile)
         return adapted(smoke(config) if is_smoke else config, attack=self.attack, drift_target=self.drift_target)
+
+    def reading(self, path: Path) -> Stage:
+        """The same gate on a user's own files, without warm-ups.
+
+        Raises UsageError for a stage whose gate asks what only its own samples can tell, InputError for files of
+        another format.
+        """
+        if not self.formats:
+            raise UsageError(
+                f"stage {self.id} takes no files: its gate asks what only its own samples can tell",
+                hint="leave --data out for it",
+            )
+        name = format_of(path)
+        if name not in self.formats:
+            raise InputError(
+                f"{path} is of format '{name}'; stage {self.id} reads {', '.join(self.formats)}",
+                hint="docs/tasks.md says how such files are named",
+            )
+        return replace(self, task=name, data=str(path), warm_ups=())
 
 
 @dataclass(frozen=True, slots=True)

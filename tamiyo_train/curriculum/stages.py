@@ -23,13 +23,14 @@ CURRICULUM = Curriculum(
         ),
         Stage(
             id="1",
-            title="handwritten digits of 8 x 8",
+            title="handwritten digits",
             task="digits",
             profile=_GPU,
             taught=("squeeze-excite", "depthwise"),
             success=at_least("accuracy", 0.92),
             safety=(at_least("rollback", 0.98), at_most("attack drop", 0.05)),
             attack=0.15,
+            formats=("idx",),
         ),
         Stage(
             id="2",
@@ -57,6 +58,7 @@ CURRICULUM = Curriculum(
             taught=("sliding-conv", "sparse-activation"),
             success=at_least("macro-auc", 0.95),
             safety=(at_most("latency p99 (ms)", 5.0), at_least("safeguards", 1.0)),
+            formats=("wfdb",),
         ),
         Stage(
             id="3.5",
@@ -107,6 +109,7 @@ CURRICULUM = Curriculum(
                 at_most("latency p99 (ms)", 50.0),
                 at_least("delivered under loss", 1.0),
             ),
+            formats=("har", "hapt"),
         ),
     )
 )

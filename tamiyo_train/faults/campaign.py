@@ -109,12 +109,17 @@ def run_campaign(
     faults: int,
     seed: int,
     task: str = "digits",
+    data: str | None = None,
     chosen: Sequence[str] = (),
     processes: int = 2,
     on_progress: OnProgress | None = None,
 ) -> Report:
-    """Do the trials; ``chosen`` kinds, all if none is given. Raises UnknownNameError before any work."""
-    stages.get(task)
+    """Do the trials; ``chosen`` kinds, all if none is given; ``data``: the user's own files, in the format ``task``.
+
+    Raises UnknownNameError before any work.
+    """
+    if data is None:
+        stages.get(task)
     for name in chosen:
         kinds.get(name)
     names = list(chosen) or sorted(kinds.names())
@@ -124,7 +129,7 @@ def run_campaign(
     if on_progress is not None:
         on_progress(0, faults)
     with crew_of(processes) as crew:
-        futures = [crew.submit(do_trials, task, seed, chunk) for chunk in chunks]
+        futures = [crew.submit(do_trials, task, data, seed, chunk) for chunk in chunks]
         for future in crew.done(futures):
             trials += future.result()
             if on_progress is not None:
@@ -132,11 +137,11 @@ def run_campaign(
     return Report(task=task, seed=seed, trials=tuple(sorted(trials, key=lambda trial: trial.index)))
 
 
-def do_trials(task: str, seed: int, plan: Sequence[tuple[int, str]]) -> list[Trial]:
+def do_trials(task: str, data: str | None, seed: int, plan: Sequence[tuple[int, str]]) -> list[Trial]:
     """Trials by index and kind, one after the other in this process."""
     trials = []
     with one_thread():
-        made = scene(task, seed)
+        made = scene(task, data, seed)
         for index, name in plan:
             made.rewind()
             rng = np.random.default_rng(derive(seed, "fault", index))

@@ -40,11 +40,11 @@ class Scene(GrowthEnv):
     """An episode that can be put back to the moment it was `settle`d in."""
 
     # Outside the instance's dictionary: what is kept of an episode on disk is all that is in there.
-    __slots__ = ("_offered", "_settled", "_steps", "recovery", "seed", "sound", "struck_at", "task")
+    __slots__ = ("_offered", "_settled", "_steps", "recovery", "seed", "sound", "source", "struck_at")
 
-    def __init__(self, task: str, seed: int) -> None:
-        super().__init__(**_parts(task, seed))
-        self.task, self.seed = task, seed
+    def __init__(self, task: str, data: str | None, seed: int) -> None:
+        super().__init__(**_parts(task, data, seed))
+        self.source, self.seed = (task, data), seed
         self.struck_at: int | None = None
         self.recovery: Recovery | None = None
         self.sound: dict[str, float] = {}
@@ -52,7 +52,7 @@ class Scene(GrowthEnv):
 
     def fresh(self) -> GrowthEnv:
         """A new episode of the same configuration, as after a restart."""
-        return GrowthEnv(**_parts(self.task, self.seed))
+        return GrowthEnv(**_parts(*self.source, self.seed))
 
     def settle(self) -> None:
         """Make the present moment the one that `rewind` goes back to."""
@@ -117,13 +117,13 @@ class Scene(GrowthEnv):
         self.recovery = Recovery(steps=self._steps, state=digest(self.trainer), accuracy=self.accuracy())
 
 
-def _parts(task: str, seed: int) -> dict[str, Any]:
+def _parts(task: str, data: str | None, seed: int) -> dict[str, Any]:
     """What an episode of the campaign is built from."""
-    config = preset(task)
+    config = preset(task, data)
     host, pricer = new_host(config, derive(seed, "scene")), Pricer(config.profile)
     return {
         "host": host,
-        "data": data_of(task),
+        "data": data_of(task, data),
         "config": EPISODE,
         "blueprints": offered(host, config.taught),
         "pricer": pricer,
@@ -133,9 +133,9 @@ def _parts(task: str, seed: int) -> dict[str, Any]:
 
 
 @functools.cache
-def scene(task: str, seed: int) -> Scene:
-    """The scene of a task, grown once a process."""
-    made = Scene(task, seed)
+def scene(task: str, data: str | None, seed: int) -> Scene:
+    """The scene of a task, or of files in the format ``task``, grown once a process."""
+    made = Scene(task, data, seed)
     gardener, slots = made.gardener, made.network.host.slots
     fitting = {slot: [i for i in range(1, len(gardener.blueprints)) if gardener.fits(slot, i)] for slot in range(slots)}
     last = slots - 1

@@ -21,7 +21,7 @@ from tamiyo_train.curriculum.runner import Settings
 from tamiyo_train.curriculum.stage import at_least, at_most
 from tamiyo_train.curriculum.stages import CURRICULUM
 
-CLUSTERS = replace(CURRICULUM.stage("3.5"), success=at_least("purity", 0.99), safety=(at_most("drift", 20.0),))
+CLUSTERS = replace(CURRICULUM.stage("3.5"), success=at_least("purity", 0.99), safety=(at_most("drift", 2.0),))
 SHORT = Settings(stages=(CLUSTERS,), networks=2, smoke=True, seed=5)
 
 

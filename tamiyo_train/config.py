@@ -63,10 +63,11 @@ class Episode:
     ``drift_target``: interface drift (1 - cosine) of a sample above which every seed costs, ``drift_weight`` nats at
     twice the target; None lets seeds turn freely, see `turning`. ``auxiliary_weight``: of a seed's own loss beside
     the task's. ``consolidation_rate``: learning rate at the start of consolidation over the peak; growth ends there
-    too, and consolidation falls to 0. ``held_share``: part of
-    consolidation, at its end, with the batch norms' statistics held. ``gate_dropout`` and ``consolidation_dropout``:
-    share of the steps that run a random subset of the fully blended seeds. ``gradient_limit``: largest L2 norm of the
-    gradient of host or seed.
+    too, and consolidation falls to 0. ``held_share``: part of consolidation, at its end, with the batch norms'
+    statistics held. ``gate_dropout`` and ``consolidation_dropout``: share of the steps that run a random subset of the
+    fully blended seeds. ``gradient_limit``: largest L2 norm of the
+    gradient of host or seed. ``weight_decay``: share of every weight that a step takes away, over the learning rate
+    (AdamW, Loshchilov and Hutter 2019).
     """
 
     steps: int = 160
@@ -79,6 +80,7 @@ class Episode:
     gradient_limit: float = 0.5
     batch: int = 96
     learning_rate: float = 2e-2
+    weight_decay: float = 0.0
     warmup_share: float = 0.1
     min_age: int = 1
     gradient_ratio: float = 0.02
@@ -110,6 +112,7 @@ class Episode:
             require(0 <= getattr(self, name) <= 1, name, "must be in [0, 1]")
         require(self.batch > 1, "batch", "batch norm needs at least 2 samples")
         require(self.blending in {"ramp", "gate"}, "blending", f"must be 'ramp' or 'gate', got '{self.blending}'")
+        require(self.weight_decay >= 0, "weight_decay", f"must not be negative, got {self.weight_decay}")
         require(self.evaluations > 0, "evaluations", "a seed must be evaluated at least once")
         require(self.nested_slots >= 0, "nested_slots", "must not be negative")
         require(0 <= self.attack < 1, "attack", f"must be in [0, 1), got {self.attack}")

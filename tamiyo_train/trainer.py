@@ -80,7 +80,9 @@ class Trainer:
         self.on_step: Callable[[int], None] | None = None
         self.generators = {name: generator(seed, name) for name in ("batches", "gates")}
         groups = [{"params": list(network.trunk.parameters()), "name": HOST, "rate": 1.0, "born": -SEED_WARMUP_STEPS}]
-        self.optimiser = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         if planted:
             for slot, occupant in enumerate(network.seeds):
                 if occupant is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -60,6 +62,32 @@ def test_while_a_seed_trains_the_host_learns_as_if_it_were_not_there(data, slots
     assert all(torch.equal(a[name], b[name]) for name in a)
     for seed, old in zip(seeds, before, strict=True):
         assert any(not torch.equal(new, then) for new, then in zip(seed.module.parameters(), old, strict=True))
+
+
+def test_weight_decay_takes_from_host_and_seeds_by_their_rates(data):
+    sizes = []
+    for decay in (0.0, 0.5):
+        config = replace(SHORT, weight_decay=decay, learning_rate=1e-2)
+        trainer = Trainer(committed(new_host(), {1: "wide-conv"}, seed=0), data, config, seed=1, planted=True)
+        for _ in range(16):
+            trainer.step()
+        parts = (trainer.network.trunk, trainer.network.seed_at(1).module)
+        sizes.append([sum(float(p.detach().square().sum()) for p in part.parameters()) for part in parts])
+    assert all(decayed < 0.97 * free for free, decayed in zip(*sizes, strict=True))
+
+
+def test_without_weight_decay_a_step_is_one_of_adam(data):
+    trainer = Trainer(committed(new_host(), {}, seed=0), data, SHORT, seed=1)
+    twin = committed(new_host(), {}, seed=0)
+    adam = torch.optim.Adam(twin.trunk.parameters(), lr=1.0, fused=True)
+    for _ in range(3):
+        trainer.step()
+        for param, other in zip(twin.trunk.parameters(), trainer.network.trunk.parameters(), strict=True):
+            param.grad = other.grad.clone()
+        adam.param_groups[0]["lr"] = trainer.host_rate()
+        adam.step()
+    pairs = zip(twin.trunk.parameters(), trainer.network.trunk.parameters(), strict=True)
+    assert all(torch.equal(mine, its) for mine, its in pairs)
 
 
 def test_a_seed_in_training_learns_the_task(data):

@@ -138,12 +138,16 @@ def test_stages_train_towards_half_of_the_drift_that_their_gate_allows():
     assert CURRICULUM.stage("0").config().final.drift_target == pytest.approx(0.075)
 
 
-@pytest.mark.parametrize("changes", [{"drift_target": 0.0}, {"drift_target": 2.5}, {"drift_weight": 0.0}])
+@pytest.mark.parametrize(
+    "changes", [{"drift_target": 0.0}, {"drift_target": 2.5}, {"drift_weight": 0.0}, {"weight_decay": -0.1}]
+)
 def test_a_target_that_means_nothing_is_refused(changes):
-    with pytest.raises(SchemaError, match="drift_"):
+    with pytest.raises(SchemaError, match=next(iter(changes))):
         Episode(**changes)
 
 
 def test_a_population_refuses_what_it_cannot_hold_to():
     with pytest.raises(IncompatibleError, match="turning"):
         Population(host, data_of("moons"), replace(EPISODE, drift_target=0.1), lanes=1)
+    with pytest.raises(IncompatibleError, match="weight decay"):
+        Population(host, data_of("moons"), replace(EPISODE, weight_decay=0.1), lanes=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_train.data import task_of_run
 from tamiyo_train.policy.oracle import simulate
 from tamiyo_train.run import Run
-from tamiyo_train.seed import Seed
+from tamiyo_train.seed import GrownNetwork, Seed
 from tamiyo_train.tasks import Task
 
 CALIBRATION = 300
@@ -24,14 +24,22 @@ RUNNING_SAMPLES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyHandover:
+    """A policy: ``samples`` are observations it met while growing, and running ones."""
+
+    module: nn.Module
+    samples: NDArray[np.float32]
+    blueprints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """What an export needs.
+    """What an export needs; ``policy`` None where the network alone is handed over.
 
     ``trunk``: K+1 pieces for K slots, the last the head; ``seeds``: (slot, blueprint, module) in slot order, residual
     inside, blending factor 1, as their blueprint deploys them. All modules are in eval mode and take float32 that is
-    scaled already; ``calibration`` and ``test_inputs`` are raw samples, (N, *input.shape). ``policy_samples``:
-    observations the policy met while growing, and running ones. ``contributions``: accuracy each seed adds, by slot,
-    fraction.
+    scaled already; ``calibration`` and ``test_inputs`` are raw samples, (N, *input.shape). ``contributions``: accuracy
+    each seed adds, by slot, fraction.
     """
 
     name: str
@@ -43,10 +51,8 @@ class Handover:
     calibration: NDArray[np.float32]
     test_inputs: NDArray[np.float32]
     test_labels: NDArray[np.int64]
-    policy_module: nn.Module
-    policy_samples: NDArray[np.float32]
-    blueprints: tuple[str, ...]
-    contributions: Mapping[int, float]
+    policy: PolicyHandover | None = None
+    contributions: Mapping[int, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -76,23 +82,15 @@ def pieces(run: Run) -> Handover:
             f"task '{task.name}' {obstacle}",
             hint="such a network can be trained and evaluated here, not deployed",
         )
-    network = run.grown_network()
     running = simulate(RUNNING_SAMPLES, record.slots, seed=record.policy_samples_seed).observation
-    validation = task.validation
-    chosen = np.random.default_rng(record.policy_samples_seed).permutation(len(validation))[:CALIBRATION]
-    return Handover(
-        name=f"{record.task}-{record.host}",
+    return replace(
+        network_pieces(run.grown_network(), task, name=f"{record.task}-{record.host}", seed=record.policy_samples_seed),
+        policy=PolicyHandover(
+            module=_frozen(run.policy_network()),
+            samples=np.concatenate([run.observations.numpy(), running]).astype(np.float32),
+            blueprints=record.blueprints,
+        ),
         task=record.task,
-        classes=task.classes,
-        input=task.input,
-        trunk=[_frozen(piece) for piece in network.trunk],
-        seeds=[(slot, record.topology[slot], _deployed(network.seed_at(slot))) for slot in sorted(record.topology)],
-        calibration=validation.x[np.sort(chosen)],
-        test_inputs=task.test.x,
-        test_labels=task.test.y,
-        policy_module=_frozen(run.policy_network()),
-        policy_samples=np.concatenate([run.observations.numpy(), running]).astype(np.float32),
-        blueprints=record.blueprints,
         contributions={seed.slot: seed.contribution for seed in record.seeds},
         provenance={
             "task_sha256": record.task_sha256,
@@ -102,6 +100,24 @@ def pieces(run: Run) -> Handover:
             "contributions": {str(seed.slot): seed.contribution for seed in record.seeds},
             "versions": dict(record.versions),
         },
+    )
+
+
+def network_pieces(network: GrownNetwork, task: Task, *, name: str, seed: int) -> Handover:
+    """Take a committed network apart, without a policy; ``seed`` draws what calibrates it."""
+    validation = task.validation
+    chosen = np.random.default_rng(seed).permutation(len(validation))[:CALIBRATION]
+    planted = [(slot, one) for slot, one in enumerate(network.seeds[: network.host.slots]) if one is not None]
+    return Handover(
+        name=name,
+        task=task.name,
+        classes=task.classes,
+        input=task.input,
+        trunk=[_frozen(piece) for piece in network.trunk],
+        seeds=[(slot, one.blueprint.name, _deployed(one)) for slot, one in planted],
+        calibration=validation.x[np.sort(chosen)],
+        test_inputs=task.test.x,
+        test_labels=task.test.y,
     )
 
 

@@ -64,6 +64,7 @@ def course(
     if workers > 1 and not dry_run:
         prepare()  # loads torch beside this process, which takes as long
     from tamiyo_runtime.cli.course_page import render
+    from tamiyo_runtime.cli.int8_judge import int8_accuracy
     from tamiyo_train.curriculum.coursework import carry_out, check_course
     from tamiyo_train.curriculum.files import with_files
     from tamiyo_train.curriculum.measures import FAULTS
@@ -100,6 +101,7 @@ def course(
             on_progress=on_progress,
             on_round=on_round,
             on_remark=note,
+            judge=int8_accuracy,
         )
     report = folder / "report.html"
     write_atomic_text(report, render(record, settings.stages), overwrite=True)

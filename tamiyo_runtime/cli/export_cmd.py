@@ -267,9 +267,10 @@ def _run_sha256(run: Path) -> str:
 
 
 def request_of(handover: Handover) -> ExportRequest:
-    """A training run's handover as an export request; the two packages do not know of each other."""
+    """What training hands over as an export request; the two packages do not know of each other."""
     from exporters.request import ExportRequest, PolicyModule, SeedModule
 
+    policy = handover.policy
     return ExportRequest(
         name=handover.name,
         task=handover.task,
@@ -280,9 +281,9 @@ def request_of(handover: Handover) -> ExportRequest:
         calibration=handover.calibration,
         test_inputs=handover.test_inputs,
         test_labels=handover.test_labels,
-        policy=PolicyModule(
-            module=handover.policy_module, samples=handover.policy_samples, blueprints=handover.blueprints
-        ),
+        policy=None
+        if policy is None
+        else PolicyModule(module=policy.module, samples=policy.samples, blueprints=policy.blueprints),
         provenance=handover.provenance,
     )
 

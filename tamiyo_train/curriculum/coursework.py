@@ -21,6 +21,7 @@ from tamiyo_train.audit_file import NAME as AUDIT
 from tamiyo_train.audit_file import AuditFile
 from tamiyo_train.codec import decode, encode
 from tamiyo_train.curriculum.files import files_of
+from tamiyo_train.curriculum.measures import INT8_ACCURACY, Judge
 from tamiyo_train.curriculum.round import SCHEMA, CourseRecord, Round
 from tamiyo_train.curriculum.runner import Finished, Runner, Settings
 from tamiyo_train.curriculum.stage import ids
@@ -39,7 +40,7 @@ def check_course(folder: Path, settings: Settings, *, resume: bool, overwrite: b
     for stage in settings.stages:
         check(stage.config(is_smoke=settings.smoke))
         wanted, metric = stage.success.measure, task_of(stage.task, stage.data).metric
-        if metric != wanted:
+        if metric != wanted and (metric, wanted) != ("accuracy", INT8_ACCURACY):
             raise UsageError(
                 f"stage {stage.id} is passed by {wanted}, but its task {stage.task} is judged by {metric}",
                 hint="one of the two is misspelt",
@@ -70,8 +71,12 @@ def carry_out(
     on_progress: OnProgress,
     on_round: Callable[[Round], None],
     on_remark: Callable[[str], None],
+    judge: Judge | None = None,
 ) -> CourseRecord:
-    """Do a course, or the rest of it, write it down, and clear the work away."""
+    """Do a course, or the rest of it, write it down, and clear the work away.
+
+    ``judge``: of networks as they are deployed, see `measures.Judge`.
+    """
     work = Work(folder, on_remark=on_remark)
     try:
         described = _described(settings)
@@ -81,7 +86,7 @@ def carry_out(
         else:
             work.begin(described)
         with AuditFile(work.folder / AUDIT) as audit:
-            runner = Runner(settings, processes=processes, work=work, audit=audit, on_progress=on_progress)
+            runner = Runner(settings, processes=processes, work=work, audit=audit, on_progress=on_progress, judge=judge)
             finished = runner.run(on_round)
         record = _save(folder, settings, finished)
         (work.folder / AUDIT).replace(folder / AUDIT)

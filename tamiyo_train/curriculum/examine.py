@@ -13,7 +13,7 @@ from tamiyo_train.config import TrainConfig
 from tamiyo_train.curriculum import measures_pair  # noqa: F401  (its measures register themselves)
 from tamiyo_train.curriculum.conditions import Condition, Evidence, Sense, Verdict, of_values
 from tamiyo_train.curriculum.course import Outcome
-from tamiyo_train.curriculum.measures import Examined, networks, wholes
+from tamiyo_train.curriculum.measures import Examined, Judge, networks, wholes
 from tamiyo_train.curriculum.pupil import Pupil
 from tamiyo_train.curriculum.stage import Stage
 from tamiyo_train.growing import Grown, grow
@@ -102,6 +102,7 @@ def judged(
     seed: int,
     workers: int,
     faults: int,
+    judge: Judge | None = None,
 ) -> Examination:
     """The gate of a stage by what its networks gave.
 
@@ -110,7 +111,7 @@ def judged(
     pupils = tuple(
         Pupil(config=config, grown=one.grown, ungrown=one.ungrown) for config, one in zip(configs, tried, strict=True)
     )
-    examined = Examined(pupils=pupils, seed=seed, workers=workers, faults=faults)
+    examined = Examined(pupils=pupils, seed=seed, workers=workers, faults=faults, judge=judge)
 
     def evidence(condition: Condition) -> Evidence:
         if condition.measure in networks.names():

@@ -9,19 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 
 from simulators.delivery import deliver
 from tamiyo_runtime.contracts.cost import Cost, Estimate
-from tamiyo_runtime.contracts.errors import IntegrityError
+from tamiyo_runtime.contracts.errors import IncompatibleError, IntegrityError, MissingDependencyError
 from tamiyo_runtime.contracts.registry import Registry
 from tamiyo_runtime.safeguards import check_safeguards
 from tamiyo_train.audit import Entry, verify
-from tamiyo_train.curriculum.conditions import Evidence, of_computed, of_rate, unmeasured
+from tamiyo_train.curriculum.conditions import Evidence, of_computed, of_rate, of_values, unmeasured
 from tamiyo_train.curriculum.pupil import Pupil, success_of
 from tamiyo_train.evaluation import score, without
 from tamiyo_train.faults.campaign import run_campaign
+from tamiyo_train.handover import Handover
 from tamiyo_train.measures import of_corrupted_digits
 from tamiyo_train.pricing import Pricer
 from tamiyo_train.robustness import attacked
@@ -38,17 +40,26 @@ FAULTS = 299
 """Without a miss they show a rate above .99 at 95 % confidence."""
 LOSSES = (0.0, 0.05, 0.15)
 LOSSY_DAYS = 3
+INT8_ACCURACY = "int8 accuracy"
 _Z_99 = 2.3263
+
+
+Judge = Callable[[Handover, str], float]
+"""Deploys a network for a profile and gives the share of the test samples that it then gets right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
-    """A stage's networks, and what a measure of the whole stage may use beside them."""
+    """A stage's networks, and what a measure of the whole stage may use beside them.
+
+    ``judge``: of networks as they are deployed; None where nobody can.
+    """
 
     pupils: Sequence[Pupil]
     seed: int
     workers: int
     faults: int = FAULTS
+    judge: Judge | None = None
 
 
 networks: Registry[Callable[[Pupil], float]] = Registry("measures-of-networks", noun="measure of a network")
@@ -163,6 +174,26 @@ def latency(examined: Examined) -> Evidence:
 def energy(examined: Examined) -> Evidence:
     """Energy of one inference of the dearest network on the stage's profile, by the cost model (analytic)."""
     return _dearest(examined, lambda cost, pricer: cost.energy_uj)
+
+
+@wholes.register(INT8_ACCURACY)
+def int8_accuracy(examined: Examined) -> Evidence:
+    """Accuracy on the test set of the int8 graphs that the networks are deployed as, run by a device's interpreter.
+
+    Not measured where nobody can judge that, the toolchain is missing, or a network cannot be converted.
+    """
+    if examined.judge is None:
+        return unmeasured("nobody here deploys networks")
+    found = []
+    for pupil in examined.pupils:
+        assert pupil.config.profile is not None, "a stage has a device"
+        try:
+            found.append(examined.judge(pupil.handover(), pupil.config.profile))
+        except (MissingDependencyError, IncompatibleError) as exc:
+            return unmeasured(f"{exc.message}{f'; {exc.hint}' if exc.hint else ''}")
+    before = fmean(success(pupil) for pupil in examined.pupils)
+    note = f"int8 TFLite through LiteRT, {before:.1%} before quantisation; computed on the device: no loss reaches it"
+    return of_values(tuple(found), note=note)
 
 
 @wholes.register("safeguards")

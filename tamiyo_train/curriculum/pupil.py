@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tamiyo_train.config import TrainConfig
-from tamiyo_train.data import Tensors, data_of
+from tamiyo_train.data import Tensors, data_of, task_of
 from tamiyo_train.growing import Grown
+from tamiyo_train.handover import Handover, network_pieces
 from tamiyo_train.jobs import new_host
 from tamiyo_train.run import NetworkResult, inner_topology_of
 from tamiyo_train.seed import GrownNetwork
@@ -31,6 +32,13 @@ class Pupil:
         network.load_state_dict(self.grown.network)
         network.eval()
         return network
+
+    def handover(self) -> Handover:
+        """The committed network as what deploys it wants it, in modules of its own."""
+        apart = replace(self)  # deploying freezes what it is given
+        name = f"{self.config.task}-{self.config.host}"
+        task = task_of(self.config.task, self.config.data)
+        return network_pieces(apart.network, task, name=name, seed=self.config.seed)
 
     @property
     def data(self) -> Tensors:

@@ -20,7 +20,7 @@ from tamiyo_train.curriculum.course import Move, Rules, Standing, after
 from tamiyo_train.curriculum.examine import Examination, Tried, judged, merit, try_one
 from tamiyo_train.curriculum.files import files_of
 from tamiyo_train.curriculum.jobs import Job, done
-from tamiyo_train.curriculum.measures import FAULTS, Examined, wholes
+from tamiyo_train.curriculum.measures import FAULTS, Examined, Judge, wholes
 from tamiyo_train.curriculum.round import NetworkLine, Round
 from tamiyo_train.curriculum.school import Layout, Lesson, layout_of, lessons
 from tamiyo_train.curriculum.stage import Stage, ids
@@ -63,12 +63,19 @@ class Finished:
 
 
 class Runner:
-    """One course in progress."""
+    """One course in progress; ``judge``: of networks as they are deployed, see `measures.Judge`."""
 
     def __init__(
-        self, settings: Settings, *, processes: int, work: Work, audit: AuditLog, on_progress: OnProgress
+        self,
+        settings: Settings,
+        *,
+        processes: int,
+        work: Work,
+        audit: AuditLog,
+        on_progress: OnProgress,
+        judge: Judge | None = None,
     ) -> None:
-        self.settings, self._processes = settings, processes
+        self.settings, self._processes, self._judge = settings, processes, judge
         self._work, self._audit, self._report = work, audit, on_progress
         self._seen: dict[Layout, list[Experience]] = {}
         self._policies: dict[Layout, dict[str, torch.Tensor]] = {}
@@ -214,12 +221,20 @@ class Runner:
             found = self._work.kept(name, Evidence)
             if found is None:
                 found = wholes.get(measure)(examined)
-                keep(self._work.path(name), found)
+                if found.estimate is not None:  # what could not be measured may be when the course is taken up
+                    keep(self._work.path(name), found)
             return found
 
         seed = derive(settings.seed, "whole", number, stage.id) % 2**31
         return judged(
-            asked, tuple(tried), configs, whole=whole, seed=seed, workers=self._processes, faults=settings.faults
+            asked,
+            tuple(tried),
+            configs,
+            whole=whole,
+            seed=seed,
+            workers=self._processes,
+            faults=settings.faults,
+            judge=self._judge,
         )
 
     def _done(self, phase: str, jobs: Sequence[Job[T]]) -> list[T]:

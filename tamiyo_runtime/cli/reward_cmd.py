@@ -1,0 +1,166 @@
+"""``tamiyo train tune-reward``: what the weights of the reward lead to, and which would lead to more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tamiyo_train.tuning.report import Report
+    from tamiyo_train.tuning.tune import Settings
+
+# What comes with tamiyo, so that help needs no torch; a test holds both to the registries.
+FAMILIES = "spirals,checkerboard,clusters,spheres"
+PROFILES = "raspberry-pi-4,cortex-m4,coral-m2"
+
+
+def tune_reward(
+    folder: Annotated[Path, typer.Argument(metavar="STUDY", help="folder the study is written to")] = Path(
+        "runs/reward"
+    ),
+    *,
+    families: Annotated[str, typer.Option(metavar="A,B", help="tasks to grow on, at their training levels")] = FAMILIES,
+    profiles: Annotated[
+        str, typer.Option(metavar="A,B", help="devices that budgets are drawn from: names or files")
+    ] = PROFILES,
+    hosts: Annotated[
+        int, typer.Option(min=6, max=64, help="draws of host weights, device and limits a level; a third is held out")
+    ] = 18,
+    trials: Annotated[int, typer.Option(min=2, help="sets of weights to try")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="everything random follows from it")] = 0,
+    device: Annotated[str, typer.Option(help="where networks grow: cpu or cuda")] = "cpu",
+    workers: Annotated[int, typer.Option(min=1, help="processes on the CPU; the result is the same")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print what would be played and tried, do nothing")
+    ] = False,
+    smoke_run: Annotated[bool, typer.Option("--smoke", help="the whole path on very little work")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a study that is there")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on where a study was; with more --trials nothing is played again")
+    ] = False,
+) -> None:
+    """Tune the weights of the reward on training tasks, and show what each of them changes.
+
+    Habits of growth are played once; every trial of Optuna prices what came of them anew, and is scored by the
+    accuracy, parameters, energy and training its choices lead to on other host weights, never by the weights.
+    It changes no setting: the tuned weights are printed beside the shipped ones.
+
+    Examples:
+
+      tamiyo train tune-reward --device cuda
+
+      tamiyo train tune-reward runs/mine --profiles my-board.toml --families spirals,spheres --hosts 12
+
+      tamiyo train tune-reward --resume --trials 500
+    """
+    from tamiyo_runtime.cli.render import emit_json, note
+    from tamiyo_runtime.cli.train_cmd import stoppable
+    from tamiyo_runtime.cli.train_report import reported
+    from tamiyo_runtime.contracts.errors import UsageError
+    from tamiyo_train.pool import prepare
+
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other", hint="go on with the study, or start anew")
+    if workers > 1 and device == "cpu" and not dry_run:
+        prepare()  # loads torch beside this process, which takes as long
+    from tamiyo_train.codec import encode
+    from tamiyo_train.tuning.tune import LEAST_HOSTS, Settings, carry_out, check
+
+    settings = Settings(
+        families=_names(families),
+        profiles=_names(profiles),
+        hosts=LEAST_HOSTS if smoke_run else hosts,
+        seed=seed,
+        device=device,
+        smoke=smoke_run,
+    )
+    check(folder, settings, resume=resume, overwrite=overwrite)
+    if dry_run:
+        _show_plan(folder, settings, trials=trials, as_json=as_json)
+        return
+    with stoppable(f"tamiyo train tune-reward {folder} --resume"), reported() as on_progress:
+        report = carry_out(
+            folder,
+            settings,
+            trials=trials,
+            resume=resume,
+            processes=workers if device == "cpu" else 1,
+            on_progress=on_progress,
+            on_remark=note,
+        )
+    if as_json:
+        emit_json({"study": str(folder), "better": report.better, **encode(report, {})})
+    else:
+        _show(folder, report)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _show_plan(folder: Path, settings: Settings, *, trials: int, as_json: bool) -> None:
+    from tamiyo_runtime.cli.render import emit_json, say, table
+    from tamiyo_train.codec import encode
+    from tamiyo_train.policy.levels import FAMILIES as KNOWN
+
+    plays = settings.plays()
+    habits, levels = len(plays[0].habits), {name: len(KNOWN[name].training) for name in settings.families}
+    episodes = {name: count * settings.hosts * habits for name, count in levels.items()}
+    if as_json:
+        plan = {"habits": habits, "episodes": episodes, "steps_an_episode": settings.episode.steps, "trials": trials}
+        emit_json({"study": str(folder), "settings": encode(settings, {}), **plan})
+        return
+    say(f"would write {folder}: {trials} trials on {sum(episodes.values())} episodes of {settings.episode.steps} steps")
+    table(
+        ["family", "levels", "hosts", "habits", "episodes"],
+        [[name, levels[name], settings.hosts, habits, count] for name, count in episodes.items()],
+    )
+
+
+def _show(folder: Path, report: Report) -> None:
+    from dataclasses import asdict
+
+    from tamiyo_runtime.cli.render import say, table
+    from tamiyo_train.tuning.report import SHIPPED, TUNED
+
+    tuned, shipped = report.row(TUNED), report.row(SHIPPED)
+    say(
+        f"{report.trials} trials on {report.draws - report.draws_held_out} draws of host weights on {report.levels} "
+        f"levels, {report.habits} habits; volume {report.score_shipped:.4f} as shipped, {report.score_tuned:.4f} tuned"
+    )
+    mine, theirs = asdict(tuned.prices), asdict(shipped.prices)
+    table(
+        ["weight", "shipped", "tuned", "importance"],
+        [[name, f"{theirs[name]:g}", f"{mine[name]:.3g}", _share(report.importance, name)] for name in theirs],
+    )
+    say()
+    say(f"what they choose, judged on {report.draws_held_out} draws that no trial saw:")
+    table(
+        ["weights", "score accuracy", "parameters", "energy", "training", "panics", "volume", "levels changed"],
+        [
+            [
+                row.name,
+                f"{row.point.accuracy:.2%}",
+                f"{row.point.params:.0f}",
+                f"{row.point.energy_ratio:.3f} x host",
+                f"{row.point.training_ratio:.2f} x host",
+                f"{row.point.events:.3f}",
+                f"{row.volume:.4f}",
+                row.levels_changed,
+            ]
+            for row in report.rows
+        ],
+    )
+    say()
+    for name, change, unit in (("volume", report.volume, 1.0), ("accuracy, points", report.accuracy, 100.0)):
+        low, mean, high = (unit * value for value in (change.low, change.mean, change.high))
+        say(f"tuned less shipped, {name}: {mean:+.4f} (95 %: {low:+.4f} to {high:+.4f})")
+    say("the tuned weights are better there" if report.better else "that is no reason to leave the shipped weights")
+    say(f"Next:  tamiyo train tune-reward {folder} --resume --trials {2 * report.trials}")
+
+
+def _share(importance: object, name: str) -> str | None:
+    return f"{importance[name]:.1%}" if isinstance(importance, dict) else None

@@ -1,0 +1,157 @@
+"""Tuning in its folder: habits played, the study searched, the report written; each part taken up again where it was.
+
+report.json   what came of it
+study.db      the study, for Optuna's own tools too
+.work         outcomes of the habits, one file a job: kept, so that more trials play nothing again
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from tamiyo_runtime.contracts.document import require
+from tamiyo_runtime.contracts.errors import InputError, MissingExtraError, UnknownNameError, UsageError
+from tamiyo_runtime.files import write_atomic_text
+from tamiyo_train.codec import encode
+from tamiyo_train.config import Episode, Prices
+from tamiyo_train.curriculum import jobs
+from tamiyo_train.experiment import versions
+from tamiyo_train.policy.levels import EPISODE, FAMILIES, PROFILES
+from tamiyo_train.progress import OnProgress
+from tamiyo_train.tuning.outcomes import INITS, Job, Outcomes, habits_to_price, joined, play
+from tamiyo_train.tuning.report import Report, held_out, report
+from tamiyo_train.tuning.yardstick import Yardstick
+from tamiyo_train.work import Work, is_unfinished
+
+REPORT, STUDY = "report.json", "study.db"
+LEAST_HOSTS = 6  # two held out, and one for each of three folds at least
+_SMOKE_EPISODE = replace(EPISODE, steps=60)
+_TOGETHER = {"cpu": 1, "cuda": 9}  # draws a job: what a device has room for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a tuning is about. ``hosts``: draws of host weights, device and limits on every level of the families.
+
+    Raises SchemaError on a number of hosts that there are no seeds for, or that leaves nothing to hold out.
+    """
+
+    families: tuple[str, ...] = tuple(FAMILIES)
+    profiles: tuple[str, ...] = PROFILES
+    hosts: int = 18
+    seed: int = 0
+    device: str = "cpu"
+    smoke: bool = False
+
+    def __post_init__(self) -> None:
+        require(bool(self.families), "families", "there must be one at least")
+        require(bool(self.profiles), "profiles", "there must be one at least")
+        require(LEAST_HOSTS <= self.hosts <= INITS, "hosts", f"must be in {LEAST_HOSTS}..{INITS}, got {self.hosts}")
+        require(self.device in _TOGETHER, "device", f"must be cpu or cuda, got '{self.device}'")
+
+    @property
+    def episode(self) -> Episode:
+        """What is played."""
+        return _SMOKE_EPISODE if self.smoke else EPISODE
+
+    def plays(self) -> list[Job]:
+        """All that has to be played."""
+        together = _TOGETHER[self.device]
+        return [
+            Job(
+                family=family,
+                draws=tuple(range(first, min(first + together, self.hosts))),
+                habits=habits_to_price(every=9 if self.smoke else 1),
+                episode=self.episode,
+                profiles=self.profiles,
+                seed=self.seed,
+                device=self.device,
+            )
+            for first in range(0, self.hosts, together)
+            for family in self.families
+        ]
+
+
+def check(folder: Path, settings: Settings, *, resume: bool, overwrite: bool) -> None:
+    """Find what stands in the way before any work; raises UsageError, or MissingExtraError without Optuna."""
+    from device_profiles.loader import load_profile
+
+    for name in settings.families:
+        if name not in FAMILIES:
+            raise UnknownNameError("family", name, FAMILIES)
+    for name in settings.profiles:
+        load_profile(name)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("there is no CUDA device here", hint="leave out --device")
+    try:
+        import tamiyo_train.tuning.study  # noqa: F401  (only whether it can be)
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError(exc.name or "optuna", "tune") from exc
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder", hint="give the folder the study shall be written to")
+    there = is_unfinished(folder)
+    if resume and not there:
+        raise InputError(f"there is no study in {folder}", hint="leave out --resume to begin one")
+    if there and not (resume or overwrite):
+        raise InputError(
+            f"{folder} already holds a study",
+            hint="add --resume to go on with it, with more --trials if you like, or --overwrite to start anew",
+        )
+
+
+def carry_out(
+    folder: Path,
+    settings: Settings,
+    *,
+    trials: int,
+    resume: bool,
+    processes: int,
+    on_progress: OnProgress,
+    on_remark: Callable[[str], None],
+) -> Report:
+    """Do it, or the rest of it; the result is the same."""
+    from tamiyo_train.tuning.study import search
+
+    work = Work(folder, on_remark=on_remark)
+    try:
+        described = {"tuning": encode(settings, {}), "versions": versions()}
+        if resume:
+            work.go_on(described)
+        else:
+            (folder / STUDY).unlink(missing_ok=True)
+            work.begin(described)
+        outcomes = _played(settings, processes=processes, work=work, on_progress=on_progress)
+        yardstick = Yardstick(outcomes.rows(~held_out(outcomes)))
+        shipped = yardstick.score(Prices())
+        found = search(
+            yardstick.score,
+            trials=trials,
+            seed=settings.seed,
+            storage=folder / STUDY,
+            on_trial=lambda done, best: on_progress("trials", done, trials, f"volume {best:.4f}"),
+        )
+        made = report(outcomes, found, score_shipped=shipped, seed=settings.seed)
+        text = json.dumps(encode(made, {}), indent=1, allow_nan=False)
+        write_atomic_text(folder / REPORT, text + "\n", overwrite=True)
+    finally:
+        work.release()
+    return made
+
+
+def _played(settings: Settings, *, processes: int, work: Work, on_progress: OnProgress) -> Outcomes:
+    wanted = [
+        jobs.Job(
+            name=f"outcomes-{job.family}-{job.draws[0]}",
+            kind=Outcomes,
+            function=play,
+            arguments=(job,),
+            steps=job.episode.decisions,
+        )
+        for job in settings.plays()
+    ]
+    return joined(jobs.done("play", wanted, processes=processes, work=work, report=on_progress))

@@ -41,7 +41,7 @@ LEAST_EXPLAINED, UPDATES_ALLOWED = 0.1, 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Of one training. ``lanes``: episodes an environment and iteration, ``group`` of which share host, batches and
-    budget; ``floor``: see `distribution`.
+    budget, and are compared with each other; 1 compares none. ``floor``: see `distribution`.
 
     ``entropy`` and ``leash``: weights of the entropy bonus and of the KL to the cloned policy at the start; both fall
     to 0 linearly. ``gates``: weight of the run-time gates' loss; ``auxiliary``: of safety and hardware.
@@ -183,8 +183,9 @@ class Learner:
         explained = explained_variance(values, batch.returns)
         advantage = self._advantages(rollouts, values)
         targets = (advantage + values - self.scale.mean) / self.scale.deviation
-        grouped = advantage.reshape(-1, self.settings.group)
-        advantage = (grouped - grouped.mean(1, keepdim=True)).flatten()
+        if settings.group > 1:
+            grouped = advantage.reshape(-1, settings.group)
+            advantage = (grouped - grouped.mean(1, keepdim=True)).flatten()
         advantage = (advantage - advantage.mean()) / advantage.std().clamp_min(1e-6)
         kl = leash = clipped = 0.0
         epochs = 0

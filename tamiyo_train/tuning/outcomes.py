@@ -1,14 +1,16 @@
 """What habits of growth came to on training levels, kept so that it can be priced again under other weights.
 
-Playing takes minutes to hours, pricing milliseconds. Nothing here depends on the weights: a habit is the plateau
-heuristic with fixed settings, the masks know costs and not prices, and a seed is kept by its measured gain. The test
-split is not kept at all, so that nothing can be tuned on it.
+Playing takes minutes to hours, pricing milliseconds. A habit is the plateau heuristic with fixed settings, so only one
+weight has a say in what it comes to: a seed may be kept when its gain exceeds the price of its parameters. Everything
+is therefore played at several prices at that gate, and priced at what it was played nearest to (`at`). The test split
+is not kept at all, so that nothing can be tuned on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +28,8 @@ from tamiyo_train.population.reward import utilities
 Tensor = torch.Tensor
 FIRST_INIT, INITS = 10_000, 64
 """Seeds of host weights that may be learned from: no policy is judged on any of them."""
+GATES = (0.1, 1.0, 10.0)
+"""Prices at the gate, over the shipped price of parameters."""
 _EPISODES = ("level", "draw", "budget", "host", "accuracy", "cost", "events", "training_ratio")
 
 
@@ -97,12 +101,18 @@ def joined(parts: Sequence[Outcomes]) -> Outcomes:
     return Outcomes(levels=tuple(names), habits=parts[0].habits, level=torch.cat(levels), **columns)
 
 
+def at(played: Mapping[float, Outcomes], prices: Prices) -> Outcomes:
+    """What was played at the gate nearest to a price of parameters, by ratio."""
+    nearest = min(played, key=lambda gate: abs(math.log(gate / max(prices.params, min(played)))))
+    return played[nearest]
+
+
 def habits_to_price(*, every: int = 1) -> tuple[Habit, ...]:
     """Never growing, and first blueprint by number of seeds by (start, intensity); of the latter one in so many."""
     grown = [
         Habit(preferred=kind, seeds=seeds, start=start, intensity=intensity, forward=False)
         for kind in TAUGHT
-        for seeds in (1, 2, 3)
+        for seeds in (1, 3)
         for start, intensity in ((0, 2), (0, 4), (4, 4))
     ]
     return (Habit(seeds=0), *grown[::every])
@@ -110,10 +120,14 @@ def habits_to_price(*, every: int = 1) -> tuple[Habit, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """All levels of a family with these draws. What a draw holds depends on seed, family and its number alone."""
+    """All levels of a family with these draws. What a draw holds depends on seed, family and its number alone.
+
+    ``gate``: price of parameters that a seed's gain has to exceed for it to be kept.
+    """
 
     family: str
     draws: tuple[int, ...]
+    gate: float
     habits: tuple[Habit, ...]
     episode: Episode
     profiles: tuple[str, ...]
@@ -127,7 +141,7 @@ def play(job: Job, count: Callable[[int], None]) -> Outcomes:
     env = TensorGrowth(
         family.builder(),
         family.training_data(),
-        job.episode,
+        replace(job.episode, prices=replace(job.episode.prices, params=job.gate)),
         blueprints=OFFERS,
         taught=TAUGHT,
         profiles=job.profiles,

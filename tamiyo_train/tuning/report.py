@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tamiyo_train.config import Prices
-from tamiyo_train.tuning.outcomes import Outcomes
+from tamiyo_train.tuning.outcomes import Outcomes, at
 from tamiyo_train.tuning.study import Search
 from tamiyo_train.tuning.yardstick import ACCURACY_GIVEN, FREE, Point, choose, columns, point
 
@@ -79,16 +79,17 @@ def held_out(outcomes: Outcomes) -> Tensor:
     return outcomes.draw % HELD_OUT == HELD_OUT - 1
 
 
-def report(outcomes: Outcomes, search: Search, *, score_shipped: float, seed: int) -> Report:
-    """Judge what was found."""
-    judged = held_out(outcomes)
+def report(played: Mapping[float, Outcomes], search: Search, *, score_shipped: float, seed: int) -> Report:
+    """Judge what was found on what was played, by the price at the gate."""
     shipped = Prices()
+    outcomes = at(played, shipped)
+    judged = held_out(outcomes)
     sets = {SHIPPED: shipped, TUNED: search.prices, ACCURACY_ONLY: FREE}
     for name, value in asdict(shipped).items():
         sets |= {f"{name} x {factor:g}": replace(shipped, **{name: factor * value}) for factor in FACTORS}
-    choices = {name: choose(outcomes, outcomes.utilities(prices), ~judged) for name, prices in sets.items()}
+    choices = {name: _choice(at(played, prices), prices) for name, prices in sets.items()}
     seen = outcomes.rows(judged)
-    found = {name: columns(seen, choice[seen.level]) for name, choice in choices.items()}
+    found = {name: columns(at(played, prices).rows(judged), choices[name][seen.level]) for name, prices in sets.items()}
     rows = []
     for name, prices in sets.items():
         where = point(found[name])
@@ -110,6 +111,11 @@ def report(outcomes: Outcomes, search: Search, *, score_shipped: float, seed: in
         accuracy=accuracy,
         rows=tuple(rows),
     )
+
+
+def _choice(outcomes: Outcomes, prices: Prices) -> Tensor:
+    """The habit of every level that the prices call best on all draws that were tuned on."""
+    return choose(outcomes, outcomes.utilities(prices), ~held_out(outcomes))
 
 
 def _differences(

@@ -16,7 +16,7 @@ from pathlib import Path
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from tamiyo_train.config import Prices
 
@@ -49,16 +49,18 @@ def search(
 
     ``on_trial`` is told how many there are and the best score so far. A trial that was interrupted is done again.
     """
-    study = _study(storage)
-    space = _space()
-    while (done := len(_complete(study))) < trials:
+    kept, space = _kept(storage), _space()
+    study = optuna.create_study(direction="maximize")  # in memory, where asking costs no transactions
+    study.add_trials(kept.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    while (done := len(study.get_trials(deepcopy=False))) < trials:
         if done == 0:
-            shipped = asdict(Prices())
-            study.add_trial(create_trial(params=shipped, distributions=space, value=score(Prices())))
+            shipped = create_trial(params=asdict(Prices()), distributions=space, value=score(Prices()))
+            study.add_trial(shipped)
         else:
             study.sampler = _sampler(seed * _SEEDS_APART + done)
             trial = study.ask(space)
             study.tell(trial, score(Prices(**trial.params)))
+        kept.add_trial(study.get_trials(deepcopy=False)[-1])
         if on_trial is not None:
             on_trial(done + 1, study.best_value)
     return Search(
@@ -66,15 +68,12 @@ def search(
     )
 
 
-def _study(storage: Path) -> optuna.Study:
-    """The study in the file, made if it is not there; trials that were left behind half way are given up."""
+def _kept(storage: Path) -> optuna.Study:
+    """The study in the file, made if it is not there."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    study = optuna.create_study(
+    return optuna.create_study(
         study_name=_NAME, storage=f"sqlite:///{storage.absolute()}", direction="maximize", load_if_exists=True
     )
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-    return study
 
 
 def _space() -> dict[str, BaseDistribution]:
@@ -87,12 +86,8 @@ def _sampler(seed: int) -> optuna.samplers.TPESampler:
         return optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=_STARTUP, multivariate=True)
 
 
-def _complete(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-
-
 def _importance(study: optuna.Study, seed: int) -> dict[str, float] | None:
-    if len({trial.value for trial in _complete(study)}) < 2:
+    if len({trial.value for trial in study.get_trials(deepcopy=False)}) < 2:
         return None
     found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
     return {name: float(share) for name, share in found.items()}

@@ -23,7 +23,7 @@ from tamiyo_train.curriculum import jobs
 from tamiyo_train.experiment import versions
 from tamiyo_train.policy.levels import EPISODE, FAMILIES, PROFILES
 from tamiyo_train.progress import OnProgress
-from tamiyo_train.tuning.outcomes import INITS, Job, Outcomes, habits_to_price, joined, play
+from tamiyo_train.tuning.outcomes import GATES, INITS, Job, Outcomes, habits_to_price, joined, play
 from tamiyo_train.tuning.report import Report, held_out, report
 from tamiyo_train.tuning.yardstick import Yardstick
 from tamiyo_train.work import Work, is_unfinished
@@ -66,6 +66,7 @@ class Settings:
             Job(
                 family=family,
                 draws=tuple(range(first, min(first + together, self.hosts))),
+                gate=gate * Prices().params,
                 habits=habits_to_price(every=9 if self.smoke else 1),
                 episode=self.episode,
                 profiles=self.profiles,
@@ -74,6 +75,7 @@ class Settings:
             )
             for first in range(0, self.hosts, together)
             for family in self.families
+            for gate in GATES
         ]
 
 
@@ -125,8 +127,8 @@ def carry_out(
         else:
             (folder / STUDY).unlink(missing_ok=True)
             work.begin(described)
-        outcomes = _played(settings, processes=processes, work=work, on_progress=on_progress)
-        yardstick = Yardstick(outcomes.rows(~held_out(outcomes)))
+        played = _played(settings, processes=processes, work=work, on_progress=on_progress)
+        yardstick = Yardstick({gate: outcomes.rows(~held_out(outcomes)) for gate, outcomes in played.items()})
         shipped = yardstick.score(Prices())
         found = search(
             yardstick.score,
@@ -135,7 +137,7 @@ def carry_out(
             storage=folder / STUDY,
             on_trial=lambda done, best: on_progress("trials", done, trials, f"volume {best:.4f}"),
         )
-        made = report(outcomes, found, score_shipped=shipped, seed=settings.seed)
+        made = report(played, found, score_shipped=shipped, seed=settings.seed)
         text = json.dumps(encode(made, {}), indent=1, allow_nan=False)
         write_atomic_text(folder / REPORT, text + "\n", overwrite=True)
     finally:
@@ -143,15 +145,21 @@ def carry_out(
     return made
 
 
-def _played(settings: Settings, *, processes: int, work: Work, on_progress: OnProgress) -> Outcomes:
+def _played(settings: Settings, *, processes: int, work: Work, on_progress: OnProgress) -> dict[float, Outcomes]:
+    """Everything that was played, by the price at the gate."""
+    plays = settings.plays()
     wanted = [
         jobs.Job(
-            name=f"outcomes-{job.family}-{job.draws[0]}",
+            name=f"outcomes-{job.family}-{job.draws[0]}-{job.gate:g}",
             kind=Outcomes,
             function=play,
             arguments=(job,),
             steps=job.episode.decisions,
         )
-        for job in settings.plays()
+        for job in plays
     ]
-    return joined(jobs.done("play", wanted, processes=processes, work=work, report=on_progress))
+    found = jobs.done("play", wanted, processes=processes, work=work, report=on_progress)
+    gates = {
+        job.gate: [one for other, one in zip(plays, found, strict=True) if other.gate == job.gate] for job in plays
+    }
+    return {gate: joined(parts) for gate, parts in gates.items()}

@@ -13,13 +13,15 @@ nothing. So is a choice that exceeds a limit its bare host keeps, and one that g
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
+from tamiyo_runtime.contracts.document import require
 from tamiyo_train.config import Prices
 from tamiyo_train.population.cost_table import LIMITS
-from tamiyo_train.tuning.outcomes import Outcomes
+from tamiyo_train.tuning.outcomes import Outcomes, at
 
 Tensor = torch.Tensor
 TRAINING_LIMIT = 8.0
@@ -97,18 +99,21 @@ def point(found: dict[str, Tensor]) -> Point:
 
 
 class Yardstick:
-    """Judges weights on outcomes by cross-validation over ``folds``: draws are dealt to them in turn."""
+    """Judges weights on what was ``played``, by the price at the gate: the same episodes at every one of them.
 
-    def __init__(self, outcomes: Outcomes, *, folds: int = 3) -> None:
-        self._outcomes = outcomes
-        numbers = torch.unique(outcomes.draw, return_inverse=True)[1]
-        self._fold = numbers % folds
-        self._folds = folds
+    By cross-validation over ``folds``: draws are dealt to them in turn.
+    """
+
+    def __init__(self, played: Mapping[float, Outcomes], *, folds: int = 3) -> None:
+        self._played, self._folds = played, folds
+        draw = next(iter(played.values())).draw
+        require(all(torch.equal(draw, other.draw) for other in played.values()), "played", "episodes must be the same")
+        self._fold = torch.unique(draw, return_inverse=True)[1] % folds
         self.least_accuracy = self.point(FREE).accuracy - ACCURACY_GIVEN
 
     def point(self, prices: Prices) -> Point:
         """Where the choices that the prices lead to end up on host weights they were not chosen on."""
-        outcomes = self._outcomes
+        outcomes = at(self._played, prices)
         worth, habit = outcomes.utilities(prices), torch.zeros(len(outcomes), dtype=torch.int64)
         for fold in range(self._folds):
             judged = self._fold == fold

@@ -107,16 +107,18 @@ def _show_plan(folder: Path, settings: Settings, *, trials: int, as_json: bool) 
     from tamiyo_train.policy.levels import FAMILIES as KNOWN
 
     plays = settings.plays()
-    habits, levels = len(plays[0].habits), {name: len(KNOWN[name].training) for name in settings.families}
-    episodes = {name: count * settings.hosts * habits for name, count in levels.items()}
+    habits, gates = len(plays[0].habits), len({job.gate for job in plays})
+    levels = {name: len(KNOWN[name].training) for name in settings.families}
+    episodes = {name: count * settings.hosts * habits * gates for name, count in levels.items()}
     if as_json:
-        plan = {"habits": habits, "episodes": episodes, "steps_an_episode": settings.episode.steps, "trials": trials}
+        plan = {"habits": habits, "gates": gates, "episodes": episodes, "trials": trials}
         emit_json({"study": str(folder), "settings": encode(settings, {}), **plan})
         return
-    say(f"would write {folder}: {trials} trials on {sum(episodes.values())} episodes of {settings.episode.steps} steps")
+    say(f"would write {folder}")
+    say(f"{trials} trials on {sum(episodes.values())} episodes of {settings.episode.steps} training steps")
     table(
-        ["family", "levels", "hosts", "habits", "episodes"],
-        [[name, levels[name], settings.hosts, habits, count] for name, count in episodes.items()],
+        ["family", "levels", "hosts", "habits", "gates", "episodes"],
+        [[name, levels[name], settings.hosts, habits, gates, count] for name, count in episodes.items()],
     )
 
 
@@ -137,9 +139,10 @@ def _show(folder: Path, report: Report) -> None:
         [[name, f"{theirs[name]:g}", f"{mine[name]:.3g}", _share(report.importance, name)] for name in theirs],
     )
     say()
-    say(f"what they choose, judged on {report.draws_held_out} draws that no trial saw:")
+    say(f"what they choose, judged on {report.draws_held_out} draws that no trial saw, and on how many levels that")
+    say("is another habit than as shipped:")
     table(
-        ["weights", "score accuracy", "parameters", "energy", "training", "panics", "volume", "levels changed"],
+        ["weights", "score accuracy", "parameters", "energy", "training", "panics", "volume", "changed"],
         [
             [
                 row.name,

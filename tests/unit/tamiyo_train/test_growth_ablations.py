@@ -1,0 +1,85 @@
+"""The benchmark that leaves out parts of teaching a growth policy, on very little work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.bench_growth_ablations import HISTORY, REFERENCE, SMOKE, VARIANTS, Blind, _env, summary
+from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES
+from tamiyo_train.policy.rollout import drawn_lanes
+
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "bench_growth_ablations.py"
+
+
+@pytest.fixture(scope="module")
+def blind() -> Blind:
+    return _env("spirals", SMOKE, "cpu", held_out=False)
+
+
+def line(variant: str, seed: int | None, utility: float, **settings: int) -> dict:
+    columns = {key: [utility, utility] for key in ("utility", "test_accuracy", "params", "training_ratio", "events")}
+    return {"variant": variant, "about": "", "seed": seed, "judged": {"spirals": columns}, "settings": settings}
+
+
+def test_what_a_variant_is_not_shown_is_0_at_every_decision_and_all_else_is_as_it_was(blind):
+    lanes = drawn_lanes(blind, np.random.default_rng(0), count=4, inits=range(10_000, 10_002))
+    waiting = torch.zeros(4, 4, dtype=torch.int64)
+
+    def shown() -> torch.Tensor:
+        rows = [blind.reset(lanes).vector]
+        while not blind.done:
+            rows.append(blind.act(waiting).vector)
+        return torch.stack(rows)
+
+    everything = shown()
+    blind.hide((*HISTORY, "is_free"))
+    hidden = shown()
+    blind.hide(())
+    own = [GLOBAL_FEATURES.index(name) for name in HISTORY]
+    each = [len(GLOBAL_FEATURES) + slot * len(SLOT_FEATURES) + SLOT_FEATURES.index("is_free") for slot in range(3)]
+    assert bool(everything[..., own + each].any()) and not bool(hidden[..., own + each].any())
+    rest = [index for index in range(everything.shape[-1]) if index not in own + each]
+    assert torch.equal(everything[..., rest], hidden[..., rest])
+
+
+def test_the_table_compares_each_seed_with_the_reference_of_the_same_seed():
+    lines = [line(REFERENCE, 0, 0.5), line(REFERENCE, 1, 0.7), line("unshaped", 0, 0.6), line("unshaped", 1, 0.6)]
+    rows = summary([line("none", None, 0.4), *lines])["variants"]
+    assert rows["unshaped"]["utility_less_reference"] == pytest.approx([0.1, -0.1])
+    assert rows[REFERENCE]["utility_less_reference"] == [0.0, 0.0]
+    assert rows["none"]["utility_less_reference"] == pytest.approx([-0.1, -0.3])
+    with pytest.raises(ValueError, match="different settings"):
+        summary([*lines, line("cloned", 0, 0.5, lanes=3)])
+
+
+@pytest.mark.slow
+def test_the_smoke_version_teaches_every_kind_of_variant_and_writes_the_spread_over_seeds(tmp_path):
+    names = [REFERENCE, "cloned", "from-scratch", "no-groups", "no-history"]
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--smoke", "--out", tmp_path, "--variants", *names],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(text) for text in (tmp_path / "ablations.jsonl").read_text().splitlines()]
+    assert [(each["variant"], each["seed"]) for each in lines] == [
+        ("none", None),
+        ("tuned", None),
+        *((name, seed) for seed in (0, 1) for name in names),
+    ]
+    table = json.loads((tmp_path / "ablations.json").read_text())
+    assert table["held_out_levels"] == 3
+    for name in names:
+        row = table["variants"][name]
+        assert row["about"] == VARIANTS[name].about and row["seeds"] == [0, 1]
+        assert len(row["utility"]) == len(row["utility_less_reference"]) == 2
+    assert table["variants"]["none"]["training_ratio"] == [1.0]

@@ -20,7 +20,7 @@ from tamiyo_train.lifecycle import Transition
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of the log. ``kind``: transition, decision, panic, rollback, refusal; of a course: course, files."""
+    """One line. ``kind``: transition, decision, panic, rollback, refusal, split; of a course: course, files."""
 
     index: int
     step: int

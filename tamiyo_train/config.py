@@ -159,6 +159,7 @@ class Teaching:
 class TrainConfig:
     """A whole training run. ``schedule``: decisions of the final growth, when ``growth`` is "schedule".
 
+    ``depth``: hidden layers of a host that has some to choose, each with a slot behind it; None: the host's own.
     ``taught``: names of the blueprints to choose from, no-op the first; empty for those offered on the host's domain.
     ``data``: the user's own files, in the format that ``task`` then names. ``checkpointing``: the host recomputes its
     activations instead of keeping them for the backward pass.
@@ -167,6 +168,7 @@ class TrainConfig:
     task: str = "digits"
     host: str = "dsconv"
     width: int = 4
+    depth: int | None = None
     seed: int = 0
     growth: str = "policy"
     profile: str | None = "raspberry-pi-4"
@@ -183,6 +185,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require(self.episodes >= 0, "episodes", "must not be negative")
         require(self.width > 0, "width", "must be above 0")
+        require(self.depth is None or self.depth > 0, "depth", "must be above 0")
         require(self.taught[:1] in {(), ("no-op",)}, "taught", "must begin with no-op")
 
 
@@ -204,6 +207,7 @@ def adapted(
     seed: int | None = None,
     host: str | None = None,
     width: int | None = None,
+    depth: int | None = None,
     episodes: int | None = None,
     steps: int | None = None,
     profile: str | None = None,
@@ -218,7 +222,7 @@ def adapted(
     ``steps`` are those of the final growth, rounded up to whole decision windows; consolidation keeps its share.
     ``nested``: its ``nested_slots``; ``attack`` and ``drift_target``: those of all episodes.
     """
-    given = {"seed": seed, "host": host, "width": width, "episodes": episodes, "data": data}
+    given = {"seed": seed, "host": host, "width": width, "depth": depth, "episodes": episodes, "data": data}
     given["checkpointing"] = checkpointing
     config = replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # by name
     if profile is not None:

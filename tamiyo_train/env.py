@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_runtime.contracts.observation import INTENSITIES, Heads, Operation
 from tamiyo_train import pricing, telemetry
@@ -25,6 +28,8 @@ from tamiyo_train.hosts import Host
 from tamiyo_train.lifecycle import LIVE, State
 from tamiyo_train.policy.actions import Action, Decider, Observation
 from tamiyo_train.pricing import GrowthBudget, Priced, Pricer
+from tamiyo_train.regions.allocators import EVERY, Allocator
+from tamiyo_train.regions.steward import Steward
 from tamiyo_train.seed import GrownNetwork
 from tamiyo_train.snapshot import Snapshot
 from tamiyo_train.trainer import BACKWARD_FACTOR, Trainer
@@ -79,8 +84,9 @@ class _Sound:
 class GrowthEnv(Guard):
     """One episode. ``seed`` decides batches and newborn weights; the host comes initialised.
 
-    ``audit``: the log to write to, empty as yet; a list in memory unless given. Raises InputError when the data cannot
-    be learned from.
+    ``audit``: the log to write to, empty as yet; a list in memory unless given. ``allocator``: who splits the budget
+    over the regions of a host with more slots than a region holds, every `EVERY` windows; None: nobody. Raises
+    InputError when the data cannot be learned from.
     """
 
     def __init__(
@@ -94,19 +100,23 @@ class GrowthEnv(Guard):
         budget: GrowthBudget,
         seed: int,
         audit: AuditLog | None = None,
+        allocator: Allocator | None = None,
     ) -> None:
         check_tensors(data)
         log = AuditLog() if audit is None else audit
         network = GrownNetwork(host, log.transition, nested_slots=config.nested_slots)
         trainer = Trainer(network, data, config, seed=seed)
-        gardener = Gardener(trainer, blueprints=blueprints, pricer=pricer, budget=budget, seed=seed)
+        steward = Steward(network, pricer=pricer, budget=budget, allocator=allocator)
+        gardener = Gardener(trainer, blueprints=blueprints, pricer=pricer, budget=budget, seed=seed, steward=steward)
         super().__init__(trainer, gardener, log)
+        self.steward = steward
         self.pricer = pricer
         self.budget = budget
         self.heads = Heads(slots=network.slots, blueprints=len(blueprints))
         self._windows: list[WindowReport] = []
         self._curve = telemetry.Curve()
         self._sound: _Sound | None = None
+        self._split()
 
     @property
     def windows(self) -> tuple[WindowReport, ...]:
@@ -121,15 +131,8 @@ class GrowthEnv(Guard):
     def observe(self) -> Observation:
         """What the decider sees now; changes nothing."""
         with self.network.lock:
-            vector = telemetry.vector(
-                self.trainer,
-                self._reading,
-                self._curve,
-                pricer=self.pricer,
-                budget=self.budget,
-                steps_left=1 - len(self._windows) / self.config.decisions,
-            )
-            return Observation(vector=vector, masks=self.gardener.masks(self._reading))
+            vector, masks = self._vector(), self.gardener.masks(self._reading)
+            return Observation(vector=vector, masks=masks, inside=self.steward.inside(vector, masks))
 
     def act(self, action: Action) -> WindowReport:
         """Carry out an action and train one window; raises TamiyoError on an illegal one, changing nothing.
@@ -166,6 +169,8 @@ class GrowthEnv(Guard):
             learning_rate=self.trainer.host_rate(),
         )
         self._windows.append(report)
+        if not self.done and len(self._windows) % EVERY == 0:
+            self._split()
         return report
 
     @property
@@ -224,6 +229,23 @@ class GrowthEnv(Guard):
             safety_events=self.safety_events,
             training_macs=self.trainer.training_macs,
         )
+
+    def _vector(self) -> NDArray[np.float32]:
+        return telemetry.vector(
+            self.trainer,
+            self._reading,
+            self._curve,
+            pricer=self.pricer,
+            budget=self.budget,
+            steps_left=1 - len(self._windows) / self.config.decisions,
+        )
+
+    def _split(self) -> None:
+        """Split what is left of the budget over the regions of the host, if it has any, and say so in the log."""
+        with self.network.lock:
+            split = self.steward.split(self._vector())
+            if split is not None:
+                self.audit.append("split", step=self.trainer.step_index, **split.to_audit())
 
     def _check_regression(self) -> None:
         """Take consolidation back as a whole when it costs accuracy."""

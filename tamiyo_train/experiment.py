@@ -222,6 +222,7 @@ def _run(
         task_sha256=task.sha256(),
         host=config.host,
         width=config.width,
+        depth=config.depth,
         input_shape=task.input.shape,
         classes=len(task.classes),
         slots=host.slots,

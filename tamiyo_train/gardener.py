@@ -23,6 +23,7 @@ from tamiyo_train.gates import probe_at_birth, proven_gain, ready_to_blend
 from tamiyo_train.lifecycle import LIVE, Event, State, follow
 from tamiyo_train.policy.actions import Masks
 from tamiyo_train.pricing import GrowthBudget, Pricer, params_price
+from tamiyo_train.regions.steward import Steward
 from tamiyo_train.seed import Seed, cosine_ramp
 from tamiyo_train.seeding import derive, initialising
 from tamiyo_train.trainer import HOST, Trainer
@@ -50,6 +51,7 @@ class Gardener:
         pricer: Pricer,
         budget: GrowthBudget,
         seed: int,
+        steward: Steward | None = None,
     ) -> None:
         self.trainer = trainer
         self.network = trainer.network
@@ -57,6 +59,7 @@ class Gardener:
         self.blueprints = tuple(blueprints)
         self.pricer = pricer
         self.budget = budget
+        self.steward = steward
         self.culled = 0
         self._seed = seed
         self._embargo: dict[int, int] = {}
@@ -94,7 +97,10 @@ class Gardener:
         if index == NO_OP or place is None or blueprint.misfit(place) is not None:
             return False
         graphs = self.network.graphs(extra=(slot, blueprint))
-        return fits_inside(self.network, self.budget, slot, blueprint) and self.budget.allows(self.pricer.price(graphs))
+        within = fits_inside(self.network, self.budget, slot, blueprint) and self.budget.allows(
+            self.pricer.price(graphs)
+        )
+        return within and (self.steward is None or self.steward.allows(slot, blueprint))
 
     def within_budget(self) -> bool:
         """Whether the network as it stands is within the budget; a bare host counts as such, for it cannot shrink."""
@@ -326,6 +332,12 @@ class Gardener:
                 hint="choose a smaller blueprint",
             )
         cost = self.pricer.price(self.network.graphs(extra=(slot, blueprint)))
+        if self.budget.allows(cost):
+            return BudgetError(
+                f"germinating '{name}' in slot {path} is not allowed: the budget has room for it, the share of the "
+                "slot's region has not",
+                hint="choose a smaller blueprint or a slot of another region, or wait until the budget is split anew",
+            )
         pairs = {
             key: (getattr(cost, key), getattr(self.budget, key))
             for key in ("params", "macs", "latency_ms", "energy_uj", "memory_bytes")

@@ -26,7 +26,7 @@ from tamiyo_train.env import GrowthEnv, Outcome, WindowReport
 from tamiyo_train.evaluation import configurations, network_result, paired_accuracy_gain, score, without
 from tamiyo_train.events import EventLog
 from tamiyo_train.footprint import Footprint
-from tamiyo_train.jobs import POLICY, SCHEDULE, decider, drawing_from, environment, rebuilt
+from tamiyo_train.jobs import ALLOCATOR, POLICY, SCHEDULE, decider, drawing_from, environment, rebuilt
 from tamiyo_train.policy.actions import Action, Decider, Observation
 from tamiyo_train.policy.experience import Experience, Recorder
 from tamiyo_train.policy.network import PolicyNetwork
@@ -144,7 +144,8 @@ def grow(
     with contextlib.ExitStack() as stack:
         stack.enter_context(drawing_from(config, "final"))
         audit = None if beside.work is None else stack.enter_context(AuditFile(beside.work / AUDIT))
-        env = environment(config, config.final, seed=derive(config.seed, "final"), audit=audit)
+        allocator = ALLOCATOR if method == POLICY else None
+        env = environment(config, config.final, seed=derive(config.seed, "final"), audit=audit, allocator=allocator)
         return _grown(config, env, method, policy, beside)
 
 
@@ -175,7 +176,8 @@ def _decider(config: TrainConfig, method: str, env: GrowthEnv, policy: PolicyNet
     if method == SCHEDULE:
         names = [blueprint.name for blueprint in env.gardener.blueprints]
         return Scheduled(config.schedule, blueprints=names, window_steps=config.final.window)
-    return decider(method, seed=derive(config.seed, "decider") % 2**32, heads=env.heads, policy=policy)
+    seed = derive(config.seed, "decider") % 2**32
+    return decider(method, seed=seed, heads=env.heads, policy=policy, regions=env.steward.regions)
 
 
 def _played(env: GrowthEnv, recorder: Recorder, place: _Place | None, beside: Beside) -> Outcome:

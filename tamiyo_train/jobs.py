@@ -21,7 +21,7 @@ from tamiyo_train.config import Episode, TrainConfig
 from tamiyo_train.data import data_of, task_of
 from tamiyo_train.env import GrowthEnv, Outcome
 from tamiyo_train.evaluation import network_result
-from tamiyo_train.hosts import Host, hosts
+from tamiyo_train.hosts import Host, made
 from tamiyo_train.hosts.piece import recompute
 from tamiyo_train.policy.actions import Decider
 from tamiyo_train.policy.baselines import KasminaMicro, RandomDecider, Waiting, drawn_settings
@@ -30,6 +30,9 @@ from tamiyo_train.policy.imitation import Learned
 from tamiyo_train.policy.network import PolicyNetwork
 from tamiyo_train.pool import Counter
 from tamiyo_train.pricing import GrowthBudget, Pricer
+from tamiyo_train.regions.allocators import Allocator, ByNeed
+from tamiyo_train.regions.deciding import RegionalPolicy
+from tamiyo_train.regions.division import Region, divided, widest
 from tamiyo_train.run import NetworkResult
 from tamiyo_train.seeding import derive, initialising
 from tamiyo_train.static import train_static
@@ -40,14 +43,21 @@ POLICY = "policy"
 GROWTH = (POLICY, "kasmina", "random", "none")
 """Who can decide, by name; a schedule decides when the configuration holds one."""
 SCHEDULE = "schedule"
+ALLOCATOR: Allocator = ByNeed()
+"""Who splits the budget over the regions of a host where a policy grows one with many slots."""
 Tensor = torch.Tensor
 
 
 def new_host(config: TrainConfig, seed: int) -> Host:
-    """A freshly initialised host for the run's task; raises IncompatibleError when it cannot do as configured."""
-    task, build = task_of(config.task, config.data), hosts.get(config.host)
+    """A freshly initialised host for the run's task.
+
+    Raises UsageError or IncompatibleError when it cannot do as configured.
+    """
+    task = task_of(config.task, config.data)
     with initialising(derive(seed, "host")):
-        host = build(shape=task.input.shape, classes=len(task.classes), width=config.width)
+        host = made(
+            config.host, shape=task.input.shape, classes=len(task.classes), width=config.width, depth=config.depth
+        )
     if config.checkpointing and recompute(host.trunk) == 0:
         raise IncompatibleError(
             f"no piece of host '{config.host}' can recompute its activations",
@@ -77,8 +87,12 @@ def environment(
     seed: int,
     budget: GrowthBudget | None = None,
     audit: AuditLog | None = None,
+    allocator: Allocator | None = None,
 ) -> GrowthEnv:
-    """An episode on a fresh host; without a budget the profile's default one, without a log one in memory."""
+    """An episode on a fresh host; without a budget the profile's default one, without a log one in memory.
+
+    ``allocator``: see `GrowthEnv`.
+    """
     host, pricer = new_host(config, seed), Pricer(config.profile)
     return GrowthEnv(
         host=host,
@@ -89,6 +103,7 @@ def environment(
         budget=budget or pricer.default_budget(host.layers),
         seed=seed,
         audit=audit,
+        allocator=allocator,
     )
 
 
@@ -111,10 +126,17 @@ def drawn_budget(pricer: Pricer, host: Host, rng: np.random.Generator) -> Growth
     )
 
 
-def decider(method: str, *, seed: int, heads: Heads, policy: PolicyNetwork | None = None) -> Decider:
-    """The decider of that name; raises UnknownNameError."""
+def regions_of(config: TrainConfig) -> tuple[Region, ...]:
+    """The regions in which a run's policy grows its host; none where it looks over all of it, or another decides."""
+    return divided(new_host(config, 0).slots) if config.growth == POLICY else ()
+
+
+def decider(
+    method: str, *, seed: int, heads: Heads, policy: PolicyNetwork | None = None, regions: Sequence[Region] = ()
+) -> Decider:
+    """The decider of that name, a policy inside regions if there are any; raises UnknownNameError."""
     if method == POLICY and policy is not None:
-        return Learned(policy)
+        return RegionalPolicy(policy, slots=widest(regions)) if regions else Learned(policy)
     makers: Mapping[str, Decider] = {
         "kasmina": KasminaMicro(),
         "kasmina-drawn": KasminaMicro(drawn_settings(seed, slots=heads.slots, blueprints=heads.blueprints)),
@@ -152,10 +174,17 @@ def collect(
     pricer, host = Pricer(config.profile), new_host(config, seed)
     rng = np.random.default_rng(derive(config.seed, "budget", index))
     budget = None if policy is not None else drawn_budget(pricer, host, rng)
-    env = environment(config, config.collect, seed=seed, budget=budget)
+    allocator = None if policy is None else ALLOCATOR
+    env = environment(config, config.collect, seed=seed, budget=budget, allocator=allocator)
     network = None if policy is None else rebuilt(policy, env.heads)
     env.trainer.on_step = counter
-    chosen = decider(method, seed=derive(config.seed, "decider", index) % 2**32, heads=env.heads, policy=network)
+    chosen = decider(
+        method,
+        seed=derive(config.seed, "decider", index) % 2**32,
+        heads=env.heads,
+        policy=network,
+        regions=env.steward.regions,
+    )
     with drawing_from(config, "collect", index):
         experience, outcome = record(env, chosen, group=index % HOSTS)
     return EpisodeResult(method=method, outcome=outcome, experience=experience)

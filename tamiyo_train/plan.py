@@ -38,6 +38,7 @@ class Wishes:
     data: Path | None = None
     host: str | None = None
     width: int | None = None
+    depth: int | None = None
     seed: int | None = None
     growth: str | None = None
     episodes: int | None = None
@@ -125,6 +126,7 @@ def planned(folder: Path | None, wishes: Wishes, *, overwrite: bool, resume: boo
         seed=wishes.seed,
         host=wishes.host,
         width=wishes.width,
+        depth=wishes.depth,
         episodes=wishes.episodes,
         steps=wishes.steps,
         profile=wishes.profile,

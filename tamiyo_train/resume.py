@@ -1,7 +1,7 @@
 """A growth episode on paper: everything that changes while it runs, and a fresh one brought to the same point.
 
-    {schema, env, trainer, gardener, optimiser, inner, slots, audit}  and, beside it, tensors: weights, buffers,
-                                                            moments, gradients, generators, evidence, the last reading
+    {schema, env, trainer, gardener, steward, optimiser, inner, slots, audit}  and, beside it, tensors: weights,
+                                                   buffers, moments, gradients, generators, evidence, the last reading
 
 What each object holds is listed below: ``kept`` attributes travel, ``made`` ones are made by building the episode anew
 from its configuration. An attribute in neither list raises, so that a field somebody adds is never lost in silence.
@@ -28,11 +28,12 @@ from tamiyo_train.codec import Tensors, decode, encode
 from tamiyo_train.env import GrowthEnv, WindowReport
 from tamiyo_train.governor import Watch
 from tamiyo_train.lifecycle import State
+from tamiyo_train.pricing import GrowthBudget
 from tamiyo_train.seed import GrownNetwork, Inner, Seed
 from tamiyo_train.seeding import initialising
 from tamiyo_train.snapshot import GLOBAL
 
-SCHEMA = "tamiyo.growth/1"
+SCHEMA = "tamiyo.growth/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,12 @@ _ENV = _Fields(
     },
     made=frozenset(
         {"config", "pricer", "budget", "audit", "network", "trainer", "gardener", "heads", "_snapshot", "_sound"}
-        | {"on_restored"}
+        | {"on_restored", "steward"}
     ),
+)
+_STEWARD = _Fields(
+    kept={"accounts": tuple[GrowthBudget, ...]},
+    made=frozenset({"network", "pricer", "budget", "allocator", "regions"}),
 )
 _TRAINER = _Fields(
     kept={"step_index": int, "training_macs": int, "caution": float},
@@ -71,7 +76,7 @@ _TRAINER = _Fields(
 )
 _GARDENER = _Fields(
     kept={"culled": int, "_embargo": dict[int, int]},
-    made=frozenset({"trainer", "network", "config", "blueprints", "pricer", "budget", "_seed"}),
+    made=frozenset({"trainer", "network", "config", "blueprints", "pricer", "budget", "steward", "_seed"}),
 )
 _LIFE = _Fields(kept={"_state": State, "path": str}, made=frozenset({"slot", "_audit"}))
 _NETWORK = _Fields(
@@ -90,6 +95,7 @@ def state_of(env: GrowthEnv) -> tuple[dict[str, Any], Tensors]:
         "env": _kept(_ENV, env, tensors, "env"),
         "trainer": _kept(_TRAINER, env.trainer, tensors, "trainer"),
         "gardener": _kept(_GARDENER, env.gardener, tensors, "gardener"),
+        "steward": _kept(_STEWARD, env.steward, tensors, "steward"),
         "inner": encode(env.network.inner, tensors, path="inner"),
         "slots": [_slot(env.network, slot, tensors) for slot in range(env.network.slots)],
         "optimiser": _optimiser(env, tensors),
@@ -109,6 +115,8 @@ def restore(env: GrowthEnv, document: Mapping[str, Any], tensors: Mapping[str, t
     version or does not fit the network.
     """
     check_schema(document["schema"], SCHEMA)
+    if document["schema"] != SCHEMA:
+        raise SchemaError("schema", f"expected {SCHEMA}, got '{document['schema']}', which lacks accounts of regions")
     _plant(env.network, document, tensors)
     _load_network(env.network, tensors)
     _load_optimiser(env, document["optimiser"], tensors)
@@ -119,6 +127,7 @@ def restore(env: GrowthEnv, document: Mapping[str, Any], tensors: Mapping[str, t
         made.set_state(tensors[f"generator/{name}"].clone())
     _bring(_TRAINER, env.trainer, document["trainer"], tensors, "trainer")
     _bring(_GARDENER, env.gardener, document["gardener"], tensors, "gardener")
+    _bring(_STEWARD, env.steward, document["steward"], tensors, "steward")
     _bring(_ENV, env, document["env"], tensors, "env")
     entries = decode(tuple[Entry, ...], document["audit"], tensors, path="audit")
     env.audit.resume(entries)

@@ -104,8 +104,8 @@ class MethodSummary:
 class RunRecord:
     """Contents of ``run.json``. ``results``: grown, ungrown (the bare host) and twin (grown topology from step 0).
 
-    ``metric``: the task's own, see `tamiyo_train.metrics`. ``slots``: of the host; ``seeds``: those in them, by slot;
-    ``inner_seeds``: those inside seeds, by path.
+    ``depth``: hidden layers asked for, None: the host's own. ``metric``: the task's own, see `tamiyo_train.metrics`.
+    ``slots``: of the host; ``seeds``: those in them, by slot; ``inner_seeds``: those inside seeds, by path.
     """
 
     schema: str
@@ -134,6 +134,7 @@ class RunRecord:
     profile: str | None = None
     inner_seeds: tuple[SeedRecord, ...] = ()
     metric: str = "accuracy"
+    depth: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -178,13 +179,19 @@ class Run:
 
     def grown_network(self) -> GrownNetwork:
         """The network, in eval mode; raises IntegrityError when the tensors don't fit the record."""
-        from tamiyo_train.hosts import hosts
+        from tamiyo_train.hosts import made
         from tamiyo_train.seeding import initialising
         from tamiyo_train.static import committed
 
         record = self.record
         with initialising(0):
-            host = hosts.get(record.host)(shape=record.input_shape, classes=record.classes, width=record.width)
+            host = made(
+                record.host,
+                shape=record.input_shape,
+                classes=record.classes,
+                width=record.width,
+                depth=record.depth,
+            )
         network = committed(host, record.topology, inner=record.inner_topology, seed=0)
         _load(network, self.network, "network")
         network.eval()

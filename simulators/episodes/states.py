@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,12 @@ class RunningStates:
             accuracy=None if math.isnan(accuracy) else accuracy,
             profile=dict(zip(PROFILE_FEATURES, self.profile[lane].tolist(), strict=True)),
         )
+
+    def widened(self, slots: int) -> RunningStates:
+        """The same devices with so many slots: those they have, then empty ones."""
+        missing = slots - self.present.shape[1]
+        wide = {f.name: value for f in fields(self) if (value := getattr(self, f.name)).shape == self.present.shape}
+        return replace(self, **{name: np.pad(value, ((0, 0), (0, missing))) for name, value in wide.items()})
 
     def matrix(self) -> NDArray[np.float32]:
         """Observation vectors, (lanes, observation) float32: row by row what `running_vector` gives."""

@@ -52,6 +52,9 @@ def train(
         str | None, typer.Option(help=f"network to start from: {HOSTS}; the task's own when left out")
     ] = None,
     width: Annotated[int | None, typer.Option(min=1, help="channels of the host")] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="hidden layers of mlp or mlp-skip, a slot behind each; 3 when left out")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="everything random follows from it; 0 when left out")] = None,
     growth: Annotated[
         str | None,
@@ -108,6 +111,7 @@ def train(
         data=data,
         host=host,
         width=width,
+        depth=depth,
         seed=seed,
         growth=growth,
         episodes=episodes,
@@ -124,15 +128,17 @@ def train(
 
         check_installed()
     if dry_run:
+        from tamiyo_train.jobs import regions_of
         from tamiyo_train.memory import planned_report
 
-        memory = planned_report(plan.config)
+        memory, regions = planned_report(plan.config), regions_of(plan.config)
         if as_json:
             from tamiyo_train.config import plain
 
-            emit_json({"run": str(plan.folder), "config": plain(plan.config), "memory": memory.to_json()})
+            body = {"run": str(plan.folder), "config": plain(plan.config), "memory": memory.to_json()}
+            emit_json({**body, "regions": [str(region) for region in regions]})
         else:
-            show_plan(plan.folder, plan.config, memory)
+            show_plan(plan.folder, plan.config, memory, regions)
         return
     with stoppable(f"tamiyo train {plan.folder} --resume"), reported() as on_progress:
         run = plan.carry_out(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tamiyo_train.measures import Measure
     from tamiyo_train.memory import ActivationReport
     from tamiyo_train.progress import OnProgress
+    from tamiyo_train.regions.division import Region
     from tamiyo_train.run import RunRecord
 
 
@@ -37,18 +38,24 @@ def summary(folder: Path, record: RunRecord) -> dict[str, Any]:
     from tamiyo_runtime.contracts.document import dump
 
     data = dump(record)
+    splits = [{"step": entry["step"], **entry["data"]} for entry in record.audit if entry["kind"] == "split"]
     keys = ("task", "seed", "growth", "profile", "metric", "seeds", "results", "methods", "lesson", "configurations")
-    return {"run": str(folder), **{key: data[key] for key in keys if key in data}}
+    return {"run": str(folder), **{key: data[key] for key in keys if key in data}, "splits": splits}
 
 
-def show_plan(folder: Path, config: TrainConfig, memory: ActivationReport) -> None:
-    """What a run would do, and what a training step of its bare host keeps in memory."""
+def show_plan(folder: Path, config: TrainConfig, memory: ActivationReport, regions: Sequence[Region]) -> None:
+    """What a run would do, in which regions of its host, and what a training step of the bare host keeps in memory."""
     from tamiyo_train.config import plain
+    from tamiyo_train.jobs import ALLOCATOR
+    from tamiyo_train.regions.allocators import EVERY
 
     say(f"would write {folder}")
     body = plain(config)
     schedule = body.pop("schedule", [])
     table(["setting", "value"], [[key, value] for key, value in _flat(body)])
+    if regions:
+        names = ", ".join(str(region) for region in regions)
+        say(f"regions of slots: {names}; '{ALLOCATOR.name}' splits what is left of the budget every {EVERY} windows")
     if schedule:
         say()
         keys = ["window", "step", "operation", "slot", "blueprint", "intensity"]
@@ -87,6 +94,7 @@ def show_run(folder: Path, record: RunRecord) -> None:
         say("(on the validation split, at the end; the gates judged an earlier network, by the probability it gave")
         say("to the right class)")
         say()
+    show_splits(record)
     show_results(record)
     if record.methods:
         say()
@@ -97,6 +105,30 @@ def show_run(folder: Path, record: RunRecord) -> None:
                 for name, m in sorted(record.methods.items(), key=lambda item: -item[1].mean_utility)
             ],
         )
+
+
+def show_splits(record: RunRecord) -> None:
+    """How the budget was split over the regions of the host, as the audit log has it; nothing where it has none."""
+    splits = [entry for entry in record.audit if entry["kind"] == "split"]
+    if not splits:
+        return
+    regions = splits[0]["data"]["regions"]
+    table(
+        ["step", "split", *(f"slots {region}" for region in regions)],
+        [
+            [
+                entry["step"],
+                entry["data"]["allocator"],
+                *(
+                    f"{float(share):.0%}, up to {params}"
+                    for share, params in zip(entry["data"]["shares"], entry["data"]["params"], strict=True)
+                ),
+            ]
+            for entry in splits
+        ],
+    )
+    say("(share of what was left of the budget, and parameters of the host with the region's seeds it came to)")
+    say()
 
 
 def show_results(record: RunRecord) -> None:

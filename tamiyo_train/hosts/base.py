@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 
 from torch import nn
 
 from tamiyo_runtime.contracts.errors import UsageError
 from tamiyo_runtime.contracts.registry import Registry
 from tamiyo_train.footprint import Footprint, Layer
-from tamiyo_train.slots import Domain, Slot
+from tamiyo_train.slots import Domain, Shape, Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,19 @@ class Host:
 
 
 hosts: Registry[Callable[..., Host]] = Registry("hosts")
-"""Functions of ``shape`` (of one sample), ``classes`` and ``width``; weights come from torch's generator."""
+"""Functions of ``shape`` (of one sample), ``classes``, ``width`` and some of ``depth``, with torch's own generator."""
+
+
+def made(name: str, *, shape: Shape, classes: int, width: int, depth: int | None = None) -> Host:
+    """A new host of that name, by default as deep as it is; raises UsageError when it has no depth to choose."""
+    make = hosts.get(name)
+    if depth is None:
+        return make(shape=shape, classes=classes, width=width)
+    if "depth" not in signature(make).parameters:
+        deep = " or ".join(other for other, build in hosts if "depth" in signature(build).parameters)
+        raise UsageError(f"host '{name}' is as deep as it is, not {depth} layers", hint=f"a depth goes with {deep}")
+    return make(shape=shape, classes=classes, width=width, depth=depth)
+
 
 _AXES = {Domain.SEQUENCE: ("sequences (C, T)", 2), Domain.IMAGE: ("images (C, H, W)", 3)}
 

@@ -60,11 +60,24 @@ class Masks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """What is shown of one region of a host: as `Observation`, slot 0 being number ``start`` of the host."""
+
+    start: int
+    vector: NDArray[np.float32]
+    masks: Masks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What a decider is shown: the vector of `contracts.observation`, and the masks."""
+    """What a decider is shown: the vector of `contracts.observation`, and the masks.
+
+    ``inside``: the same of each region of a host whose budget is split over regions; see `tamiyo_train.regions`.
+    """
 
     vector: NDArray[np.float32]
     masks: Masks
+    inside: tuple[Inside, ...] = ()
 
 
 class Decider(Protocol):

@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from simulators.episodes.drawn import reached
 from tamiyo_train.policy.planning import planned, spendable_uj
 
+MOST_HELD = 5
+"""Seeds of a simulated device: as many as fit the decisions of a final growth, each taking three."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningSamples:
     """N devices with what the plan would ask for. ``present``: (N, slots), slots that hold a seed at all.
 
-    ``regret``: (N, 2^slots), share of samples lost against the plan by asking for each pattern of gates, slot 0 the
-    highest bit: by what the governor then grants, energy paid at its price.
+    ``regret``: (N, 2^held), share of samples lost against the plan by asking for each pattern of gates of the first
+    ``held`` slots, slot 0 the highest bit: by what the governor then grants, energy paid at its price.
     """
 
     observation: NDArray[np.float32]
@@ -32,14 +35,17 @@ class RunningSamples:
 
 
 def simulate(count: int, slots: int, *, seed: int) -> RunningSamples:
-    """Have devices meet something, and say what the plan would ask for."""
-    lanes, states = reached(count, slots, seed=seed)
+    """Have devices meet something, and say what the plan would ask for.
+
+    With many slots the first `MOST_HELD` are drawn and the others hold nothing: a plan weighs every set of seeds.
+    """
+    lanes, states = reached(count, min(slots, MOST_HELD), seed=seed)
     asked = planned(lanes, spendable_uj(lanes))
+    wide = states.widened(slots)
+    gates = np.zeros_like(wide.present)
+    gates[:, : asked.gates.shape[1]] = asked.gates
     return RunningSamples(
-        observation=states.matrix(),
-        gates=asked.gates & states.present,
-        present=states.present,
-        regret=asked.regret,
+        observation=wide.matrix(), gates=gates & wide.present, present=wide.present, regret=asked.regret
     )
 
 
@@ -60,7 +66,8 @@ def agreement(samples: RunningSamples, proposed: NDArray[np.bool_]) -> Agreement
     """Compare proposals, (N, slots) bool, with the plan's."""
     proposed = proposed & samples.present
     same = proposed == samples.gates
-    pattern = proposed @ (1 << np.arange(proposed.shape[1])[::-1])
+    held = samples.regret.shape[1].bit_length() - 1
+    pattern = proposed[:, :held] @ (1 << np.arange(held)[::-1])
     return Agreement(
         gates=float(same[samples.present].mean()),
         exact=float((same | ~samples.present).all(axis=1).mean()),

@@ -65,6 +65,34 @@ def test_a_dry_run_tells_the_memory_and_checkpointing_needs_less(tmp_path, capsy
     assert 0 < kept("--checkpointing") < kept()
 
 
+def test_a_dry_run_names_the_regions_of_a_host_with_many_slots(capsys):
+    arguments = ["train", "--task", "spirals", "--dry-run", "--depth", "12"]
+    assert main(arguments) == ExitCode.OK
+    assert "regions of slots: 0-5, 6-11; 'by-need' splits what is left" in capsys.readouterr().out
+    assert main([*arguments, "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["regions"] == ["0-5", "6-11"]
+    assert main([*arguments, "--json", "--growth", "kasmina"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["regions"] == []
+
+
+def test_a_depth_is_refused_for_a_host_that_has_none_to_choose(capsys):
+    assert main(["train", "--task", "mnist1d", "--depth", "12", "--dry-run"]) == ExitCode.USAGE
+    assert "host 'conv1d' is as deep as it is" in capsys.readouterr().err
+
+
+def test_a_run_on_a_host_with_many_slots_says_how_its_budget_was_split(tmp_path, capsys):
+    folder = str(tmp_path / "deep")
+    arguments = ["train", folder, "--task", "spirals", "--depth", "12", "--growth", "shipped", "--smoke"]
+    assert main([*arguments, "--workers", "1"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert "slots 0-5" in out
+    assert "share of what was left of the budget" in out
+    assert main(["evaluate", folder, "--json"]) == ExitCode.OK
+    shown = json.loads(capsys.readouterr().out)
+    assert [split["step"] for split in shown["splits"]] == [0, 40]
+    assert shown["splits"][0]["shares"] == ["0.5000", "0.5000"]
+
+
 def test_a_dry_run_fits_a_narrow_terminal_and_lists_a_schedule(tmp_path, capsys):
     arguments = ["train", str(tmp_path / "r"), "--dry-run", "--growth", "examples/schedule.toml"]
     assert main(arguments) == ExitCode.OK

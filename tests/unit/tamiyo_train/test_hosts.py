@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tamiyo_runtime.contracts.errors import UsageError
 from tamiyo_train.blueprints import OFFERED, blueprints
 from tamiyo_train.footprint import Footprint
-from tamiyo_train.hosts import hosts
+from tamiyo_train.hosts import made
 from tamiyo_train.hosts.piece import recompute
 from tamiyo_train.seed import norms_held
 from tamiyo_train.seeding import initialising
@@ -22,6 +23,8 @@ CASES = [
     ("mlp", (1, 40), Domain.VECTOR),
     ("mlp-skip", (10,), Domain.VECTOR),
     ("mlp-skip", (1, 8, 8), Domain.VECTOR),
+    ("mlp x 12", (10,), Domain.VECTOR),
+    ("mlp-skip x 16", (1, 8, 8), Domain.VECTOR),
     ("mlp-shallow", (10,), Domain.VECTOR),
     ("mlp-shallow", (1, 8, 8), Domain.VECTOR),
     ("conv1d", (1, 40), Domain.SEQUENCE),
@@ -36,8 +39,10 @@ _NORMS = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 def built(name, shape, width=6, classes=10):
+    """A host by name, or by name and depth: ``mlp x 12``."""
+    name, _, depth = name.partition(" x ")
     with initialising(3):
-        return hosts.get(name)(shape=shape, classes=classes, width=width)
+        return made(name, shape=shape, classes=classes, width=width, depth=int(depth) if depth else None)
 
 
 def deployed_params(piece: nn.Module) -> int:
@@ -86,6 +91,23 @@ def test_hosts_have_a_slot_between_each_two_pieces(name, least):
     host = built(name, shape)
     assert host.slots >= least
     assert len(host.trunk) == len(host.layers) == host.slots + 1
+
+
+@pytest.mark.parametrize(("name", "slots"), [("mlp", 3), ("mlp x 3", 3), ("mlp x 12", 12), ("mlp-skip x 1", 1)])
+def test_a_perceptron_has_a_slot_behind_every_hidden_layer(name, slots):
+    assert built(name, (2,)).slots == slots
+
+
+def test_a_dozen_layers_pass_a_signal_on():
+    with torch.no_grad():
+        passed = nn.Sequential(*built("mlp x 12", (10,), 32).trunk)(torch.randn(200, 10)).std(0).mean()
+    assert 0.05 < float(passed) < 5
+
+
+def test_a_host_without_a_depth_to_choose_says_which_have_one():
+    with pytest.raises(UsageError, match="'conv1d' is as deep as it is") as caught:
+        made("conv1d", shape=(1, 40), classes=2, width=4, depth=12)
+    assert "mlp or mlp-skip" in caught.value.hint
 
 
 def test_what_is_carried_reaches_every_slot_unchanged():

@@ -197,7 +197,9 @@ def test_a_state_of_another_host_or_version_is_refused():
     with pytest.raises(SchemaError):
         restore(new_env(config=replace(SPIRALS, width=5)), document, tensors)
     with pytest.raises(SchemaError, match="newer"):
-        restore(new_env(), {**document, "schema": "tamiyo.growth/2"}, tensors)
+        restore(new_env(), {**document, "schema": "tamiyo.growth/3"}, tensors)
+    with pytest.raises(SchemaError, match="growth/1"):
+        restore(new_env(), {**document, "schema": "tamiyo.growth/1"}, tensors)
     with pytest.raises(SchemaError):
         restore(new_env(), {**document, "env": {**document["env"], "mood": 1}}, tensors)
 

@@ -1,0 +1,329 @@
+"""Hosts of 12 to 16 slots: does splitting their budget over regions pay? Allocators against the flat policy, paired.
+
+    python benchmarks/bench_regions.py explore --out DIR --seed 1          episodes under random splits, to learn from
+    python benchmarks/bench_regions.py teach --out DIR                     the learned allocator, from all of them
+    python benchmarks/bench_regions.py judge --out DIR --seed 1 [--levels held-out]
+    python benchmarks/bench_regions.py table --out DIR [--levels held-out]
+
+``explore`` and ``judge`` run until ``--seconds`` are over and keep every batch of episodes in DIR; each seed writes
+files of its own, so that many processes share the work. The fast policy is the shipped one, everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+if __package__ is None or __package__ == "":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+from tamiyo_train.hosts import Host, hosts
+from tamiyo_train.policy.lane_deciders import Habit, Kasminas, LaneDecider, Networked, Waiting
+from tamiyo_train.policy.levels import EPISODE, FAMILIES, growth
+from tamiyo_train.policy.network import PolicyNetwork
+from tamiyo_train.policy.rollout import Rollout, drawn_lanes, repeated, roll
+from tamiyo_train.policy.shipped import network as shipped
+from tamiyo_train.population.growth import TensorGrowth
+from tamiyo_train.population.growth_state import Lanes
+from tamiyo_train.regions.allocators import Allocator, ByNeed, Even
+from tamiyo_train.regions.lanes import RegionalLanes
+from tamiyo_train.regions.learned import Learned, Lesson, SplitWorth, Teaching, teach
+
+LONG = replace(EPISODE, decisions=30)
+"""A seed takes three operations: with more slots to fill there are more decisions, in as many steps."""
+TRAINING, HELD_OUT = range(30_000, 30_400), range(40_000, 40_400)
+"""Seeds of weights: to learn from and choose by, and to be judged on."""
+LEARNED = "learned.safetensors"
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deep:
+    """A family of tasks on a host with many slots. ``taught``: the allocator learned on it."""
+
+    family: str
+    depth: int
+    width: int
+    taught: bool = True
+
+    def build(self) -> Callable[[], Host]:
+        """Makes its hosts."""
+        family = FAMILIES[self.family]
+        shape = family.spec(family.training[0]).shape
+        make = hosts.get(family.host)
+        return functools.partial(make, shape=shape, classes=family.classes, width=self.width, depth=self.depth)
+
+
+DEEP = {
+    "spirals": Deep(family="spirals", depth=12, width=6),
+    "checkerboard": Deep(family="checkerboard", depth=16, width=6),
+    "clusters": Deep(family="clusters", depth=14, width=4, taught=False),
+}
+
+
+class Drawn:
+    """Splits drawn at random, a new one each time: even on average, from one region takes all to all alike."""
+
+    name = "drawn"
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def shares(self, telemetry: Tensor) -> Tensor:
+        """Dirichlet of concentration 1, and a total of 0.3 to 1."""
+        lanes, regions = telemetry.shape[:2]
+        split = self._rng.dirichlet(np.ones(regions), lanes) * self._rng.uniform(0.3, 1.0, (lanes, 1))
+        return torch.from_numpy(split).to(telemetry.device)
+
+
+def environment(deep: Deep, *, held_out: bool, device: str, steps: int) -> TensorGrowth:
+    """Episodes of a family on all its training or held-out levels."""
+    family = FAMILIES[deep.family]
+    data = family.held_out_data() if held_out else family.training_data()
+    return growth(deep.build(), data, device=device, episode=replace(LONG, steps=steps))
+
+
+def lanes_of(env: TensorGrowth, rng: np.random.Generator, *, count: int, inits: range) -> Lanes:
+    """Lanes with budgets that bind: room for the cost of 1 to S seeds of middling size, on drawn profiles.
+
+    Every limit lies above the bare host by a factor of its own on the same number of seeds, 0.7 to 2.
+    """
+    lanes = drawn_lanes(env, rng, count=count, inits=inits)
+    slots = env.host.slots
+    host = env.table.host.cpu()[lanes.profile]
+    typical = env.table.parts.cpu()[lanes.profile, :, 1:].mean((1, 2))
+    seeds = np.exp(rng.uniform(0.0, np.log(slots), count))[:, None]
+    factors = torch.from_numpy(seeds * np.exp(rng.uniform(np.log(0.7), np.log(2.0), (count, host.shape[1]))))
+    budget = host + factors * typical
+    budget[:, :2] = budget[:, :2].round()
+    budget[:, 4] = torch.inf
+    return replace(lanes, budget=budget)
+
+
+def methods(
+    env: TensorGrowth, policy: PolicyNetwork, learned: Allocator | None
+) -> dict[str, Callable[[], LaneDecider]]:
+    """Fresh deciders by name."""
+
+    def regional(allocator: Allocator, *, turns: bool = False) -> Callable[[], LaneDecider]:
+        return lambda: RegionalLanes(env, policy, allocator, turns=turns)
+
+    flat = policy.with_slots(env.host.slots).to(env.device)
+    found: dict[str, Callable[[], LaneDecider]] = {
+        "none": Waiting,
+        "flat": lambda: Networked(flat),
+        "even": regional(Even()),
+        "by-need": regional(ByNeed()),
+        "even-turns": regional(Even(), turns=True),
+        "drawn": regional(Drawn(3)),
+        "kasmina": lambda: Kasminas([Habit(forward=False, seeds=env.host.slots)] * len(env.task), device=env.device),
+    }
+    if learned is not None:
+        found["learned"] = regional(learned)
+    return found
+
+
+def batches(arguments: argparse.Namespace) -> Iterator[int]:
+    """Numbers of batches until the time is up; the first is always played."""
+    begun = time.monotonic()
+    longest, number = 0.0, 0
+    while number == 0 or time.monotonic() - begun + longest < arguments.seconds:
+        before = time.monotonic()
+        yield number
+        longest = max(longest, time.monotonic() - before)
+        number += 1
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    """A line of JSON more."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def explore(arguments: argparse.Namespace) -> None:
+    """Groups of episodes that differ in nothing but their splits."""
+    policy = shipped()
+    envs = {
+        name: environment(deep, held_out=False, device=arguments.device, steps=arguments.steps)
+        for name, deep in DEEP.items()
+        if deep.taught and name in arguments.families
+    }
+    rng = np.random.default_rng(1000 + arguments.seed)
+    for number in batches(arguments):
+        for name, env in envs.items():
+            lanes = repeated(
+                lanes_of(env, rng, count=arguments.lanes // arguments.group, inits=TRAINING), arguments.group
+            )
+            decider = RegionalLanes(env, policy, Drawn(arguments.seed * 10_000 + number))
+            rollout = roll(env, lanes, decider)
+            telemetry, shares = (torch.stack(each, 1).cpu().numpy() for each in zip(*decider.splits, strict=True))
+            arguments.out.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(
+                arguments.out / f"explore-{name}-{arguments.seed}-{number}.npz",
+                group=arguments.group,
+                utility=rollout.utility.cpu().numpy(),
+                telemetry=telemetry.astype(np.float16),
+                shares=shares.astype(np.float16),
+            )
+
+
+def rounded(tensor: Tensor) -> Any:
+    """As nested lists of four digits."""
+    return np.round(tensor.cpu().numpy().astype(np.float64), 4).tolist()
+
+
+def judge(arguments: argparse.Namespace) -> None:
+    """Every method on the same lanes, batch by batch."""
+    policy = shipped()
+    held_out = arguments.levels == "held-out"
+    envs = {
+        name: environment(deep, held_out=held_out, device=arguments.device, steps=arguments.steps)
+        for name, deep in DEEP.items()
+        if name in arguments.families
+    }
+    rng = np.random.default_rng(2000 + arguments.seed)
+    for number in batches(arguments):
+        for name, env in envs.items():
+            lanes = lanes_of(env, rng, count=arguments.lanes, inits=HELD_OUT if held_out else TRAINING)
+            line: dict[str, Any] = {"family": name, "batch": number, "task": lanes.task.tolist()}
+            makers = methods(env, policy, learned_of(arguments.out, arguments.device))
+            for method in arguments.methods or makers:
+                env.reset(lanes)
+                begun = time.monotonic()
+                decider = makers[method]()
+                line[method] = figures(env, roll(env, lanes, decider), time.monotonic() - begun)
+                if isinstance(decider, RegionalLanes):
+                    line[method]["shares"] = [rounded(s.mean(0)) for _, s in decider.splits]
+            append(arguments.out / f"judge-{arguments.levels}-{arguments.seed}.jsonl", line)
+
+
+def figures(env: TensorGrowth, rollout: Rollout, seconds: float) -> dict[str, Any]:
+    """What came of a batch of episodes."""
+    result = rollout.result
+    host = env.table.host[env.profile]
+    over = ((result.cost > env.budget) & (host <= env.budget)).any(1)
+    slots = torch.arange(env.host.slots, device=env.device, dtype=torch.float64)
+    count = result.fossilised.sum(1)
+    return {
+        "utility": [round(u, 6) for u in rollout.utility.tolist()],
+        "accuracy": [round(a, 4) for a in result.test_accuracy.tolist()],
+        "params": [int(p) for p in result.cost[:, 0].tolist()],
+        "seeds": count.tolist(),
+        "depth": float((result.fossilised * slots).sum() / count.sum().clamp_min(1)) / max(1, env.host.slots - 1),
+        "over": int(over.sum()),
+        "events": int(result.events.sum()),
+        "seconds": round(seconds, 1),
+    }
+
+
+def teach_allocator(arguments: argparse.Namespace) -> None:
+    """Fit the learned allocator to everything that was explored."""
+    begun = time.monotonic()
+    lessons = []
+    for name in DEEP:
+        parts = [np.load(path) for path in sorted(arguments.out.glob(f"explore-{name}-*.npz"))]
+        if parts:
+            groups = [
+                [part[key].reshape(-1, int(part["group"]), *part[key].shape[1:]) for part in parts]
+                for key in ("telemetry", "shares", "utility")
+            ]
+            telemetry, shares, utility = (torch.from_numpy(np.concatenate(each)).double() for each in groups)
+            lessons.append(Lesson(telemetry=telemetry.float(), shares=shares.float(), utility=utility))
+    network, explained = teach(lessons, config=Teaching(), seed=arguments.seed)
+    save_file(network.state_dict(), arguments.out / LEARNED)
+    card = {
+        "groups": [len(lesson) for lesson in lessons],
+        "explained": explained,
+        "deviation": [float((lesson.utility - lesson.utility.mean(1, keepdim=True)).std()) for lesson in lessons],
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    (arguments.out / "learned.json").write_text(json.dumps(card, indent=1) + "\n")
+    print(json.dumps(card))
+
+
+def learned_of(out: Path, device: str) -> Allocator | None:
+    """The learned allocator of this folder, if one was taught."""
+    if not (out / LEARNED).exists():
+        return None
+    network = SplitWorth()
+    network.load_state_dict(load_file(out / LEARNED))
+    return Learned(network.to(device))
+
+
+def table(arguments: argparse.Namespace) -> None:
+    """Means, and the paired differences between methods."""
+    from benchmarks.growth_statistics import compare
+
+    rows: dict[str, dict[str, list[float]]] = {}
+    strata: list[str] = []
+    for path in sorted(arguments.out.glob(f"judge-{arguments.levels}-*.jsonl")):
+        for text in path.read_text().splitlines():
+            line = json.loads(text)
+            family, task = line.pop("family"), line.pop("task")
+            line.pop("batch")
+            strata += [f"{family} {number}" for number in task]
+            for method, own in line.items():
+                row = rows.setdefault(method, {})
+                for key in ("utility", "accuracy", "params", "seeds"):
+                    row.setdefault(key, []).extend(own[key])
+                for key in ("over", "events", "depth", "seconds"):
+                    row.setdefault(key, []).append(own[key])
+    families = sorted({stratum.split()[0] for stratum in strata})
+    of = np.array([stratum.split()[0] for stratum in strata])
+    print(f"{len(strata)} episodes")
+    for method, row in rows.items():
+        print(
+            f"{method:12} utility {np.mean(row['utility']):.4f} accuracy {np.mean(row['accuracy']):.4f} "
+            f"params {np.mean(row['params']):.0f} seeds {np.mean(row['seeds']):.2f} over {sum(row['over']):.0f} "
+            f"depth {np.mean(row['depth']):.2f} events {sum(row['events']) / len(strata):.3f}; "
+            + ", ".join(f"{name} {np.mean(np.array(row['utility'])[of == name]):.4f}" for name in families)
+        )
+    numbers = np.unique(strata, return_inverse=True)[1]
+    pairs = [(a, b) for a in rows for b in ("flat", "even", "by-need") if a != b and b in rows]
+    for first, second in pairs:
+        difference = np.array(rows[first]["utility"]) - np.array(rows[second]["utility"])
+        found = compare(difference, numbers)
+        each = [compare(difference[of == name], numbers[of == name]) for name in families]
+        print(
+            f"{first:12} less {second:8} IQM {found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f}) "
+            f"mean {difference.mean():+.4f}; "
+            + ", ".join(
+                f"{n} {c.mean:+.4f} ({c.low:+.4f} to {c.high:+.4f})" for n, c in zip(families, each, strict=True)
+            )
+        )
+
+
+def main() -> int:
+    """Explore, teach, judge, or show."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", choices=("explore", "teach", "judge", "table"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=0.0, help="begin no batch that would end later")
+    parser.add_argument("--lanes", type=int, default=60)
+    parser.add_argument("--group", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=LONG.steps)
+    parser.add_argument("--levels", default="held-out", choices=("training", "held-out"))
+    parser.add_argument("--families", nargs="+", default=list(DEEP), choices=list(DEEP))
+    parser.add_argument("--methods", nargs="+")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    {"explore": explore, "teach": teach_allocator, "judge": judge, "table": table}[arguments.what](arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -52,6 +52,22 @@ def cosine_ramp(position: float) -> float:
     return 0.5 - 0.5 * math.cos(math.pi * min(max(position, 0.0), 1.0))
 
 
+def kept_whole(module: nn.Module, x: torch.Tensor, alpha: float) -> torch.Tensor:
+    """`blend`, held to what every seed promises; raises RuntimeError, which the governor takes for a broken seed.
+
+    A host may cut what passes to size and never notice, and a pass without a graph says nothing of a changed input.
+    """
+    if alpha == 0.0:
+        return x
+    version = x._version
+    y = blend(module, x, alpha)
+    if y.shape != x.shape:
+        raise RuntimeError(f"a seed turned {tuple(x.shape)} into {tuple(y.shape)}")
+    if x._version != version:
+        raise RuntimeError("a seed changed its input in place")
+    return y
+
+
 class GrownNetwork(nn.Module):
     """A host's trunk with a life cycle and perhaps a seed in every slot. ``forward``: (B, *input) -> (B, classes).
 
@@ -88,7 +104,7 @@ class GrownNetwork(nn.Module):
             for slot in range(start, self.host.slots if stop is None else stop):
                 seed = self.seeds[slot]
                 if seed is not None:
-                    x = blend(seed.module, x, alphas[slot])
+                    x = kept_whole(seed.module, x, alphas[slot])
                 x = self.trunk[slot + 1](x)
         return x
 

@@ -102,7 +102,7 @@ _DEFECTS: tuple[_Defect, ...] = (
 @kinds.register("broken-blueprint")
 def broken_blueprint(scene: Scene, rng: np.random.Generator) -> Outcome:
     """A seed is asked for whose blueprint raises, changes shape or input, is not finite, not the identity, or lies."""
-    fit = [s for s in scene.network.slots_in(State.DORMANT) if scene.network.place(s) is not None]
+    fit = scene.room()
     slot = fit[rng.integers(len(fit))]
     choice = int(rng.integers(len(_DEFECTS) + 2))
     if choice < len(_DEFECTS):

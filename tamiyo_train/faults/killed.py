@@ -61,7 +61,7 @@ def killed_mid_swap(scene: Scene, rng: np.random.Generator) -> Outcome:
 
 def _germinate(scene: Scene) -> None:
     gardener = scene.gardener
-    slot = scene.network.slots_in(State.DORMANT)[0]
+    slot = scene.room()[0]
     gardener.germinate(slot, next(i for i in range(1, len(gardener.blueprints)) if gardener.fits(slot, i)), 2)
 
 

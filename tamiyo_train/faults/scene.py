@@ -16,6 +16,7 @@ from tamiyo_train.data import data_of
 from tamiyo_train.env import GrowthEnv
 from tamiyo_train.evaluation import score
 from tamiyo_train.jobs import new_host, offered
+from tamiyo_train.lifecycle import Event, State
 from tamiyo_train.presets import preset
 from tamiyo_train.pricing import Pricer
 from tamiyo_train.seeding import derive
@@ -71,6 +72,17 @@ class Scene(GrowthEnv):
         self.struck_at = self.recovery = None
         self._snapshot = snapshot
         self.sound = {snapshot.sha256: self.accuracy()}
+
+    def room(self) -> tuple[int, ...]:
+        """Slots for another seed; where the scene filled them all, that of the seed in training is cleared first."""
+        network = self.network
+        free = tuple(slot for slot in network.slots_in(State.DORMANT) if network.place(slot) is not None)
+        if free:
+            return free
+        slot = network.slots_in(State.TRAINING)[0]
+        self.gardener.cull(slot, "makes room for another")
+        network.lives[slot].fire(Event.RELEASE, step=self.trainer.step_index, reason="makes room for another")
+        return (slot,)
 
     def accuracy(self) -> float:
         """Of the network as it stands, on the gate split."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from tamiyo_train.blueprints import blueprints
+from tamiyo_train.hosts import hosts
 from tamiyo_train.lifecycle import Event
 from tamiyo_train.seed import GrownNetwork, Seed, blend, cosine_ramp, evaluating, held_loss
 from tamiyo_train.seeding import initialising
@@ -48,6 +49,20 @@ def test_blending_goes_from_the_input_to_the_seed_in_a_straight_line():
     assert blend(module, x, 0.0) is x
     assert torch.equal(blend(module, x, 1.0), module(x))
     assert torch.allclose(blend(module, x, 0.25), 0.75 * x + 0.25 * module(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"), [(lambda x: x[:, :-1], "turned"), (lambda x: x.mul_(2.0), "changed its input")]
+)
+def test_a_seed_that_breaks_its_promise_is_noticed_even_where_the_host_cuts_to_size_and_no_graph_is_kept(broken, what):
+    with initialising(0):
+        host = hosts.get("mlp-skip")(shape=(5,), classes=2, width=4)
+    network = committed(host, {1: "bottleneck"}, seed=0)
+    network.seed_at(1).module.forward = broken
+    x = torch.randn(3, 5)
+    with torch.no_grad(), pytest.raises(RuntimeError, match=what):
+        network(x)
+    assert network(x, [0.0, 0.0, 0.0]).shape == (3, 2)  # a seed that is off is not asked
 
 
 @pytest.mark.parametrize("slots", [(0,), (3,), (1, 2)])

@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.bench_growth_ablations import HISTORY, REFERENCE, SMOKE, VARIANTS, Blind, _env, summary
+from benchmarks.bench_growth_ablations import HEADS, HISTORY, REFERENCE, SMOKE, VARIANTS, Blind, _env, summary
 from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES
+from tamiyo_train.policy import ppo
+from tamiyo_train.policy.network import PolicyNetwork
+from tamiyo_train.policy.oracle import simulate
 from tamiyo_train.policy.rollout import drawn_lanes
+from tamiyo_train.seeding import initialising
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "bench_growth_ablations.py"
 
@@ -57,6 +61,17 @@ def test_the_table_compares_each_seed_with_the_reference_of_the_same_seed():
     assert rows["none"]["utility_less_reference"] == pytest.approx([-0.1, -0.3])
     with pytest.raises(ValueError, match="different settings"):
         summary([*lines, line("cloned", 0, 0.5, lanes=3)])
+
+
+@pytest.mark.parametrize("group", [1, 4])
+def test_policies_learn_from_what_pays_with_and_without_groups_to_compare_within(blind, group):
+    """Every other term of the loss is off, so that only advantages can move the policy."""
+    off = {"value": 0.0, "entropy": 0.0, "leash": 0.0, "auxiliary": 0.0, "gates": 0.0}
+    chosen = ppo.Settings(iterations=1, lanes=16, group=group, minibatches=1, **off)
+    with initialising(0):
+        network = PolicyNetwork(HEADS)
+    learner = ppo.Learner(network, chosen, scale=ppo.Scale(0.5, 0.1), running=simulate(16, 3, seed=0), seed=0)
+    assert learner.learn({"spirals": blind})[0].kl > 1e-6
 
 
 @pytest.mark.slow

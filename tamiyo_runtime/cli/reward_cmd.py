@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from tamiyo_train.tuning.report import Report
     from tamiyo_train.tuning.tune import Settings
 
-# What comes with tamiyo, so that help needs no torch; a test holds both to the registries.
-FAMILIES = "spirals,checkerboard,clusters,spheres"
-PROFILES = "raspberry-pi-4,cortex-m4,coral-m2"
-
 
 def tune_reward(
     folder: Annotated[Path, typer.Argument(metavar="STUDY", help="folder the study is written to")] = Path(
         "runs/reward"
     ),
     *,
-    families: Annotated[str, typer.Option(metavar="A,B", help="tasks to grow on, at their training levels")] = FAMILIES,
+    families: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="families of tasks to grow on, at their training levels; all if not given"),
+    ] = None,
     profiles: Annotated[
-        str, typer.Option(metavar="A,B", help="devices that budgets are drawn from: names or files")
-    ] = PROFILES,
+        str | None,
+        typer.Option(metavar="A,B", help="devices that budgets are drawn from, names or files; three if not given"),
+    ] = None,
     hosts: Annotated[
         int, typer.Option(min=6, max=64, help="draws of host weights, device and limits a level; a third is held out")
     ] = 18,
@@ -67,11 +67,12 @@ def tune_reward(
     if workers > 1 and device == "cpu" and not dry_run:
         prepare()  # loads torch beside this process, which takes as long
     from tamiyo_train.codec import encode
+    from tamiyo_train.policy.levels import FAMILIES, PROFILES
     from tamiyo_train.tuning.tune import LEAST_HOSTS, Settings, carry_out, check
 
     settings = Settings(
-        families=_names(families),
-        profiles=_names(profiles),
+        families=tuple(FAMILIES) if families is None else _names(families),
+        profiles=PROFILES if profiles is None else _names(profiles),
         hosts=LEAST_HOSTS if smoke_run else hosts,
         seed=seed,
         device=device,
@@ -104,11 +105,11 @@ def _names(text: str) -> tuple[str, ...]:
 def _show_plan(folder: Path, settings: Settings, *, trials: int, as_json: bool) -> None:
     from tamiyo_runtime.cli.render import emit_json, say, table
     from tamiyo_train.codec import encode
-    from tamiyo_train.policy.levels import FAMILIES as KNOWN
+    from tamiyo_train.policy.levels import FAMILIES
 
     plays = settings.plays()
     habits, gates = len(plays[0].habits), len({job.gate for job in plays})
-    levels = {name: len(KNOWN[name].training) for name in settings.families}
+    levels = {name: len(FAMILIES[name].training) for name in settings.families}
     episodes = {name: count * settings.hosts * habits * gates for name, count in levels.items()}
     if as_json:
         plan = {"habits": habits, "gates": gates, "episodes": episodes, "trials": trials}

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from tamiyo_train.config import Prices
 from tamiyo_train.tuning.outcomes import Outcomes, at
-from tamiyo_train.tuning.study import Search
 from tamiyo_train.tuning.yardstick import ACCURACY_GIVEN, FREE, Point, choose, columns, point
+
+if TYPE_CHECKING:
+    from tamiyo_train.tuning.study import Search
 
 Tensor = torch.Tensor
 SCHEMA = "tamiyo.reward-tuning/1"

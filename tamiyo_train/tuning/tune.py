@@ -31,7 +31,7 @@ from tamiyo_train.work import Work, is_unfinished
 REPORT, STUDY = "report.json", "study.db"
 LEAST_HOSTS = 6  # two held out, and one for each of three folds at least
 _SMOKE_EPISODE = replace(EPISODE, steps=60)
-_TOGETHER = {"cpu": 1, "cuda": 9}  # draws a job: what a device has room for
+_TOGETHER = {"cpu": 1, "cuda": 18}  # draws a job: what a device has room for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from tamiyo_runtime.cli import reward_cmd
 from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.errors import ExitCode
 from tamiyo_train.config import Prices
@@ -100,9 +99,9 @@ def test_a_dry_run_says_what_would_be_played_and_writes_nothing(tmp_path, capsys
     arguments = ["train", "tune-reward", str(folder), "--dry-run", "--hosts", "9"]
     assert main([*arguments, "--json"]) == ExitCode.OK
     plan = json.loads(capsys.readouterr().out)
-    levels = sum(len(FAMILIES[name].training) for name in reward_cmd.FAMILIES.split(","))
+    levels = sum(len(FAMILIES[name].training) for name in FAMILIES)
     assert sum(plan["episodes"].values()) == levels * 9 * plan["habits"] * plan["gates"]
-    assert plan["settings"]["profiles"] == list(PROFILES)
+    assert plan["settings"]["profiles"] == list(PROFILES) and plan["settings"]["families"] == list(FAMILIES)
     assert main(arguments) == ExitCode.OK
     out = capsys.readouterr().out
     assert "spirals" in out and max(map(len, out.splitlines()[1:])) <= 100
@@ -136,8 +135,3 @@ def test_without_optuna_it_says_what_to_install(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert tune(tmp_path / "r") == ExitCode.MISSING
     assert "tamiyo-edge[tune]" in capsys.readouterr().err
-
-
-def test_help_names_the_registries_as_they_are():
-    assert tuple(reward_cmd.FAMILIES.split(",")) == tuple(FAMILIES)
-    assert tuple(reward_cmd.PROFILES.split(",")) == PROFILES

@@ -54,7 +54,12 @@ def settings_of(run: Path) -> dict[str, Any]:
 
 def config_of(run: Path) -> TrainConfig:
     """The configuration of the unfinished work of a run folder."""
-    kept = settings_of(run)["config"]
+    kept = settings_of(run).get("config")
+    if kept is None:
+        raise InputError(
+            f"what was begun in {run} is no run",
+            hint=f"if it is a course: tamiyo train --curriculum {run} --resume, with its options",
+        )
     try:
         config: TrainConfig = decode(TrainConfig, kept, {}, path="config")
     except SchemaError as exc:
@@ -104,7 +109,7 @@ class Work:
                 raise UsageError(
                     f"the unfinished work was begun with {name} = {_shown(found.get(name))}, "
                     f"not {_shown(wanted.get(name))}",
-                    hint=f"tamiyo train {self.folder.parent} --resume goes on as begun; --overwrite starts anew",
+                    hint="--resume goes on with the options it was begun with; --overwrite starts anew",
                 )
 
     def path(self, name: str) -> Path:

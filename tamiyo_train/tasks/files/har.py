@@ -43,7 +43,9 @@ def numbers(path: Path, columns: int) -> NDArray[np.float64]:
         try:
             row = [float(field) for field in line.split()]
         except ValueError:
-            raise InputError(f"{path}, line {number}: it holds something that is no number") from None
+            raise InputError(
+                f"{path}, line {number}: it holds something that is no number", hint="unpack the data set again"
+            ) from None
         if len(row) != columns:
             raise InputError(
                 f"{path}, line {number}: {len(row)} numbers, expected {columns}", hint="the file is cut off or another"

@@ -65,11 +65,17 @@ def _part(folder: Path, part: str) -> Split:
     for what, axes in (("images", 3), ("labels", 1)):
         path = _file(folder, part, what)
         if path is None:
-            raise InputError(f"{folder} has no {part}-{what}-idx{axes}-ubyte, with or without .gz")
+            raise InputError(
+                f"{folder} has no {part}-{what}-idx{axes}-ubyte, with or without .gz",
+                hint="four files belong together: images and labels of train and t10k",
+            )
         found[what] = (path, read_idx(path, axes=axes))
     (images_path, images), (labels_path, labels) = found["images"], found["labels"]
     if len(images) != len(labels):
-        raise InputError(f"{labels_path} has {len(labels)} labels for {len(images)} images in {images_path}")
+        raise InputError(
+            f"{labels_path} has {len(labels)} labels for {len(images)} images in {images_path}",
+            hint="one of the two belongs to another part",
+        )
     return Split(x=images[:, None].astype(np.float32), y=labels.astype(np.int64))
 
 
@@ -78,7 +84,10 @@ def read(folder: Path) -> Task:
     both = {part: _part(folder, part) for part in _PARTS}
     given, test = both["train"], both["t10k"]
     if given.x.shape[1:] != test.x.shape[1:]:
-        raise InputError(f"{folder}: training images are {given.x.shape[2:]}, test images {test.x.shape[2:]}")
+        raise InputError(
+            f"{folder}: training images are {given.x.shape[2:]}, test images {test.x.shape[2:]}",
+            hint="give the four files of one data set",
+        )
     classes = tuple(str(label) for label in range(int(given.y.max(initial=0)) + 1))
     spec = InputSpec(shape=given.x.shape[1:], layout="CHW", offset=0.0, scale=1 / 255, raw_low=0.0, raw_high=255.0)
     try:

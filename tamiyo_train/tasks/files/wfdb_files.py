@@ -25,6 +25,8 @@ _INVALID = {16: -32768, 212: -2048}
 _GAIN = 200.0
 """Units a millivolt where the header gives none, as header(5) has it."""
 _MOST_SIGNALS = 64
+_RATES_HZ = (10.0, 10_000.0)
+"""Of an ECG, with room to spare."""
 _RECORD = re.compile(r"(\d{1,3})(?: (\d+(?:\.\d+)?)(?:[/(]\S*)?(?: (\d+))?)?")
 """Number of signals, and perhaps rate and samples, of a record line behind its name."""
 _SIGNAL = re.compile(
@@ -80,6 +82,11 @@ def read_header(path: Path) -> Header:
             f"{path}, line {number}: '{' '.join(record)[:60]}' is no record line", hint="NAME SIGNALS RATE SAMPLES"
         )
     count, rate, samples = int(found[1]), float(found[2] or 250), int(found[3] or 0)
+    if not _RATES_HZ[0] <= rate <= _RATES_HZ[1]:
+        least, most = _RATES_HZ
+        raise InputError(
+            f"{path}, line {number}: {rate:g} samples a second", hint=f"records of {least:g} to {most:g} Hz are read"
+        )
     if len(lines) < 1 + count:
         raise InputError(f"{path} describes {len(lines) - 1} of {count} signals", hint="the header is cut off")
     signals = tuple(_signal(path, number, fields) for number, fields in lines[1 : 1 + count])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tamiyo_train.curriculum.round import CourseRecord, Round
 from tamiyo_train.curriculum.runner import Settings
 from tamiyo_train.curriculum.stage import at_least, at_most
 from tamiyo_train.curriculum.stages import CURRICULUM
+from tamiyo_train.work import Work
 
 CLUSTERS = replace(CURRICULUM.stage("3.5"), success=at_least("purity", 0.99), safety=(at_most("drift", 2.0),))
 SHORT = Settings(stages=(CLUSTERS,), networks=2, smoke=True, seed=5)
@@ -97,6 +100,43 @@ def test_a_course_that_was_stopped_ends_as_one_that_was_not(course: Path, tmp_pa
     do(folder, SHORT, resume=True)
     assert told(folder) == told(course)
     assert not (folder / ".work").exists()
+
+
+def test_an_unfinished_course_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = Work(tmp_path)
+    work.begin({"course": {}, "stages": {}})
+    work.release()
+    assert main(["train", str(tmp_path), "--resume"]) == ExitCode.USAGE
+    assert "is no run" in capsys.readouterr().err
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """As on a disk that is nearly full: what is larger cannot be written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_course_whose_files_do_not_fit_says_so_and_goes_on_where_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Policies are larger than the limit, records of episodes are not."""
+    folder = tmp_path / "full"
+    begin = ["train", "--curriculum", str(folder), "--to", "0", "--smoke", "--networks", "2", "--workers", "1"]
+    with files_of_at_most(100_000):
+        assert main(begin) == ExitCode.USAGE
+    error = capsys.readouterr().err
+    assert "cannot write" in error and "round-0-policy" in error and "Traceback" not in error
+    kept = {path.name for path in (folder / ".work").iterdir()}
+    assert {"round-0-lesson-0.safetensors", "round-0-lesson-1.safetensors", "settings.json"} <= kept
+    assert not [name for name in kept if "policy" in name or name.endswith(".part")]
+    assert main([*begin, "--resume"]) == ExitCode.BUDGET
+    assert "2 done" in capsys.readouterr().err
+    assert not load_course(folder).complete
 
 
 def test_a_folder_with_a_course_is_not_overwritten_and_a_damaged_record_is_refused(

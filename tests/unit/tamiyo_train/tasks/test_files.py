@@ -237,6 +237,14 @@ FLAWS: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda f: broken_record(f, lambda d: replaced(d / "100.hea", "100 2 360", "100 two 360")),
         r"100\.hea, line 1: '100 two 360 10800' is no record line",
     ),
+    "wfdb: a rate that no record has": (
+        lambda f: broken_record(f, lambda d: replaced(d / "100.hea", "100 2 360", "100 2 99999999999")),
+        r"100\.hea, line 1: 1e\+11 samples a second",
+    ),
+    "wfdb: no rate": (
+        lambda f: broken_record(f, lambda d: replaced(d / "100.hea", "100 2 360", "100 2 0")),
+        r"100\.hea, line 1: 0 samples a second",
+    ),
     "wfdb: segments": (
         lambda f: broken_record(f, lambda d: replaced(d / "100.hea", "100 2", "100/3 2")),
         r"100\.hea, line 1: the record has segments",
@@ -400,6 +408,7 @@ def test_a_flaw_is_one_error_that_names_file_and_place(tmp_path: Path, flaw: str
         read_task(format_of(path), path)
     assert caught.value.exit_code == ExitCode.USAGE
     assert str(tmp_path) in str(caught.value)
+    assert caught.value.hint
 
 
 def test_what_is_no_data_is_refused_with_what_would_be(tmp_path: Path) -> None:

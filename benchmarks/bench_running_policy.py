@@ -1,12 +1,13 @@
 """What the policy's run-time gates are worth under the governor, on devices they were not taught on. All simulated.
 
-    python benchmarks/bench_running_policy.py [--smoke] [--dry-run] [--seeds 5] [--teachings 2]
+    python benchmarks/bench_running_policy.py [--smoke] [--dry-run] [--card] [--seeds 5] [--teachings 2]
 
 Protocol, written before the first full run. Scenarios: `benchmarks/running_scenarios.py`, four families x four energy
 budgets, 300 samples an episode, 24 devices a cell and seed, three slots. Deciders, on the very same devices and draws:
 
 * ``policy``: the gates of a policy taught as `tamiyo train` teaches without episodes of growth (`Teaching()`, another
   seed each time); the torch module, which the tests of export hold to the exported graphs.
+* ``shipped``: the gates of the policy that comes with the package, taught beside its growth heads.
 * ``rule``: what the runtime proposes without a policy, the most accurate option; the governor grants what may run.
 * ``fixed-K``: each pattern of gates, asked for always, under the same governor.
 * ``fixed``: the pattern that is best over a whole family and budget; ``hindsight``: the best one of each device, known
@@ -19,12 +20,14 @@ the battery broke down), a mean over an episode. Compared in pairs, device by de
 differences and its 95 % bootstrap interval, whole seeds being strata. Violations are counted, never traded:
 late answers among those granted, samples after which the energy account was overdrawn, devices whose battery broke
 down. Verdict of a cell: better, worse, or neither, by the interval; the plain mean stands beside it, since an
-interquartile mean does not see rare large differences, with an interval of its own.
+interquartile mean does not see rare large differences, with an interval of its own. ``--card`` states the shipped
+policy's figures in its card.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -43,8 +46,10 @@ from benchmarks.results import append
 from benchmarks.running_scenarios import BUDGETS, FAMILIES, Scenario, scenario
 from simulators.episodes.lanes import Lanes
 from tamiyo_runtime.contracts.observation import Heads
+from tamiyo_runtime.files import write_atomic_text
 from tamiyo_runtime.governor import SKIP
 from tamiyo_train.config import Teaching
+from tamiyo_train.policy import shipped
 from tamiyo_train.policy.asking import by_rule as most_accurate
 from tamiyo_train.policy.imitation import proposed_gates, teach
 from tamiyo_train.policy.network import PolicyNetwork
@@ -52,7 +57,8 @@ from tamiyo_train.policy.planning import planned, spendable_uj
 
 PACKAGES = ("numpy", "torch")
 SLOTS = 3
-SHOWN = ("policy", "rule", "fixed", "hindsight", "planner")
+SHOWN = ("policy", "shipped", "rule", "fixed", "hindsight", "planner")
+CARD = Path(shipped.__file__).parent / "vector.json"
 Gates = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Decide = Callable[[Lanes, int], Gates]
@@ -152,24 +158,21 @@ def cell(
     best = max(all_fixed, key=lambda name: float(all_fixed[name].mean()))
     right["policy"] = np.mean([right[name] for name in policies], axis=0)
     right["fixed"], right["hindsight"] = all_fixed[best], np.max(list(all_fixed.values()), axis=0)
-    against = {
-        name: {
-            **compare(right["policy"] - right[name], seed_of[rows], samples=2000).to_json(),
-            "plain": compare(
-                right["policy"] - right[name],
-                seed_of[rows],
-                statistic=lambda values: values.mean(axis=-1),
-                samples=2000,
-            ).to_json(),
-        }
-        for name in ("rule", "fixed", "hindsight", "planner")
-    }
+
+    def less(one: str, other: str) -> dict[str, Any]:
+        """Paired differences with two intervals: of the interquartile mean, and of the plain one."""
+        differences, of = right[one] - right[other], seed_of[rows]
+        plain = compare(differences, of, statistic=lambda values: values.mean(axis=-1), samples=2000)
+        return {**compare(differences, of, samples=2000).to_json(), "plain": plain.to_json()}
+
+    against = {name: less("policy", name) for name in ("rule", "fixed", "hindsight", "planner")}
     low, high = against["rule"]["low"], against["rule"]["high"]
     return {
         "best_fixed": best,
         "right_iqm": {n: float(interquartile_mean(right[n])) for n in SHOWN},
         "right_mean": {n: float(right[n].mean()) for n in SHOWN},
         "policy_less": against,
+        "shipped_less": {"rule": less("shipped", "rule")},
         "verdict": "better" if low > 0 else "worse" if high < 0 else "neither",
         "violations": {
             name: {
@@ -190,6 +193,7 @@ def main() -> int:
     parser.add_argument("--teachings", type=int, default=2, help="policies, each taught with another seed")
     parser.add_argument("--smoke", action="store_true", help="a minute: one seed, few devices, short lessons")
     parser.add_argument("--dry-run", action="store_true", help="don't append to the results")
+    parser.add_argument("--card", action="store_true", help="state the shipped policy's figures in its card")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     lanes, steps, seeds, teachings, config = 24 * len(BUDGETS), 300, arguments.seeds, arguments.teachings, Teaching()
@@ -201,7 +205,8 @@ def main() -> int:
         for seed in range(teachings)
     }
     taught_s = (time.perf_counter() - begun) / teachings
-    deciders = {**policies, "rule": by_rule, "planner": by_plan, **{n: fixed(p) for n, p in patterns().items()}}
+    others = {"shipped": by_policy(shipped.network().with_slots(SLOTS)), "rule": by_rule, "planner": by_plan}
+    deciders = {**policies, **others, **{n: fixed(p) for n, p in patterns().items()}}
     cells: dict[str, dict[str, Any]] = {}
     print(f"{'share right in time':<20} " + " ".join(f"{n:>9}" for n in SHOWN) + "   policy less rule")
     for family in FAMILIES:
@@ -211,21 +216,45 @@ def main() -> int:
             figures = cell(played, list(policies), budget == index, seed_of)
             cells[f"{family} {limit:g}"] = figures
             less, mean = figures["policy_less"]["rule"], figures["right_mean"]
-            plain = less["plain"]
             print(
                 f"{family + f' {limit:g}':<20} "
                 + " ".join(f"{mean[n]:>9.3f}" for n in SHOWN)
-                + f"   {less['mean']:+.4f} ({less['low']:+.4f} to {less['high']:+.4f}), "
-                + f"plain {plain['mean']:+.4f} ({plain['low']:+.4f} to {plain['high']:+.4f})  {figures['verdict']}"
+                + f"   {interval(less)}, plain {interval(less['plain'])}, {figures['verdict']}; "
+                + f"shipped {interval(figures['shipped_less']['rule']['plain'])}"
             )
-    figures = {"smoke": arguments.smoke, "seeds": seeds, "devices": lanes * seeds, "steps": steps}
+    scale = {"smoke": arguments.smoke, "seeds": seeds, "devices": lanes * seeds, "steps": steps}
+    how = {"teachings": teachings, "teaching": asdict(config), "taught_s": taught_s}
+    judged = {"shipped_sha256": shipped.card()["weights_sha256"]}
     if not arguments.dry_run:
-        append(
-            "running_policy",
-            {**figures, "teachings": teachings, "teaching": asdict(config), "taught_s": taught_s, "cells": cells},
-            PACKAGES,
-        )
+        append("running_policy", {**scale, **how, **judged, "cells": cells}, PACKAGES)
+    if arguments.card:
+        card = shipped.card() | {"running": on_card(scale, cells)}
+        write_atomic_text(CARD, json.dumps(card, indent=1) + "\n", overwrite=True)
     return 0
+
+
+def interval(compared: Mapping[str, float]) -> str:
+    """A mean with its interval."""
+    return f"{compared['mean']:+.4f} ({compared['low']:+.4f} to {compared['high']:+.4f})"
+
+
+def on_card(scale: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the shipped policy's card says of its gates: share right and in time, and what that is above the rule's."""
+
+    def row(figures: Mapping[str, Any]) -> dict[str, float]:
+        plain = figures["shipped_less"]["rule"]["plain"]
+        shares = {name: figures["right_mean"][name] for name in ("shipped", "rule")}
+        return {
+            name: round(value, 4) for name, value in (shares | {k: plain[k] for k in ("mean", "low", "high")}).items()
+        }
+
+    return {
+        "command": "python benchmarks/bench_running_policy.py --card",
+        "source": "simulated",
+        "devices_a_cell": scale["devices"] // len(BUDGETS),
+        "samples": scale["steps"],
+        "cells": {name: row(figures) for name, figures in cells.items()},
+    }
 
 
 if __name__ == "__main__":

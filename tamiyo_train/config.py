@@ -146,13 +146,13 @@ COLLECT = Episode(gate_dropout=0.0, consolidation_dropout=0.0)
 class Teaching:
     """How the policy is cloned. ``temperature``: scale of the advantage (standard deviations) in exp(advantage / t)."""
 
-    steps: int = 700
+    steps: int = 900
     batch: int = 128
     learning_rate: float = 6e-3
     weight_decay: float = 1e-4
     temperature: float = 0.3
     weight_limit: float = 8.0
-    running_samples: int = 16_000
+    running_samples: int = 24_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

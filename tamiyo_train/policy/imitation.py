@@ -27,7 +27,7 @@ from tamiyo_train.seeding import derive, generator, initialising
 
 HELD_OUT = 2_000
 """Devices the gate head is judged on."""
-_ROWS = 4
+_ROWS = 5
 """Devices in a batch for each decision of growth in it: a plan has finer edges than a cloned habit."""
 
 

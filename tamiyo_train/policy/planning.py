@@ -27,9 +27,9 @@ Ints = NDArray[np.int64]
 
 SET_POINT = 0.2
 """Level of the bucket at which what comes in is spent: high enough for the governor's reserve before it goes up."""
-HORIZON = 0.5
+HORIZON = 1.0
 """Share of the time the bucket takes to fill over which what lies above or below the set point is spent or saved."""
-RATIONED = 0.5
+RATIONED = 0.7
 """Share of a battery's charge below which a device without a power budget begins to save."""
 TIE = 1e-9
 

@@ -141,11 +141,11 @@ def test_an_empty_bucket_is_given_less_than_comes_in_and_a_full_one_more() -> No
     assert (spendable_uj(empty) < income).all()
 
 
-def test_a_battery_is_rationed_once_it_is_half_empty() -> None:
+def test_a_battery_is_rationed_once_less_than_seven_tenths_are_left() -> None:
     def budget(charge: float) -> np.ndarray:
         lanes = short_of_energy(battery=charge)
         free = replace(lanes.tables, power_mw=np.zeros(COUNT), burst_uj=np.full(COUNT, np.inf))
         return spendable_uj(Lanes(free, lanes.boards, quiet_links(), Start(battery=charge)))
 
-    assert np.isinf(budget(0.6)).all()
+    assert np.isinf(budget(0.75)).all()
     np.testing.assert_allclose(budget(0.1) * 2, budget(0.2))

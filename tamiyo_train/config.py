@@ -61,13 +61,13 @@ class Episode:
     parameters; None retires none. ``nested_slots``: how many slots inside seeds can be open at a time.
     ``attack``: by how much half of every batch is moved along the sign of the loss's gradient (FGSM; inputs in 0..1).
     ``drift_target``: interface drift (1 - cosine) of a sample above which every seed costs, ``drift_weight`` nats at
-    twice the target; None lets seeds turn freely, see `turning`. ``auxiliary_weight``: of a seed's own loss beside
-    the task's. ``consolidation_rate``: learning rate at the start of consolidation over the peak; growth ends there
-    too, and consolidation falls to 0. ``held_share``: part of consolidation, at its end, with the batch norms'
+    twice the target; None lets seeds turn freely, see `turning`. ``space_target`` and ``space_weight``: the same of a
+    batch's cross-modal drift, see `alignment`, on hosts of two modalities. ``auxiliary_weight``: of a seed's own loss
+    beside the task's. ``consolidation_rate``: learning rate at the start of consolidation over the peak; growth ends
+    there too, and consolidation falls to 0. ``held_share``: part of consolidation, at its end, with the batch norms'
     statistics held. ``gate_dropout`` and ``consolidation_dropout``: share of the steps that run a random subset of the
-    fully blended seeds. ``gradient_limit``: largest L2 norm of the
-    gradient of host or seed. ``weight_decay``: share of every weight that a step takes away, over the learning rate
-    (AdamW, Loshchilov and Hutter 2019).
+    fully blended seeds. ``gradient_limit``: largest L2 norm of the gradient of host or seed. ``weight_decay``: share
+    of every weight that a step takes away, over the learning rate (AdamW, Loshchilov and Hutter 2019).
     """
 
     steps: int = 160
@@ -94,6 +94,8 @@ class Episode:
     attack: float = 0.0
     drift_target: float | None = None
     drift_weight: float = 1.0
+    space_target: float | None = None
+    space_weight: float = 0.3
     auxiliary_weight: float = 0.1
     embargo_windows: int = 2
     confidence: float = 1.645  # one-sided 95 %
@@ -119,6 +121,9 @@ class Episode:
         target = self.drift_target
         require(target is None or 0 < target <= 2, "drift_target", f"must be above 0, at most 2, got {target}")
         require(self.drift_weight > 0, "drift_weight", f"must be above 0, got {self.drift_weight}")
+        target = self.space_target
+        require(target is None or 0 < target <= 2, "space_target", f"must be above 0, at most 2, got {target}")
+        require(self.space_weight > 0, "space_weight", f"must be above 0, got {self.space_weight}")
 
     @property
     def window(self) -> int:
@@ -214,13 +219,15 @@ def adapted(
     nested: int | None = None,
     attack: float | None = None,
     drift_target: float | None = None,
+    space_target: float | None = None,
     checkpointing: bool | None = None,
     data: str | None = None,
 ) -> TrainConfig:
     """The configuration with what a command line gave; None leaves a value as it is, profile 'none' takes it away.
 
     ``steps`` are those of the final growth, rounded up to whole decision windows; consolidation keeps its share.
-    ``nested``: its ``nested_slots``; ``attack`` and ``drift_target``: those of all episodes.
+    ``nested``: its ``nested_slots``; ``attack``, ``drift_target`` and
+    ``space_target``: those of all episodes.
     """
     given = {"seed": seed, "host": host, "width": width, "depth": depth, "episodes": episodes, "data": data}
     given["checkpointing"] = checkpointing
@@ -229,7 +236,7 @@ def adapted(
         config = replace(config, profile=None if profile == "none" else profile)
     if nested is not None:
         config = replace(config, final=replace(config.final, nested_slots=nested))
-    for name, value in (("attack", attack), ("drift_target", drift_target)):
+    for name, value in (("attack", attack), ("drift_target", drift_target), ("space_target", space_target)):
         if value is not None:
             collect, final = (replace(episode, **{name: value}) for episode in (config.collect, config.final))  # type: ignore[arg-type]  # by name
             config = replace(config, collect=collect, final=final)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -16,10 +16,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import torch
 import torch.nn.functional as F
 
+from tamiyo_train.alignment import Embeddings, compared, own, strayed
 from tamiyo_train.blueprints import WithAuxiliaryLoss
 from tamiyo_train.channel_gate import ChannelGate, settled
 from tamiyo_train.config import Episode
 from tamiyo_train.data import Tensors
+from tamiyo_train.evaluation import without
 from tamiyo_train.footprint import Footprint
 from tamiyo_train.lifecycle import State
 from tamiyo_train.seed import GrownNetwork, Seed, held_loss, norms_held
@@ -181,11 +183,13 @@ class Trainer:
         alphas = self._drawn_alphas(self.config.consolidation_dropout if consolidate else self.config.gate_dropout)
         with (
             self._interfaces() as passed,
+            self._space() as embeddings,
             norms_held(network) if consolidate and self.step_index >= self.config.hold_from else nullcontext(),
         ):
             logits = network(x, alphas)
         loss = F.cross_entropy(logits, y)
         extra = [part for part in (self._own_losses(x, alphas), self._turning(passed)) if part is not None]
+        self._hold_space(x, y, alphas, embeddings)
         torch.stack([loss, *extra]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
         seed_loss = None
         training = network.slots_in(State.TRAINING)
@@ -249,6 +253,25 @@ class Trainer:
                 return loss if turning is None else loss + turning
 
             return held_loss(self.network, x, slots, criterion)
+
+    def _space(self) -> AbstractContextManager[Embeddings]:
+        return nullcontext([]) if self.config.space_target is None else compared(self.network)
+
+    def _hold_space(self, x: torch.Tensor, y: torch.Tensor, alphas: Sequence[float], embeddings: Embeddings) -> None:
+        """Give one of the seeds that ran, each in its turn, the gradient of how far it moves a space of two modalities.
+
+        Only that seed learns from it: the host, and what the space is without the seed, are as the task wants them.
+        """
+        network, target, on = self.network, self.config.space_target, [n for n, alpha in enumerate(alphas) if alpha > 0]
+        if target is None or not on:
+            return
+        slot = on[self.step_index % len(on)]
+        with torch.no_grad(), norms_held(network), compared(network) as others:
+            network(x, without(alphas, slot))
+        loss = self.config.space_weight * strayed(own(others[0], y), own(embeddings[0], y), target=target)
+        params = list(network.seed_at(slot).module.parameters())
+        if params and loss.item() > 0:
+            torch.autograd.backward(loss, inputs=params, retain_graph=True)
 
     def gradient_norms(self) -> dict[str, float]:
         """L2 norm of the last step's gradient by optimiser group; a group that had none is left out."""

@@ -13,8 +13,8 @@ from tamiyo_train.curriculum.conditions import Condition, Sense
 from tamiyo_train.presets import preset
 from tamiyo_train.tasks.files import format_of
 
-DRIFT = "drift"
-"""The measure that training can be held to as it goes, see `turning`."""
+DRIFT, SPACE_DRIFT = "drift", "cross-modal drift"
+"""The measures that training can be held to as it goes, see `turning` and `alignment`."""
 DRIFT_MARGIN = 0.5
 """Of the bound in a gate: what training aims at, for the gate judges the tail of what training makes of it."""
 
@@ -46,13 +46,26 @@ class Stage:
     @property
     def drift_target(self) -> float | None:
         """What training lets a sample turn: a share of what the gate allows the 95th percentile, None without one."""
-        bounds = [condition.bound for condition in self.safety if condition.measure == DRIFT]
+        return self._aim(DRIFT)
+
+    @property
+    def space_target(self) -> float | None:
+        """What training lets a seed move the space of two modalities: the same of cross-modal drift."""
+        return self._aim(SPACE_DRIFT)
+
+    def _aim(self, measure: str) -> float | None:
+        bounds = [condition.bound for condition in self.safety if condition.measure == measure]
         return DRIFT_MARGIN * min(bounds) if bounds else None
 
     def config(self, *, is_smoke: bool = False) -> TrainConfig:
         """How its networks are grown: the task's preset, priced for the stage's device, held to its gate's drift."""
         config = replace(preset(self.task, self.data), profile=self.profile)
-        return adapted(smoke(config) if is_smoke else config, attack=self.attack, drift_target=self.drift_target)
+        return adapted(
+            smoke(config) if is_smoke else config,
+            attack=self.attack,
+            drift_target=self.drift_target,
+            space_target=self.space_target,
+        )
 
     def reading(self, path: Path) -> Stage:
         """The same gate on a user's own files, without warm-ups.

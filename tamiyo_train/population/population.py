@@ -70,7 +70,7 @@ class Population:
             )
         if config.attack:
             raise IncompatibleError("training against attacks is not for populations", hint="it goes through Trainer")
-        if config.drift_target is not None:
+        if config.drift_target is not None or config.space_target is not None:
             raise IncompatibleError("limits on turning are not for populations", hint="they go through Trainer")
         if config.weight_decay:
             raise IncompatibleError("weight decay is not for populations", hint="it goes through Trainer")

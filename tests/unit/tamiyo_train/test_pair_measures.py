@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from tamiyo_runtime.contracts.errors import SchemaError
 from tamiyo_train import measures
-from tamiyo_train.alignment import PairDrift, linear_cka, matched, pair_drift
+from tamiyo_train.alignment import PairDrift, linear_cka, matched, pair_drift, strayed
 from tamiyo_train.blueprints.check import moved
 from tamiyo_train.config import FINAL
 from tamiyo_train.curriculum import measures_pair
 from tamiyo_train.curriculum.measures import networks
+from tamiyo_train.curriculum.stages import CURRICULUM
 from tamiyo_train.data import Labelled, data_of, labelled
 from tamiyo_train.hosts import hosts
 from tamiyo_train.membership import area, by_embeddings, by_logits, discriminant
@@ -72,6 +74,61 @@ class TestAlignment:
 
     def test_a_lost_cosine_counts_as_a_won_one(self):
         assert PairDrift(image=0.01, caption=0.02, cosine=-0.3).worst == 0.3
+
+
+class TestStraying:
+    """Held to a target while it is trained, a seed moves the space less."""
+
+    def pairs(self, size: int = 60) -> torch.Tensor:
+        return torch.randn(size, 2, 5, generator=torch.Generator().manual_seed(3))
+
+    def test_what_is_above_the_target_costs_in_targets_and_what_is_below_is_free(self):
+        before = self.pairs()
+        after = before.clone()
+        after[:, 1] = after[:, 1].roll(1, 0)  # every caption is another's: a rotation of nothing
+        apart = 1 - linear_cka(before[:, 1], after[:, 1])
+        closer = abs(float((cosines(after) - cosines(before)).mean()))
+        expected = sum(max(0.0, part / 0.05 - 1) for part in (apart, closer))
+        assert float(strayed(before, after, target=0.05)) == pytest.approx(expected, rel=1e-4)
+        assert float(strayed(before, after, target=2.0)) == 0.0
+        assert float(strayed(before, before.clone(), target=0.001)) == 0.0
+
+    def test_following_its_gradient_brings_the_space_back(self):
+        before = self.pairs()
+        after = (before + 0.5 * self.pairs().flip(0)).requires_grad_(True)
+        first = strayed(before, after, target=0.01)
+        (gradient,) = torch.autograd.grad(first, after)
+        with torch.no_grad():
+            assert strayed(before, after - 0.05 * gradient, target=0.01) < first
+
+    def test_held_to_a_target_seeds_move_the_space_less(self):
+        few, probes = samples("train", 80), samples("gate", 40)
+        data = replace(data_of("captions"), variants=few.x[None], train_y=few.y)
+        config = replace(FINAL, steps=64, consolidation_steps=32, batch=20, learning_rate=0.02)
+
+        def worst(**changes: float) -> float:
+            network = train_static(new_host(), {1: "cross-attention"}, data, replace(config, **changes), seed=0).network
+            return pair_drift(network, probes, 1).worst
+
+        free = worst()
+        assert free > 0.1
+        assert worst(space_target=0.025) < 0.5 * free
+        assert worst(space_target=2.0) == free, "a target that nothing reaches changes nothing"
+
+    def test_a_stage_whose_gate_bounds_it_trains_towards_half_of_the_bound(self):
+        for stage in CURRICULUM.stages:
+            config = stage.config()
+            expected = 0.025 if stage.id == "4.5" else None
+            assert config.final.space_target == config.collect.space_target == expected
+
+    @pytest.mark.parametrize("changes", [{"space_target": 0.0}, {"space_target": 2.5}, {"space_weight": 0.0}])
+    def test_a_target_that_means_nothing_is_refused(self, changes):
+        with pytest.raises(SchemaError, match=next(iter(changes))):
+            replace(FINAL, **changes)
+
+
+def cosines(pairs: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cosine_similarity(pairs[:, 0], pairs[:, 1])
 
 
 class TestMembership:

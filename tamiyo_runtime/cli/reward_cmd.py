@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,11 +27,14 @@ def tune_reward(
         typer.Option(metavar="A,B", help="devices that budgets are drawn from, names or files; three if not given"),
     ] = None,
     hosts: Annotated[
-        int, typer.Option(min=6, max=64, help="draws of host weights, device and limits a level; a third is held out")
-    ] = 18,
+        int | None,
+        typer.Option(
+            min=6, max=64, help="draws of host weights, device and limits a level, a third held out; 18 if not given"
+        ),
+    ] = None,
     trials: Annotated[int, typer.Option(min=2, help="sets of weights to try")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="everything random follows from it")] = 0,
-    device: Annotated[str, typer.Option(help="where networks grow: cpu or cuda")] = "cpu",
+    seed: Annotated[int | None, typer.Option(min=0, help="everything random follows from it; 0 if not given")] = None,
+    device: Annotated[str | None, typer.Option(help="where networks grow: cpu, if not given, or cuda")] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes on the CPU; the result is the same")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     dry_run: Annotated[
@@ -64,20 +68,21 @@ def tune_reward(
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="go on with the study, or start anew")
-    if workers > 1 and device == "cpu" and not dry_run:
+    if workers > 1 and device != "cuda" and not dry_run:
         prepare()  # loads torch beside this process, which takes as long
     from tamiyo_train.codec import encode
-    from tamiyo_train.policy.levels import FAMILIES, PROFILES
-    from tamiyo_train.tuning.tune import LEAST_HOSTS, Settings, carry_out, check
+    from tamiyo_train.tuning.tune import LEAST_HOSTS, carry_out, check, settings_for
 
-    settings = Settings(
-        families=tuple(FAMILIES) if families is None else _names(families),
-        profiles=PROFILES if profiles is None else _names(profiles),
-        hosts=LEAST_HOSTS if smoke_run else hosts,
-        seed=seed,
-        device=device,
-        smoke=smoke_run,
-    )
+    kept = settings_for(folder, resume=resume)
+    given: dict[str, Any] = {
+        "families": None if families is None else _names(families),
+        "profiles": None if profiles is None else _names(profiles),
+        "hosts": LEAST_HOSTS if smoke_run else hosts,
+        "seed": seed,
+        "device": device,
+        "smoke": smoke_run or None,
+    }
+    settings = replace(kept, **{name: value for name, value in given.items() if value is not None})
     check(folder, settings, resume=resume, overwrite=overwrite)
     if dry_run:
         _show_plan(folder, settings, trials=trials, as_json=as_json)
@@ -88,7 +93,7 @@ def tune_reward(
             settings,
             trials=trials,
             resume=resume,
-            processes=workers if device == "cpu" else 1,
+            processes=workers if settings.device == "cpu" else 1,
             on_progress=on_progress,
             on_remark=note,
         )

@@ -17,7 +17,7 @@ import torch
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.errors import InputError, MissingExtraError, UnknownNameError, UsageError
 from tamiyo_runtime.files import write_atomic_text
-from tamiyo_train.codec import encode
+from tamiyo_train.codec import decode, encode
 from tamiyo_train.config import Episode, Prices
 from tamiyo_train.curriculum import jobs
 from tamiyo_train.experiment import versions
@@ -26,7 +26,7 @@ from tamiyo_train.progress import OnProgress
 from tamiyo_train.tuning.outcomes import GATES, INITS, Job, Outcomes, habits_to_price, joined, play
 from tamiyo_train.tuning.report import Report, held_out, report
 from tamiyo_train.tuning.yardstick import Yardstick
-from tamiyo_train.work import Work, is_unfinished
+from tamiyo_train.work import Work, is_unfinished, settings_of
 
 REPORT, STUDY = "report.json", "study.db"
 LEAST_HOSTS = 6  # two held out, and one for each of three folds at least
@@ -77,6 +77,14 @@ class Settings:
             for family in self.families
             for gate in GATES
         ]
+
+
+def settings_for(folder: Path, *, resume: bool) -> Settings:
+    """What the study in a folder is about when it is taken up again, else what one is about unless told otherwise."""
+    if not (resume and is_unfinished(folder)):
+        return Settings()
+    kept: Settings = decode(Settings, settings_of(folder)["tuning"], {}, path="tuning")
+    return kept
 
 
 def check(folder: Path, settings: Settings, *, resume: bool, overwrite: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -92,6 +93,18 @@ def test_a_study_is_not_gone_on_with_under_other_settings(study, capsys):
     assert tune(study, "--resume", "--seed", "1") == ExitCode.USAGE
     err = capsys.readouterr().err
     assert "seed" in err and "--overwrite" in err
+
+
+def test_taken_up_again_without_any_setting_it_goes_on_as_it_was_begun(study, tmp_path, capsys):
+    before = (study / REPORT).read_bytes()
+    command = ["train", "tune-reward", str(study), "--resume", "--workers", "1"]
+    assert main([*command, "--trials", "12", "--json"]) == ExitCode.OK
+    assert (study / REPORT).read_bytes() == before
+    capsys.readouterr()
+    more = tmp_path / "more"
+    shutil.copytree(study, more)
+    assert main(["train", "tune-reward", str(more), "--resume", "--trials", "14", "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["trials"] == 14
 
 
 def test_a_dry_run_says_what_would_be_played_and_writes_nothing(tmp_path, capsys):

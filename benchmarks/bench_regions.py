@@ -36,6 +36,7 @@ from tamiyo_train.policy.shipped import network as shipped
 from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.population.growth_state import Lanes
 from tamiyo_train.regions.allocators import Allocator, ByNeed, Even
+from tamiyo_train.regions.deciding import Acting
 from tamiyo_train.regions.lanes import RegionalLanes
 from tamiyo_train.regions.learned import Learned, Lesson, SplitWorth, Teaching, teach
 
@@ -115,8 +116,8 @@ def methods(
 ) -> dict[str, Callable[[], LaneDecider]]:
     """Fresh deciders by name."""
 
-    def regional(allocator: Allocator, *, turns: bool = False) -> Callable[[], LaneDecider]:
-        return lambda: RegionalLanes(env, policy, allocator, turns=turns)
+    def regional(allocator: Allocator, acting: Acting = Acting.PLACE) -> Callable[[], LaneDecider]:
+        return lambda: RegionalLanes(env, policy, allocator, acting=acting)
 
     flat = policy.with_slots(env.host.slots).to(env.device)
     found: dict[str, Callable[[], LaneDecider]] = {
@@ -124,12 +125,14 @@ def methods(
         "flat": lambda: Networked(flat),
         "even": regional(Even()),
         "by-need": regional(ByNeed()),
-        "even-turns": regional(Even(), turns=True),
+        "even-turns": regional(Even(), Acting.TURNS),
+        "even-surest": regional(Even(), Acting.SUREST),
         "drawn": regional(Drawn(3)),
         "kasmina": lambda: Kasminas([Habit(forward=False, seeds=env.host.slots)] * len(env.task), device=env.device),
     }
     if learned is not None:
         found["learned"] = regional(learned)
+        found["learned-surest"] = regional(learned, Acting.SUREST)
     return found
 
 

@@ -1,6 +1,12 @@
-"""The policy network inside regions, for one growing network: what `lanes.RegionalLanes` does for many."""
+"""The policy network inside regions, and which of them acts: `lanes.RegionalLanes` does the same for many networks.
+
+One operation is carried out a window, so of the regions whose policy would not wait one has to be chosen. One network
+looks at all of them, so what it says of one can be compared with what it says of another.
+"""
 
 from __future__ import annotations
+
+from enum import Enum, auto
 
 import numpy as np
 import torch
@@ -10,13 +16,20 @@ from tamiyo_train.policy.actions import WAIT, Action, Observation, choose, proba
 from tamiyo_train.policy.network import PolicyNetwork
 
 
-class RegionalPolicy:
-    """A decider: the policy looks at each region by itself, and where it is surest that it should act it acts.
+class Acting(Enum):
+    """Which region acts. The benchmark compares them; what grows networks is `PLACE`."""
 
-    One network looks at all of them, so its doubts can be compared: the region with the least probability of WAIT
-    wins, the first of several. Turns would spend windows on regions that have nothing to do while a seed elsewhere
-    waits to be taken on.
-    """
+    TURNS = auto()
+    """The next one, in turn, that would not wait."""
+    SUREST = auto()
+    """The one with the least probability of WAIT, the first of several."""
+    PLACE = auto()
+    """The surest says what to do; of the regions that would do that, the one whose slot has the largest logit: the slot
+    that the policy would choose among all of them if it looked at all at once."""
+
+
+class RegionalPolicy:
+    """A decider by `Acting.PLACE`: the policy looks at each region by itself, and one of them acts."""
 
     name = "policy"
 
@@ -25,23 +38,26 @@ class RegionalPolicy:
         self._network = network.with_slots(slots)
 
     def decide(self, observation: Observation) -> Action:
-        """The likeliest action of the surest region; WAIT where all of them wait."""
-        heads = self._network.heads
+        """The likeliest action of one region; WAIT where all of them wait."""
+        heads, where = self._network.heads, self._network.heads.slices()
         vectors = torch.from_numpy(np.stack([inside.vector for inside in observation.inside]))
         with torch.no_grad():
             outputs = self._network(vectors).numpy()
-        chosen, least = WAIT, 1.0
+        wanted: list[tuple[Action, float, float]] = []
         for inside, output in zip(observation.inside, outputs, strict=True):
             action = choose(output, inside.masks, heads)
-            doubt = float(probabilities(output[heads.slices()["operation"]], inside.masks.operation)[Operation.WAIT])
-            if action.operation is not Operation.WAIT and doubt < least:
-                chosen, least = (
-                    Action(
-                        operation=action.operation,
-                        slot=inside.start + action.slot,
-                        blueprint=action.blueprint,
-                        intensity=action.intensity,
-                    ),
-                    doubt,
-                )
-        return chosen
+            if action.operation is Operation.WAIT:
+                continue
+            doubt = probabilities(output[where["operation"]], inside.masks.operation)[Operation.WAIT]
+            place = output[where["slot"]].reshape(len(Operation), heads.slots)[action.operation, action.slot]
+            moved = Action(
+                operation=action.operation,
+                slot=inside.start + action.slot,
+                blueprint=action.blueprint,
+                intensity=action.intensity,
+            )
+            wanted.append((moved, float(doubt), float(place)))
+        if not wanted:
+            return WAIT
+        surest = min(wanted, key=lambda each: each[1])[0].operation
+        return max((each for each in wanted if each[0].operation is surest), key=lambda each: each[2])[0]

@@ -1,8 +1,8 @@
 """The hierarchy for all lanes at once: a slow allocator over regions, the policy network inside each of them.
 
 Every `EVERY` decisions the allocator splits what is left of the budget. At every decision the policy looks at each
-region by itself, masked by the region's account, and the region whose policy is surest that it should act acts: an
-operation a window, as everywhere.
+region by itself, masked by the region's account, and `deciding` says which of them acts: an operation a window, as
+everywhere.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.population.growth_state import Seen
 from tamiyo_train.regions.accounts import limits_of
 from tamiyo_train.regions.allocators import EVERY, Allocator
+from tamiyo_train.regions.deciding import Acting
 from tamiyo_train.regions.division import Region, divide, widest
 from tamiyo_train.regions.telemetry import pooled, views
 
@@ -38,9 +39,9 @@ class RegionalLanes:
         *,
         regions: Sequence[Region] | None = None,
         every: int = EVERY,
-        turns: bool = False,
+        acting: Acting = Acting.PLACE,
     ) -> None:
-        self.env, self.allocator, self.every, self.turns = env, allocator, every, turns
+        self.env, self.allocator, self.every, self.acting = env, allocator, every, acting
         self.regions = tuple(divide(env.host.slots) if regions is None else regions)
         self.splits: list[tuple[Tensor, Tensor]] = []
         self._network = network.with_slots(widest(self.regions)).to(env.device)
@@ -59,26 +60,35 @@ class RegionalLanes:
             self.limits = limits_of(env.budget, cost=env.cost, own=own, shares=shares)
         seen_inside = views(seen.vector, self.regions, own=own, limits=self.limits, without=self._without())
         fits = seen.blueprint_mask & self._within()
-        actions, sureness = [], []
+        actions, doubts, places = [], [], []
         for region, vector in zip(self.regions, seen_inside, strict=True):
             inside = _inside(seen, fits, region, vector, widest(self.regions))
             chosen = ActionDistribution.of(self._network(vector), inside, self._network.heads)
             action = chosen.choose()
+            rows = torch.arange(len(action), device=action.device)
+            operations = torch.where(inside.operation_mask, chosen.heads["operation"], -torch.inf).double()
+            doubts.append(operations.softmax(1)[:, Operation.WAIT])
+            places.append(chosen.heads["slot"][rows, action[:, 0], action[:, 1]].double())
             action[:, 1] += region.start
-            p_wait = -torch.log_softmax(torch.where(inside.operation_mask, chosen.heads["operation"], -torch.inf), 1)
-            waits = action[:, 0] == Operation.WAIT
             actions.append(action)
-            sureness.append(torch.where(waits, -torch.inf, p_wait[:, Operation.WAIT].double()))
-        score = torch.stack(sureness, 1)
-        if self.turns:
-            count = len(self.regions)
-            order = (torch.arange(count, device=score.device) - self._decision) % count
-            score = torch.where(score.isfinite(), -order.double(), -torch.inf)
+        found = torch.stack(actions, 1)
+        acting = self._acting(found[..., 0], torch.stack(doubts, 1), torch.stack(places, 1))
         self._decision += 1
-        acting = score.argmax(1)
-        rows = torch.arange(len(acting), device=acting.device)
-        found = torch.stack(actions, 1)[rows, acting]
-        return torch.where(score.isfinite().any(1)[:, None], found, 0)
+        rows = torch.arange(len(found), device=found.device)
+        return torch.where((found[..., 0] != Operation.WAIT).any(1)[:, None], found[rows, acting], 0)
+
+    def _acting(self, operations: Tensor, doubts: Tensor, places: Tensor) -> Tensor:
+        """Which region acts, (N,), given what the policy would do in each (N, R); arbitrary where all wait."""
+        acts = operations != Operation.WAIT
+        count = len(self.regions)
+        if self.acting is Acting.TURNS:
+            order = (torch.arange(count, device=acts.device) - self._decision) % count
+            return torch.where(acts, order, count).argmin(1)
+        surest = torch.where(acts, doubts, torch.inf).argmin(1)
+        if self.acting is Acting.SUREST:
+            return surest
+        same = acts & (operations == operations.gather(1, surest[:, None]))
+        return torch.where(same, places, -torch.inf).argmax(1)
 
     def _codes(self, region: Region) -> Tensor:
         """Codes of a region's seeds, the others taken out."""

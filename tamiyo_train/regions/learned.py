@@ -4,8 +4,9 @@
     code, mean --(shared)--> worth of the region, averaged: worth of the split
 
 Episodes are played in groups that differ in nothing but their splits, drawn at random. The network is fitted to how far
-an episode's utility lies above its group's mean, from the sum of the worths of all its splits, centred by group as
-well: what host, task and budget are worth cancels out. To decide, all splits of a grid are asked about.
+an episode's utility lies above its group's mean, from each of its splits and what was seen before it, centred by group
+as well: what host, task and budget are worth cancels out. A split is never judged by what was seen after it, which
+would explain its effect away. To decide, all splits of a grid are asked about.
 """
 
 from __future__ import annotations
@@ -111,17 +112,17 @@ class Teaching:
 
 
 def centred(lesson: Lesson, network: SplitWorth) -> tuple[Tensor, Tensor]:
-    """Predicted and true differences from the group's mean, (G, E), the true ones in deviations."""
-    groups, episodes, splits = lesson.shares.shape[:3]
-    worth = network(lesson.telemetry.flatten(0, 2), lesson.shares.flatten(0, 2))
-    predicted = worth.reshape(groups, episodes, splits).sum(2)
-    return predicted - predicted.mean(1, keepdim=True), (lesson.utility - lesson.utility.mean(1, keepdim=True)).float()
+    """Differences from the group's mean: what each split predicts, (G, E, T), and the episode's own, (G, E, 1)."""
+    worth = network(lesson.telemetry.flatten(0, 2), lesson.shares.flatten(0, 2)).reshape(lesson.shares.shape[:3])
+    true = (lesson.utility - lesson.utility.mean(1, keepdim=True)).float()
+    return worth - worth.mean(1, keepdim=True), true[..., None]
 
 
 def teach(lessons: list[Lesson], *, config: Teaching, seed: int) -> tuple[SplitWorth, float]:
-    """Fit a network to lessons, one for each number of regions; and the share of held-out variance it explains.
+    """Fit a network to lessons, one a family; and the share of held-out variance that the first split alone explains.
 
-    Of all steps' networks the one that explains most of the groups held out is kept.
+    At the first split all episodes of a group look alike, so that nothing else can. Of all steps' networks the one that
+    explains most of it on the groups held out is kept.
     """
     rng = torch.Generator().manual_seed(seed)
     with initialising(seed):
@@ -157,6 +158,6 @@ def teach(lessons: list[Lesson], *, config: Teaching, seed: int) -> tuple[SplitW
 
 @torch.no_grad()
 def _explained(lesson: Lesson, network: SplitWorth, scale: float) -> float:
-    """1 - error / variance of the differences within groups."""
+    """1 - error / variance of the differences within groups, by the first split."""
     predicted, true = centred(lesson, network)
-    return float(1 - (predicted - true / scale).square().mean() / (true / scale).square().mean())
+    return float(1 - (predicted[..., :1] - true / scale).square().mean() / (true / scale).square().mean())

@@ -65,12 +65,25 @@ def test_a_sequence_network_converts_without_transposes_or_norms_of_its_own() ->
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize(
-    ("host", "shape"), [("conv1d", (1, 40)), ("dsconv", (1, 16, 16)), ("mlp", (2,)), ("attention1d", (1, 40))]
+    ("host", "shape", "depth"),
+    [
+        ("conv1d", (1, 40), None),
+        ("dsconv", (1, 16, 16), None),
+        ("mlp", (2,), None),
+        ("mlp", (2,), 12),
+        ("attention1d", (1, 40), None),
+    ],
 )
-def test_the_estimate_before_conversion_agrees_with_that_of_the_graph(host: str, shape: tuple[int, ...]) -> None:
-    hosts = importlib.import_module("tamiyo_train.hosts").hosts
+def test_the_estimate_before_conversion_agrees_with_that_of_the_graph(
+    host: str, shape: tuple[int, ...], depth: int | None
+) -> None:
+    made = importlib.import_module("tamiyo_train.hosts").made
     torch.manual_seed(0)
-    net, x = nn.Sequential(*hosts.get(host)(shape=shape, classes=10).trunk).eval(), torch.randn(1, *shape)
+    trunk = made(host, shape=shape, classes=10, width=8, depth=depth).trunk
+    for layer in trunk.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.bias)  # a bias of nought is dropped by the converter, and no training leaves one
+    net, x = nn.Sequential(*trunk).eval(), torch.randn(1, *shape)
     before = trace(net, x, precision=Precision.FLOAT32)
     after = count(read_model(tflite.convert(net, x, name=host)).operators)
     for name in ("raspberry-pi-4", "x86-64"):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tamiyo_runtime.contracts.errors import BudgetError, IncompatibleError
-from tamiyo_runtime.contracts.observation import Heads, Operation, observation_size
+from tamiyo_runtime.contracts.observation import SLOT_FEATURES, Heads, Operation, observation_size
 from tamiyo_train.blueprints import OFFERED, Domain, blueprints
 from tamiyo_train.config import Episode, TrainConfig
 from tamiyo_train.env import GrowthEnv
@@ -28,7 +28,7 @@ from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.population.growth_state import Lanes
 from tamiyo_train.pricing import GrowthBudget, Pricer
 from tamiyo_train.regions.allocators import EVERY, ByNeed, Even
-from tamiyo_train.regions.deciding import RegionalPolicy
+from tamiyo_train.regions.deciding import Acting, RegionalPolicy
 from tamiyo_train.regions.division import Region
 from tamiyo_train.regions.lanes import RegionalLanes
 from tamiyo_train.regions.telemetry import FEATURES
@@ -201,6 +201,44 @@ def test_a_lane_and_an_ordinary_episode_see_the_same_inside_regions_and_decide_t
     limits = torch.tensor([budget_row(account) for account in env.steward.accounts], dtype=torch.float64)
     assert torch.allclose(limits[:, 2:4], many.limits[0, :, 2:4], rtol=1e-9)
     assert torch.equal(limits[:, :2], many.limits[0, :, :2].floor())
+
+
+def eager_for_late_slots() -> PolicyNetwork:
+    """A policy that always germinates, in the last slot it may."""
+    network = policy()
+    with torch.no_grad():
+        for param in network.parameters():
+            param.zero_()
+        network.slot_in.weight[0, SLOT_FEATURES.index("depth")] = 1.0
+        network.slot_mid.weight[0, 0] = network.slot_code.weight[0, 0] = 1.0
+        network.slot_out.weight[Operation.GERMINATE, 0] = 5.0
+        network.global_out.bias[Operation.GERMINATE] = 5.0
+    return network
+
+
+@pytest.mark.parametrize(
+    ("acting", "slots"), [(Acting.TURNS, [4, 9, 3]), (Acting.SUREST, [4, 3, 2]), (Acting.PLACE, [9, 8, 7])]
+)
+def test_regions_act_in_turn_or_the_surest_or_where_the_policy_likes_the_slot_best(acting, slots):
+    env = TensorGrowth(builder(), [spirals()], SHORT, blueprints=OFFERS, taught=TAUGHT, profiles=[PROFILE])
+    seen = env.reset(lanes([budget(9.0, 9.0, 9.0)]))
+    decider = RegionalLanes(env, eager_for_late_slots(), Even(), acting=acting)
+    taken = []
+    for _ in slots:
+        action = decider.decide(seen)
+        taken.append(int(action[0, 1]))
+        seen = env.act(action)
+    assert taken == slots
+
+
+def test_a_policy_that_would_rather_wait_waits_in_all_regions():
+    network = eager_for_late_slots()
+    with torch.no_grad():
+        network.global_out.bias[Operation.WAIT] = 9.0
+    env = environment(DEEP, SHORT, seed=3, budget=budget(), allocator=Even())
+    assert RegionalPolicy(network, slots=5).decide(env.observe()) == WAIT
+    growing = eager_for_late_slots()
+    assert RegionalPolicy(growing, slots=5).decide(env.observe()).slot == SLOTS - 1
 
 
 def test_an_episode_taken_up_keeps_its_accounts():

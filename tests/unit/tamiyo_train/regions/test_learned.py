@@ -42,7 +42,7 @@ def lesson(groups: int, *, signal: float, seed: int = 0) -> Lesson:
 
 def test_it_learns_which_region_a_share_is_worth_more_in_whatever_the_host_is_worth():
     network, explained = teach([lesson(200, signal=1.0)], config=QUICK, seed=0)
-    assert explained > 0.5
+    assert 0.25 < explained < 0.55  # the first of two splits: half of what both explain, at best
     telemetry = torch.randn(50, 2, len(FEATURES), generator=torch.Generator().manual_seed(7))
     shares = Learned(network).shares(telemetry)
     favoured = telemetry[..., _UTILISATION].argmax(1)

@@ -58,6 +58,13 @@ from tamiyo_train.policy.planning import planned, spendable_uj
 PACKAGES = ("numpy", "torch")
 SLOTS = 3
 SHOWN = ("policy", "shipped", "rule", "fixed", "hindsight", "planner")
+COLUMNS = (
+    "family, budget",
+    *SHOWN,
+    "policy less rule, interquartile mean",
+    "policy less rule, mean",
+    "shipped less rule, mean",
+)
 CARD = Path(shipped.__file__).parent / "vector.json"
 Gates = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -208,20 +215,14 @@ def main() -> int:
     others = {"shipped": by_policy(shipped.network().with_slots(SLOTS)), "rule": by_rule, "planner": by_plan}
     deciders = {**policies, **others, **{n: fixed(p) for n, p in patterns().items()}}
     cells: dict[str, dict[str, Any]] = {}
-    print(f"{'share right in time':<20} " + " ".join(f"{n:>9}" for n in SHOWN) + "   policy less rule")
+    print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
     for family in FAMILIES:
         played = episodes(deciders, family, seeds=seeds, lanes=lanes, steps=steps)
         seed_of, budget = np.repeat(np.arange(seeds), lanes), np.tile(np.arange(lanes) % len(BUDGETS), seeds)
         for index, limit in enumerate(BUDGETS):
             figures = cell(played, list(policies), budget == index, seed_of)
             cells[f"{family} {limit:g}"] = figures
-            less, mean = figures["policy_less"]["rule"], figures["right_mean"]
-            print(
-                f"{family + f' {limit:g}':<20} "
-                + " ".join(f"{mean[n]:>9.3f}" for n in SHOWN)
-                + f"   {interval(less)}, plain {interval(less['plain'])}, {figures['verdict']}; "
-                + f"shipped {interval(figures['shipped_less']['rule']['plain'])}"
-            )
+            print(row(f"{family}, {limit:g}", figures), flush=True)
     scale = {"smoke": arguments.smoke, "seeds": seeds, "devices": lanes * seeds, "steps": steps}
     how = {"teachings": teachings, "teaching": asdict(config), "taught_s": taught_s}
     judged = {"shipped_sha256": shipped.card()["weights_sha256"]}
@@ -233,27 +234,32 @@ def main() -> int:
     return 0
 
 
-def interval(compared: Mapping[str, float]) -> str:
-    """A mean with its interval."""
-    return f"{compared['mean']:+.4f} ({compared['low']:+.4f} to {compared['high']:+.4f})"
+def row(name: str, figures: Mapping[str, Any]) -> str:
+    """A line of the table, in Markdown: shares, then differences in percentage points with their 95 % intervals."""
+    less, own = figures["policy_less"]["rule"], figures["shipped_less"]["rule"]
+    shares = (f"{figures['right_mean'][shown]:.3f}".lstrip("0") for shown in SHOWN)
+    points = (
+        "{:+.2f} ({:+.2f} to {:+.2f})".format(*(100 * found[key] for key in ("mean", "low", "high")))
+        for found in (less, less["plain"], own["plain"])
+    )
+    return f"| {' | '.join((name, *shares, *points))} |"
 
 
 def on_card(scale: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What the shipped policy's card says of its gates: share right and in time, and what that is above the rule's."""
 
-    def row(figures: Mapping[str, Any]) -> dict[str, float]:
+    def stated(figures: Mapping[str, Any]) -> dict[str, float]:
         plain = figures["shipped_less"]["rule"]["plain"]
-        shares = {name: figures["right_mean"][name] for name in ("shipped", "rule")}
-        return {
-            name: round(value, 4) for name, value in (shares | {k: plain[k] for k in ("mean", "low", "high")}).items()
-        }
+        found = {name: figures["right_mean"][name] for name in ("shipped", "rule")}
+        found |= {"less_rule": plain["mean"], "low": plain["low"], "high": plain["high"]}
+        return {name: round(value, 4) + 0.0 for name, value in found.items()}
 
     return {
         "command": "python benchmarks/bench_running_policy.py --card",
         "source": "simulated",
         "devices_a_cell": scale["devices"] // len(BUDGETS),
         "samples": scale["steps"],
-        "cells": {name: row(figures) for name, figures in cells.items()},
+        "cells": {name: stated(figures) for name, figures in cells.items()},
     }
 
 

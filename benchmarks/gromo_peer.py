@@ -39,9 +39,10 @@ class GromoSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GromoResult:
-    """Accuracy on the test set (fraction), parameters and MACs of the grown network, MACs of its training."""
+    """Accuracy on test and score split (fractions), parameters and MACs of the grown network, MACs of its training."""
 
     accuracy: float
+    score_accuracy: float
     params: int
     macs: int
     training_macs: int
@@ -68,9 +69,12 @@ def grow(data: Tensors, *, inputs: int, classes: int, settings: GromoSettings, s
             optimiser.step()
             training_macs += BACKWARD_FACTOR * settings.batch * macs_of(network)
         with torch.no_grad():
-            accuracy = float((network(data.test.x).argmax(1) == data.test.y).double().mean())
+            accuracy, score = (
+                float((network(split.x).argmax(1) == split.y).double().mean()) for split in (data.test, data.score)
+            )
     return GromoResult(
         accuracy=accuracy,
+        score_accuracy=score,
         params=sum(p.numel() for p in network.layers.parameters()),
         macs=macs_of(network),
         training_macs=training_macs,

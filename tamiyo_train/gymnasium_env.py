@@ -39,7 +39,9 @@ class GrowthGym(gymnasium.Env[Vector, NDArray[np.int64]]):
     def __init__(self, family: str = "spirals", *, episode: Episode = EPISODE, shaping: float = SHAPING) -> None:
         if family not in FAMILIES:
             raise UnknownNameError("family", family, tuple(FAMILIES))
-        self._growth = growth(FAMILIES[family].builder(), FAMILIES[family].training_data(), episode=episode)
+        made = FAMILIES[family]
+        levels = [made.training_data(number) for number in range(len(made.training_levels))]
+        self._growth = growth(made.builder(), levels, episode=episode)
         self._shaping = shaping
         heads = self._growth.heads
         ranges = [*GLOBAL, *(feature for _ in range(heads.slots) for feature in SLOT)]

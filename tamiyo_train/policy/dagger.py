@@ -11,6 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from tamiyo_runtime.contracts.observation import Heads
 from tamiyo_train.policy.distribution import ActionDistribution
 from tamiyo_train.policy.gate_lesson import GateLesson
-from tamiyo_train.policy.lane_deciders import Habit, Kasminas, Networked
+from tamiyo_train.policy.lane_deciders import Habit, Kasminas, LaneDecider, Networked
 from tamiyo_train.policy.network import HeadViews, PolicyNetwork
 from tamiyo_train.policy.oracle import RunningSamples
 from tamiyo_train.policy.rollout import Decisions, Rollout, drawn_lanes, joined, repeated, roll, side_by_side
@@ -53,9 +54,25 @@ class Teachers:
     by_level: Mapping[str, tuple[Habit, ...]]
     utility: Mapping[str, tuple[float, ...]]
 
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> Teachers:
+        """From `dataclasses.asdict`, as it comes out of a file."""
+        return Teachers(
+            tuned=Habit(**found["tuned"]),
+            by_level={name: tuple(Habit(**habit) for habit in own) for name, own in found["by_level"].items()},
+            utility={name: tuple(own) for name, own in found["utility"].items()},
+        )
+
     def for_lanes(self, family: str, lanes: Lanes, device: torch.device) -> Kasminas:
         """The level's teacher in every lane."""
         return Kasminas([self.by_level[family][task] for task in lanes.task.tolist()], device=device)
+
+
+class Tutor(Protocol):
+    """Whom a policy is cloned from: a decider for one batch of episodes of a family's environment."""
+
+    def begin(self, family: str, env: TensorGrowth) -> LaneDecider:
+        """Begin with a new one; ``stakes`` (N,), where it has them, weigh its decisions."""
 
 
 def search(
@@ -113,7 +130,7 @@ class Cloning:
 
 def clone(
     envs: Mapping[str, TensorGrowth],
-    teachers: Teachers,
+    tutor: Tutor,
     *,
     heads: Heads,
     running: RunningSamples,
@@ -123,7 +140,7 @@ def clone(
     config: Cloning | None = None,
     on_round: Callable[[int, float, float], None] | None = None,
 ) -> tuple[PolicyNetwork, tuple[float, float]]:
-    """A policy that does what the teachers do, and mean and deviation of the utilities, in which its value head speaks.
+    """A policy that does what the tutor does, and mean and deviation of the utilities, in which its value head speaks.
 
     ``on_round`` is told the round, the mean utility of the round's episodes, and the loss.
     """
@@ -138,7 +155,7 @@ def clone(
         jobs: dict[str, Callable[[], Rollout]] = {}
         for name, env in envs.items():
             lanes = drawn_lanes(env, rng, count=config.lanes, inits=inits)
-            teacher = teachers.for_lanes(name, lanes, env.device)
+            teacher = tutor.begin(name, env)
             if number == 0:
                 jobs[name] = functools.partial(roll, env, lanes, teacher)
             else:
@@ -178,7 +195,8 @@ def _fit(
         batch = data.rows(torch.randint(len(data), (config.batch,), generator=rng, device=device))
         output = network(batch.vector)
         out = views(output)
-        nll = -ActionDistribution.of(output, batch.seen(), network.heads).log_probability(batch.actions).mean()
+        nll = -ActionDistribution.of(output, batch.seen(), network.heads).log_probability(batch.actions)
+        nll = (nll * batch.weight).sum() / batch.weight.sum()
         loss = (
             nll
             + config.value * F.mse_loss(out["value"][:, 0], (batch.utility - scale[0]) / scale[1])

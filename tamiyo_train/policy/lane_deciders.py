@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -72,29 +72,17 @@ class Kasminas:
     def decide(self, seen: Seen) -> Tensor:
         """Fossilise first, then advance, prune, and at last germinate."""
         habit, mask = self._habit, seen.slot_mask
-        lanes, slots = mask.shape[0], mask.shape[2]
+        slots = mask.shape[2]
         self._watch(seen.vector[:, _LOSS].double())
-        age = _slot_features(seen)[..., _AGE].double()
-        actions = torch.zeros(lanes, 4, dtype=torch.int64, device=mask.device)
-        chosen = torch.zeros(lanes, dtype=torch.bool, device=mask.device)
-        wanted = (
-            (Operation.FOSSILISE, mask[:, Operation.FOSSILISE]),
-            (Operation.ADVANCE, mask[:, Operation.ADVANCE] & (age >= habit["mature"][:, None])),
-            (Operation.PRUNE, mask[:, Operation.PRUNE] & (age > habit["trial"][:, None])),
-        )
-        for operation, where in wanted:
-            takes = where.any(1) & ~chosen
-            actions[:, 0] = torch.where(takes, int(operation), actions[:, 0])
-            actions[:, 1] = torch.where(takes, where.int().argmax(1), actions[:, 1])
-            chosen |= takes
+        actions, chosen = tended(seen, mature=habit["mature"], trial=habit["trial"])
         free = mask[:, Operation.GERMINATE]
-        held = slots - self._empty(seen)
+        held = slots - empty(seen)
         grows = ~chosen & free.any(1) & (self._stale >= habit["patience"]) & (self._decision >= habit["start"])
         grows &= held < habit["seeds"]
         order = torch.arange(slots, device=mask.device)
         rank = torch.where(habit["forward"][:, None] > 0, order, slots - 1 - order)
         slot = torch.where(free, rank, slots).argmin(1)
-        rows = torch.arange(lanes, device=mask.device)
+        rows = torch.arange(len(mask), device=mask.device)
         fits = seen.blueprint_mask[rows, slot]
         size = seen.params[rows, slot].double()
         size[rows, habit["preferred"].clamp_min(0)] += torch.where(habit["preferred"] >= 0, 1e9, 0.0)
@@ -103,12 +91,6 @@ class Kasminas:
         self._stale = torch.where(grows, 0, self._stale)
         self._decision += 1
         return torch.where(grows[:, None], planted, actions)
-
-    def _empty(self, seen: Seen) -> Tensor:
-        """Slots without a seed, embargoed ones included."""
-        features = _slot_features(seen)
-        names = ("is_free", "is_embargoed")
-        return torch.stack([features[..., SLOT_FEATURES.index(name)] for name in names]).sum((0, 2)).long()
 
     def _watch(self, loss: Tensor) -> None:
         better = (loss > 0) & (loss < self._best - self._habit["improvement"])
@@ -184,9 +166,32 @@ class Networked:
         return ActionDistribution.of(output, seen, self._network.heads, floor=self._floor).choose(self._rng)
 
 
-def habits_at(habits: Sequence[Habit], start: int) -> list[Habit]:
-    """The same habits, none of which grows before decision ``start``."""
-    return [replace(habit, start=start) for habit in habits]
+def tended(seen: Seen, *, mature: Tensor, trial: Tensor) -> tuple[Tensor, Tensor]:
+    """What seeds have earned, (N, 4): fossilised first, then advanced, then pruned; and where that is anything, (N,).
+
+    ``mature`` and ``trial`` (N,): shares of the episode, see `baselines.KasminaSettings`.
+    """
+    mask, age = seen.slot_mask, _slot_features(seen)[..., _AGE].double()
+    actions = torch.zeros(len(mask), 4, dtype=torch.int64, device=mask.device)
+    chosen = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
+    wanted = (
+        (Operation.FOSSILISE, mask[:, Operation.FOSSILISE]),
+        (Operation.ADVANCE, mask[:, Operation.ADVANCE] & (age >= mature[:, None])),
+        (Operation.PRUNE, mask[:, Operation.PRUNE] & (age > trial[:, None])),
+    )
+    for operation, where in wanted:
+        takes = where.any(1) & ~chosen
+        actions[:, 0] = torch.where(takes, int(operation), actions[:, 0])
+        actions[:, 1] = torch.where(takes, where.int().argmax(1), actions[:, 1])
+        chosen |= takes
+    return actions, chosen
+
+
+def empty(seen: Seen) -> Tensor:
+    """Number of slots without a seed, embargoed ones included, (N,)."""
+    features = _slot_features(seen)
+    names = ("is_free", "is_embargoed")
+    return torch.stack([features[..., SLOT_FEATURES.index(name)] for name in names]).sum((0, 2)).long()
 
 
 def _slot_features(seen: Seen) -> Tensor:

@@ -1,7 +1,7 @@
-"""The tasks a growth policy learns on and those it is judged on: generators at levels of difficulty that never overlap.
+"""The tasks a growth policy learns on and those it is judged on: families at levels of difficulty that never overlap.
 
-A family is a generator with the host that suits it; its training levels and its held-out levels are disjoint, and so
-are the seeds of their samples. Digits and MNIST-1D are held out as a whole.
+A family is a kind of task with the host that suits it; its training levels and its held-out levels are disjoint, and so
+are the seeds of their samples.
 """
 
 from __future__ import annotations
@@ -10,51 +10,89 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 from tamiyo_runtime.contracts.manifest import InputSpec
 from tamiyo_train.blueprints import OFFERED, Blueprint, Domain, blueprints
 from tamiyo_train.config import Episode, Limits
-from tamiyo_train.data import Tensors, data_of, task_of, tensors
+from tamiyo_train.data import Tensors, tensors
 from tamiyo_train.hosts import Host, hosts
+from tamiyo_train.policy import level_tasks
 from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.tasks import checkerboard, clusters, spheres, spirals
-from tamiyo_train.tasks.generated import CUT, Draw, generated, plane
+from tamiyo_train.tasks.base import Task
+from tamiyo_train.tasks.generated import CUT, SCORE, Draw, generated, plane
 
 TRAINING_DATA, HELD_OUT_DATA = 71_000, 72_000
 """Seeds of the samples, plus the number of the level."""
+TRAINING_SCORE = 2000
+"""Samples that price outcomes while a policy learns; four times as many as it is judged by, for half the noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """A generator: ``draw`` at a level, its classes and input at that level, its host, and the levels of both kinds."""
+    """Tasks of one shape: ``training(level, seed=, score=)`` and ``judging`` make one, ``host`` and ``width`` suit it.
+
+    ``training_levels`` and ``held_out_levels`` never meet, and neither do the seeds of their samples.
+    """
 
     name: str
-    draw: Callable[[float], Draw]
-    classes: int
-    spec: Callable[[float], InputSpec]
+    training: Maker
+    judging: Maker
     host: str
     width: int
-    training: tuple[float, ...]
-    held_out: tuple[float, ...]
+    inputs: int
+    classes: int
+    training_levels: tuple[float, ...]
+    held_out_levels: tuple[float, ...]
 
     def builder(self) -> Callable[[], Host]:
         """Makes hosts of the family."""
-        shape = self.spec(self.training[0]).shape
-        return functools.partial(hosts.get(self.host), shape=shape, classes=self.classes, width=self.width)
+        return functools.partial(hosts.get(self.host), shape=(self.inputs,), classes=self.classes, width=self.width)
 
-    def data(self, level: float, *, seed: int) -> Tensors:
-        """Samples at a level."""
-        names = tuple(f"class {number}" for number in range(self.classes))
-        task = generated(f"{self.name} {level:g}", self.draw(level), classes=names, spec=self.spec(level), seed=seed)
-        return tensors(task)
+    def training_data(self, number: int) -> Tensors:
+        """Samples of a training level, many of them to price outcomes by."""
+        return tensors(self.training(self.training_levels[number], seed=TRAINING_DATA + number, score=TRAINING_SCORE))
 
-    def training_data(self) -> list[Tensors]:
-        """Samples of all training levels."""
-        return [self.data(level, seed=TRAINING_DATA + number) for number, level in enumerate(self.training)]
+    def held_out_data(self, number: int) -> Tensors:
+        """Samples of a held-out level."""
+        return tensors(self.judging(self.held_out_levels[number], seed=HELD_OUT_DATA + number, score=SCORE))
 
-    def held_out_data(self) -> list[Tensors]:
-        """Samples of all held-out levels."""
-        return [self.data(level, seed=HELD_OUT_DATA + number) for number, level in enumerate(self.held_out)]
+
+class Maker(Protocol):
+    """Makes the task of a level, with at least ``score`` samples in the score split."""
+
+    def __call__(self, level: float, /, *, seed: int, score: int) -> Task: ...
+
+
+def _generator(
+    name: str,
+    draw: Callable[[float], Draw],
+    *,
+    classes: int,
+    spec: Callable[[float], InputSpec],
+    host: str,
+    width: int,
+    training: tuple[float, ...],
+    held_out: tuple[float, ...],
+) -> Family:
+    """A family of a generator: fresh samples for every level."""
+
+    def make(level: float, /, *, seed: int, score: int) -> Task:
+        names = tuple(f"class {number}" for number in range(classes))
+        return generated(f"{name} {level:g}", draw(level), classes=names, spec=spec(level), seed=seed, score=score)
+
+    return Family(
+        name=name,
+        training=make,
+        judging=make,
+        host=host,
+        width=width,
+        inputs=spec(training[0]).shape[0],
+        classes=classes,
+        training_levels=training,
+        held_out_levels=held_out,
+    )
 
 
 def _spheres(gap: float) -> InputSpec:
@@ -66,9 +104,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         family.name: family
         for family in (
-            Family(
-                name="spirals",
-                draw=lambda turns: functools.partial(spirals.draw, turns=turns),
+            _generator(
+                "spirals",
+                lambda turns: functools.partial(spirals.draw, turns=turns),
                 classes=2,
                 spec=lambda turns: spirals.SPEC,
                 host="mlp-skip",
@@ -76,9 +114,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 training=(1.0, 1.5, 2.0, 2.5, 3.0),
                 held_out=(1.25, 2.25, 3.25),
             ),
-            Family(
-                name="checkerboard",
-                draw=lambda squares: functools.partial(checkerboard.draw, squares=int(squares)),
+            _generator(
+                "checkerboard",
+                lambda squares: functools.partial(checkerboard.draw, squares=int(squares)),
                 classes=2,
                 spec=lambda squares: checkerboard.SPEC,
                 host="mlp-skip",
@@ -86,9 +124,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 training=(2, 3, 5, 6, 8),
                 held_out=(4, 7, 9),
             ),
-            Family(
-                name="clusters",
-                draw=lambda purity: functools.partial(clusters.draw, purity=purity),
+            _generator(
+                "clusters",
+                lambda purity: functools.partial(clusters.draw, purity=purity),
                 classes=clusters.BLOBS,
                 spec=lambda purity: plane(1 + CUT * clusters.deviation_for(clusters.BLOBS, purity)),
                 host="mlp",
@@ -96,9 +134,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 training=(0.90, 0.93, 0.96, 0.98, 0.99),
                 held_out=(0.915, 0.95, 0.985),
             ),
-            Family(
-                name="spheres",
-                draw=lambda gap: functools.partial(spheres.draw, gap=gap),
+            _generator(
+                "spheres",
+                lambda gap: functools.partial(spheres.draw, gap=gap),
                 classes=2,
                 spec=_spheres,
                 host="mlp-skip",
@@ -106,19 +144,42 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 training=(0.2, 0.3, 0.5, 0.7, 1.0),
                 held_out=(0.25, 0.4, 0.6),
             ),
+            Family(
+                name="digits",
+                training=level_tasks.digits,
+                judging=functools.partial(level_tasks.digits, held_out=True),
+                host="mlp-skip",
+                width=6,
+                inputs=64,
+                classes=10,
+                training_levels=(1, 2, 4, 6, 8),
+                held_out_levels=(1.5, 3, 7),
+            ),
+            Family(
+                name="mnist1d",
+                training=level_tasks.mnist1d,
+                judging=level_tasks.mnist1d,
+                host="mlp-skip",
+                width=12,
+                inputs=40,
+                classes=10,
+                training_levels=(4, 12, 20, 28, 40),
+                held_out_levels=(8, 24, 48),
+            ),
+            Family(
+                name="imu",
+                training=level_tasks.imu,
+                judging=level_tasks.imu,
+                host="mlp-skip",
+                width=6,
+                inputs=18,
+                classes=6,
+                training_levels=(0.5, 1.5, 3, 5, 8),
+                held_out_levels=(1, 4, 9),
+            ),
         )
     }
 )
-UNSEEN: Mapping[str, tuple[str, int]] = MappingProxyType({"digits": ("mlp-skip", 6), "mnist1d": ("mlp-skip", 12)})
-"""Data sets on which no policy is taught, with host and width."""
-
-
-def unseen(name: str) -> tuple[Callable[[], Host], list[Tensors]]:
-    """Maker of hosts and samples of a data set that is held out as a whole."""
-    host, width = UNSEEN[name]
-    task = task_of(name)
-    build = functools.partial(hosts.get(host), shape=task.input.shape, classes=len(task.classes), width=width)
-    return build, [data_of(name)]
 
 
 EPISODE = Episode(

@@ -16,6 +16,7 @@ import copy
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,13 +143,36 @@ class Learner:
         self._rng = torch.Generator(device=self.device).manual_seed(seed)
         self._lanes = np.random.default_rng(seed)
         self._running = GateLesson(running, device=self.device)
+        self._history: list[Progress] = []
+
+    def state(self) -> dict[str, Any]:
+        """Everything that learning goes on from, as tensors and plain data."""
+        return {
+            "network": self.network.state_dict(),
+            "reference": self.reference.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scale": [self.scale.mean, self.scale.deviation],
+            "rng": self._rng.get_state(),
+            "lanes": self._lanes.bit_generator.state,
+            "history": [progress.to_json() for progress in self._history],
+        }
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave; `learn` then does what is left."""
+        self.network.load_state_dict(state["network"])
+        self.reference.load_state_dict(state["reference"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scale.mean, self.scale.deviation = state["scale"]
+        self._rng.set_state(state["rng"].cpu())
+        self._lanes.bit_generator.state = state["lanes"]
+        self._history = [Progress(**found) for found in state["history"]]
 
     def learn(
         self, envs: Mapping[str, TensorGrowth], on_progress: Callable[[Progress], None] | None = None
     ) -> list[Progress]:
-        """All iterations, or fewer when the value head explains nothing."""
-        history: list[Progress] = []
-        for iteration in range(self.settings.iterations):
+        """All iterations that are left, or fewer when the value head explains nothing; `state` may be kept between."""
+        history = self._history
+        for iteration in range(len(history), self.settings.iterations):
             left = 1 - iteration / self.settings.iterations
             for group in self.optimiser.param_groups:
                 group["lr"] = self.settings.learning_rate * max(left, 0.1)

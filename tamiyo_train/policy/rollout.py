@@ -24,7 +24,8 @@ _LATENCY, _MEMORY = LIMITS.index("latency_ms"), LIMITS.index("memory_bytes")
 class Decisions:
     """D decisions. ``actions`` (D, 4); ``returns``: what was still to be earned, (D,); ``utility`` of their episodes.
 
-    ``safety`` (D, 3) and ``hardware`` (D, 2): what came in the window after each, as in `experience.Experience`.
+    ``safety`` (D, 3) and ``hardware`` (D, 2): what came in the window after each, as in `experience.Experience`;
+    ``weight`` (D,): how much each counts for whoever learns what was done, 1 unless a teacher says otherwise.
     """
 
     vector: Tensor
@@ -35,6 +36,7 @@ class Decisions:
     utility: Tensor
     safety: Tensor
     hardware: Tensor
+    weight: Tensor
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -120,6 +122,8 @@ def roll(
     while not env.done:
         actions = decider.decide(seen)
         label = actions if teacher is None else teacher.decide(seen)
+        stakes = getattr(teacher or decider, "stakes", None)
+        weight = torch.ones_like(seen.vector[:, 0]) if stakes is None else stakes
         row = {"vector": seen.vector, "slot_mask": seen.slot_mask, "blueprint_mask": seen.blueprint_mask}
         sureness.append(env.sensed.sureness)
         events, culled = env.events.clone(), env.culled.clone()
@@ -128,7 +132,7 @@ def roll(
         within = env.cost <= env.budget
         safety = torch.stack([risky, env.events > events, env.culled > culled], 1).float()
         hardware = within[:, [_LATENCY, _MEMORY]].float()
-        kept.append({**row, "actions": label, "safety": safety, "hardware": hardware})
+        kept.append({**row, "actions": label, "safety": safety, "hardware": hardware, "weight": weight})
     result = env.finish()
     result = replace(result, events=result.events.clone(), training_macs=result.training_macs.clone())
     utility = utilities(result, env.budget, env.config.prices)

@@ -25,16 +25,19 @@ class Draw(Protocol):
     def __call__(self, samples: int, /, *, rng: np.random.Generator) -> Split: ...
 
 
-def generated(name: str, draw: Draw, *, classes: tuple[str, ...], spec: InputSpec, seed: int) -> Task:
-    """The task that ``draw`` makes: 2,000 training samples, 500 for the gates, 500 for the score, 1,000 to test.
+def generated(
+    name: str, draw: Draw, *, classes: tuple[str, ...], spec: InputSpec, seed: int, score: int = SCORE
+) -> Task:
+    """The task that ``draw`` makes: 2,000 training samples, 500 for the gates, ``score`` for that, 1,000 to test.
 
     Raises InputError when what was drawn is not finite, leaves the range of ``spec`` or lacks a class.
     """
     rng = np.random.default_rng(seed)
-    train, gate, score, test = (draw(size, rng=rng) for size in (TRAIN, GATE, SCORE, TEST))
-    for split in (train, gate, score, test):
+    parts = [draw(size, rng=rng) for size in (TRAIN, GATE, score, TEST)]
+    for split in parts:
         check_samples(split.x, split.y, spec=spec, classes=len(classes))
-    return Task(name=name, classes=classes, input=spec, train=train, gate=gate, score=score, test=test)
+    train, gate, priced, test = parts
+    return Task(name=name, classes=classes, input=spec, train=train, gate=gate, score=priced, test=test)
 
 
 def labels(samples: int, classes: int) -> NDArray[np.int64]:

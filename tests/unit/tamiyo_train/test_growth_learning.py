@@ -27,12 +27,14 @@ from tamiyo_train.policy.lane_deciders import (
     Networked,
     Waiting,
 )
-from tamiyo_train.policy.levels import EPISODE, FAMILIES, OFFERS, TAUGHT, growth, unseen
+from tamiyo_train.policy.levels import EPISODE, FAMILIES, OFFERS, TAUGHT, TRAINING_SCORE, growth
 from tamiyo_train.policy.network import HeadViews, PolicyNetwork
 from tamiyo_train.policy.oracle import simulate
 from tamiyo_train.policy.rollout import Rollout, drawn_lanes, joined, repeated, roll, side_by_side
+from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.population.growth_state import Seen, legal
 from tamiyo_train.seeding import initialising
+from tamiyo_train.tasks.generated import SCORE
 
 SHORT = replace(EPISODE, steps=60)
 HEADS = Heads(slots=3, blueprints=len(OFFERS))
@@ -43,7 +45,7 @@ RESULTS = Path(__file__).parents[3] / "benchmarks" / "growth_policy"
 @pytest.fixture(scope="module")
 def env():
     family = FAMILIES["spirals"]
-    return growth(family.builder(), family.training_data()[:2], episode=SHORT)
+    return growth(family.builder(), [family.training_data(0), family.training_data(1)], episode=SHORT)
 
 
 def lanes(env, count=6, seed=0):
@@ -86,15 +88,15 @@ def one(seen: Seen, row: int) -> Observation:
 
 
 def test_training_and_held_out_levels_are_disjoint_and_so_are_their_samples():
+    assert set(FAMILIES) == {"spirals", "checkerboard", "clusters", "spheres", "digits", "mnist1d", "imu"}
     for family in FAMILIES.values():
-        assert len(family.training) == 5 and len(family.held_out) == 3
-        assert not set(family.training) & set(family.held_out)
+        assert len(family.training_levels) == 5 and len(family.held_out_levels) == 3
+        assert not set(family.training_levels) & set(family.held_out_levels)
     family = FAMILIES["clusters"]
-    taught, judged = family.training_data()[0], family.held_out_data()[0]
+    taught, judged = family.training_data(0), family.held_out_data(0)
     assert taught.variants.shape == judged.variants.shape
     assert not torch.equal(taught.variants, judged.variants)
-    build, data = unseen("digits")
-    assert build().slots == 3 and len(data) == 1
+    assert len(taught.score.y) == TRAINING_SCORE and len(judged.score.y) == SCORE
 
 
 @pytest.mark.parametrize("settings", [KasminaSettings(patience=0), KasminaSettings(patience=2, improvement=0.3)])
@@ -256,6 +258,27 @@ def test_jobs_give_the_same_side_by_side_as_one_by_one(env):
     assert torch.equal(found["a"].utility, found["b"].utility)
 
 
+class Told:
+    """The best habit of every level as a tutor."""
+
+    def __init__(self, teachers: dagger.Teachers) -> None:
+        self.teachers = teachers
+
+    def begin(self, family: str, env: TensorGrowth) -> ToldPlay:
+        return ToldPlay(self.teachers, family, env)
+
+
+class ToldPlay:
+    def __init__(self, teachers: dagger.Teachers, family: str, env: TensorGrowth) -> None:
+        self._make = functools.partial(teachers.for_lanes, family)
+        self._env, self._inner = env, None
+
+    def decide(self, seen: Seen) -> torch.Tensor:
+        if self._inner is None:  # lanes are known once the episode has begun
+            self._inner = self._make(self._env.lanes, self._env.device)
+        return self._inner.decide(seen)
+
+
 def test_search_finds_habits_clones_and_improves_them_and_a_bandit_chooses_among_them(env):
     envs, rng = {"spirals": env}, np.random.default_rng(0)
     habits = [Habit(seeds=0), Habit(intensity=4), Habit(intensity=4, start=1, preferred=TAUGHT[-1])]
@@ -266,7 +289,7 @@ def test_search_finds_habits_clones_and_improves_them_and_a_bandit_chooses_among
     rounds: list[tuple[int, float, float]] = []
     policy, scale = dagger.clone(
         envs,
-        teachers,
+        Told(teachers),
         heads=HEADS,
         running=running,
         rng=rng,
@@ -325,6 +348,7 @@ def replace_decisions(seen: Seen, actions: torch.Tensor, pays: torch.Tensor):
         utility=pays,
         safety=torch.zeros(len(pays), 3),
         hardware=torch.ones(len(pays), 2),
+        weight=torch.ones(len(pays)),
     )
 
 

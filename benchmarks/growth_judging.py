@@ -1,0 +1,242 @@
+"""Judging: every method plays the same held-out episodes, and each play is kept as it is done.
+
+Several processes may share the plays of one folder: each takes what it is told to, and what is there is not played
+again. `growth_table` makes the table of what lies there.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.growth_setting import HEADS, HELD_OUT, REFERENCE, Scale, load_policy, say, write
+from benchmarks.growth_teaching import grid_of, load_atlases, load_bandit, load_tutor
+from tamiyo_runtime.contracts.observation import Operation
+from tamiyo_train.policy import dagger
+from tamiyo_train.policy.lane_deciders import Chance, Habit, Kasminas, LaneDecider, MatchedChance, Networked, Waiting
+from tamiyo_train.policy.network import HeadViews, PolicyNetwork
+from tamiyo_train.policy.ppo import calibration_error
+from tamiyo_train.policy.rollout import Rollout, drawn_lanes, roll, side_by_side
+from tamiyo_train.population.cost_table import LIMITS
+from tamiyo_train.population.growth import TensorGrowth
+from tamiyo_train.population.growth_state import Lanes
+
+SHIPPED = Habit(patience=1, improvement=0.15, mature=0.05, trial=0.6, forward=False)
+"""`KasminaSettings` as they ship."""
+SAFETY, HARDWARE = ("drift risk", "rollback need", "alert"), ("latency ok", "memory ok")
+_PARAMS, _MACS = LIMITS.index("params"), LIMITS.index("macs")
+Columns = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """Who plays: ``name`` and, where there are several, ``seed``.
+
+    ``inference_macs``: of the decider in an episode, charged as training. ``codes``: topologies to start from.
+    """
+
+    name: str
+    seed: int | None
+    decider: Callable[[str], LaneDecider]
+    inference_macs: int = 0
+    codes: Mapping[str, torch.Tensor] | None = None
+
+    @property
+    def stem(self) -> str:
+        """What its play is called."""
+        return self.name if self.seed is None else f"{self.name}-{self.seed}"
+
+
+class Court:
+    """Held-out environments with the episodes that everybody plays, and the folder ``out`` where plays are kept."""
+
+    def __init__(self, scale: Scale, envs: Mapping[str, TensorGrowth], out: Path) -> None:
+        self.scale, self.envs, self.out = scale, envs, out
+        self.device = str(next(iter(envs.values())).device)
+        self.lanes = {name: held_out_lanes(env, scale.episodes) for name, env in envs.items()}
+        self._warm = False
+        (out / "plays").mkdir(parents=True, exist_ok=True)
+
+    def path(self, method: str) -> Path:
+        """Where a play is kept."""
+        return self.out / "plays" / f"{method}.npz"
+
+    def play(self, method: Method) -> dict[str, Rollout] | None:
+        """Play and keep; None where it was there."""
+        path = self.path(method.stem)
+        if path.exists():
+            return None
+        jobs = {}
+        for name, env in self.envs.items():
+            codes = None if method.codes is None else method.codes[name]
+            jobs[name] = functools.partial(roll, env, self.lanes[name], method.decider(name), codes=codes)
+        rollouts = side_by_side(jobs, warm=self._warm)
+        self._warm = True
+        found: Columns = {}
+        for name, rollout in rollouts.items():
+            own = outcome(self.envs[name], self.lanes[name], rollout, inference_macs=method.inference_macs)
+            found |= {f"{name}/{column}": values for column, values in own.items()}
+        beside = path.with_suffix(".tmp.npz")
+        np.savez_compressed(beside, **found)  # type: ignore[arg-type]  # numpy's stub knows no keyword arrays
+        beside.replace(path)
+        say(f"{method.stem} judged")
+        return rollouts
+
+
+def held_out_lanes(env: TensorGrowth, episodes: int) -> Lanes:
+    """``episodes`` a level: every held-out host equally often, with devices and budgets drawn for each."""
+    lanes = drawn_lanes(env, np.random.default_rng(13), count=episodes * len(env.tasks), inits=HELD_OUT)
+    turn = [number // len(env.tasks) % len(HELD_OUT) for number in range(len(lanes.init))]
+    return replace(lanes, init=[HELD_OUT[number] for number in turn])
+
+
+def outcome(env: TensorGrowth, lanes: Lanes, rollout: Rollout, *, inference_macs: int) -> Columns:
+    """What came of every episode, with the decider's own work charged as training."""
+    result, budget, prices = rollout.result, env.budget, env.config.prices
+    alone = result.training_macs.double() / result.training_ratio
+    own = inference_macs / alone
+    over = ((result.cost > budget) & (env.table.host[env.profile] <= budget)).any(1)
+    columns = {
+        "utility": rollout.utility - prices.training_macs * own,
+        "accuracy": result.accuracy,
+        "test_accuracy": result.test_accuracy,
+        "params": result.cost[:, _PARAMS],
+        "macs": result.cost[:, _MACS],
+        "training_macs": result.training_macs + inference_macs,
+        "training_ratio": result.training_ratio + own,
+        "events": result.events,
+        "seeds": result.fossilised.sum(1),
+        "violations": over,
+        "task": env.task,
+        "params_limit": budget[:, _PARAMS],
+        "macs_limit": budget[:, _MACS],
+        "host_macs": env.table.host[env.profile][:, _MACS],
+    }
+    found = {name: column.double().cpu().numpy() for name, column in columns.items()}
+    return found | {"init": np.asarray(lanes.init, np.float64)}
+
+
+def judge(scale: Scale, envs: Mapping[str, TensorGrowth], out: Path, *, only: Sequence[str] | None = None) -> None:
+    """Play what is not yet there: all methods and seeds, or those with a stem in ``only``."""
+    court = Court(scale, envs, out)
+
+    def wanted(stem: str) -> bool:
+        return not court.path(stem).exists() and (only is None or stem in only)
+
+    for method in fixed_methods(court):
+        if wanted(method.stem):
+            court.play(method)
+    if wanted("oracle"):
+        oracle = oracle_of(court)
+        court.play(Method(name="oracle", seed=None, decider=oracle))
+    for path in sorted(out.glob("*-[0-9]*.safetensors")):
+        name, _, number = path.stem.rpartition("-")
+        if name == "forecast":
+            tutor = load_tutor(load_atlases(out), path, court.device)
+            if wanted(f"tutor-{number}"):
+                begin = functools.partial(_begun, tutor, envs)
+                court.play(Method(name="tutor", seed=int(number), decider=begin))
+        elif wanted(path.stem) or (name == "policy" and (wanted(f"matched-{number}") or wanted(f"twin-{number}"))):
+            _judge_network(court, name, int(number), load_policy(path, court.device))
+
+
+def _begun(tutor: Any, envs: Mapping[str, TensorGrowth], family: str) -> LaneDecider:
+    decider: LaneDecider = tutor.begin(family, envs[family])
+    return decider
+
+
+def fixed_methods(court: Court) -> list[Method]:
+    """Those that learn nothing, and the bandit."""
+    tuned = Habit(**json.loads((court.out / "search.json").read_text())["tuned"])
+    learned = load_bandit(court.scale, court.out, court.device)
+
+    def habits(habit: Habit) -> Callable[[str], LaneDecider]:
+        return lambda family: Kasminas([habit] * len(court.lanes[family].init), device=court.device)
+
+    bandit_macs = sum(m.weight.numel() for m in learned.network if isinstance(m, torch.nn.Linear))
+    return [
+        Method(name="none", seed=None, decider=lambda family: Waiting()),
+        Method(name="kasmina", seed=None, decider=habits(SHIPPED)),
+        Method(name="tuned", seed=None, decider=habits(tuned)),
+        Method(name="random", seed=None, decider=lambda family: Chance(17, device=court.device)),
+        Method(name="bandit", seed=None, decider=lambda family: learned.begin(), inference_macs=bandit_macs),
+    ]
+
+
+def oracle_of(court: Court) -> Callable[[str], LaneDecider]:
+    """The best habit of every held-out level, by other weights and batches; written down as it is found."""
+    scale, path = court.scale, court.out / "oracle.json"
+    if path.exists():
+        teachers = dagger.Teachers.from_json(json.loads(path.read_text()))
+    else:
+        say("oracle: habits on the held-out levels")
+        teachers = dagger.search(
+            court.envs,
+            grid_of(scale),
+            rng=np.random.default_rng(11),
+            inits=REFERENCE,
+            draws=max(1, scale.draws // 2),
+            finalists=scale.finalists,
+            final_draws=max(1, scale.final_draws // 2),
+        )
+        write(path, asdict(teachers))
+    return lambda family: teachers.for_lanes(family, court.lanes[family], court.envs[family].device)
+
+
+def _judge_network(court: Court, name: str, seed: int, network: PolicyNetwork) -> None:
+    """A policy; and for one after PPO chance with its germinations and its networks from step 0."""
+    macs = court.scale.episode.decisions * macs_of(network)
+    own = court.play(Method(name=name, seed=seed, decider=lambda family: Networked(network), inference_macs=macs))
+    if name != "policy":
+        return
+    if own is None:  # the play was there, what comes of it was not: what it did has to be seen again
+        own = side_by_side(
+            {
+                family: functools.partial(roll, env, court.lanes[family], Networked(network))
+                for family, env in court.envs.items()
+            },
+            warm=False,
+        )
+    write(court.out / "plays" / f"calibration-{seed}.json", calibration(network, list(own.values())))
+    court.play(Method(name="matched", seed=seed, decider=lambda family: matched(own[family], seed=seed)))
+    codes = {family: rollout.codes for family, rollout in own.items()}
+    court.play(Method(name="twin", seed=seed, decider=lambda family: Waiting(), codes=codes))
+
+
+def macs_of(network: PolicyNetwork) -> int:
+    """Multiply-accumulates of one decision; layers of the slots count once a slot."""
+    return sum(
+        module.weight.numel() * (HEADS.slots if name.startswith("slot") and name != "slot_context" else 1)
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    )
+
+
+def matched(rollout: Rollout, *, seed: int) -> MatchedChance:
+    """Chance with a policy's germinations."""
+    actions = rollout.actions.transpose(0, 1)
+    planted = actions[..., 0] == Operation.GERMINATE
+    kinds = torch.where(planted, actions[..., 2], -1)
+    return MatchedChance(kinds, actions[..., 3], decisions=actions.shape[1], seed=1000 + seed)
+
+
+def calibration(network: PolicyNetwork, rollouts: Sequence[Rollout]) -> dict[str, dict[str, float]]:
+    """Expected calibration error of every auxiliary head over all decisions, and how often its event came."""
+    views, found = HeadViews(network.heads), {}
+    with torch.no_grad():
+        outs = [views(network(rollout.decisions.vector)) for rollout in rollouts]
+    for head, names in (("safety", SAFETY), ("hardware", HARDWARE)):
+        logits = torch.cat([out[head] for out in outs])
+        happened = torch.cat([getattr(rollout.decisions, head) for rollout in rollouts])
+        for index, name in enumerate(names):
+            error = calibration_error(logits[:, index], happened[:, index])
+            found[name] = {"ece": error, "share": float(happened[:, index].mean())}
+    return found

@@ -1,0 +1,257 @@
+"""Teaching growth policies: the search for habits, the atlas, the bandit, and per seed a forecast, a clone and PPO.
+
+Everything is written as it is done and taken up where it was left, PPO to the last iteration.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from benchmarks.growth_setting import (
+    HEADS,
+    SLOTS,
+    TRAINING,
+    VALIDATION,
+    Scale,
+    keep,
+    kept,
+    say,
+    untaught,
+    write,
+)
+from tamiyo_train.policy import atlas, bandit, dagger, foresight, ppo
+from tamiyo_train.policy.lane_deciders import Habit, LaneDecider, Networked
+from tamiyo_train.policy.levels import TAUGHT
+from tamiyo_train.policy.network import PolicyNetwork
+from tamiyo_train.policy.oracle import RunningSamples, simulate
+from tamiyo_train.policy.rollout import drawn_lanes, roll, side_by_side
+from tamiyo_train.population.growth import TensorGrowth
+
+Envs = Mapping[str, TensorGrowth]
+
+
+def searched(scale: Scale, envs: Envs, out: Path) -> dagger.Teachers:
+    """The habits: the tuned heuristic and the best of every level."""
+    path = out / "search.json"
+    if path.exists():
+        return dagger.Teachers.from_json(json.loads(path.read_text()))
+    teachers = dagger.search(
+        envs,
+        grid_of(scale),
+        rng=np.random.default_rng(1),
+        inits=TRAINING,
+        draws=scale.draws,
+        finalists=scale.finalists,
+        final_draws=scale.final_draws,
+    )
+    write(path, asdict(teachers))
+    say(f"searched; tuned: {teachers.tuned}; by level {teachers.utility}")
+    return teachers
+
+
+def surveyed(scale: Scale, envs: Envs, out: Path) -> dict[str, atlas.Atlas]:
+    """The atlas of every family, each written as it is made."""
+    found = {}
+    for number, (name, env) in enumerate(envs.items()):
+        path = out / f"atlas-{name}.json"
+        if not path.exists():
+            made = atlas.survey(
+                env,
+                scale.surveyed,
+                rng=np.random.default_rng(40 + number),
+                inits=TRAINING,
+                hosts=scale.hosts,
+                decisions=scale.episode.decisions,
+            )
+            write(path, made.to_json())
+            say(f"{name} surveyed: late {made.late.tolist()}, manners {made.manners.tolist()}")
+        found[name] = atlas.Atlas.from_json(json.loads(path.read_text()))
+    return found
+
+
+def grid_of(scale: Scale) -> list[Habit]:
+    """The habits that are searched."""
+    return dagger.habit_grid(TAUGHT, starts=scale.starts)[:: scale.every]
+
+
+def bandit_habits(scale: Scale) -> list[Habit]:
+    """Those that may start at once; for the bandit that is the second decision."""
+    return [habit for habit in grid_of(scale) if habit.start == 0]
+
+
+def fitted_bandit(scale: Scale, envs: Envs, out: Path) -> None:
+    """Fit and keep the bandit, unless there is one."""
+    if (out / "bandit.safetensors").exists():
+        return
+    habits = bandit_habits(scale)
+    made = bandit.fit(envs, habits, rng=np.random.default_rng(2), inits=TRAINING, episodes=scale.bandit_episodes)
+    state = {name: tensor.cpu() for name, tensor in made.network.state_dict().items()}
+    save_file({**state, "mean": made.mean.cpu(), "deviation": made.deviation.cpu()}, out / "bandit.safetensors")
+    say("bandit fitted")
+
+
+def load_bandit(scale: Scale, out: Path, device: str) -> bandit.Bandit:
+    """The bandit as it was kept."""
+    state = {name: tensor.to(device) for name, tensor in load_file(out / "bandit.safetensors").items()}
+    mean, deviation = state.pop("mean"), state.pop("deviation")
+    habits = bandit_habits(scale)
+    network = torch.nn.Sequential(torch.nn.Linear(len(mean), 64), torch.nn.ReLU(), torch.nn.Linear(64, len(habits))).to(
+        device
+    )
+    network.load_state_dict(state)
+    return bandit.Bandit(habits, network, mean, deviation)
+
+
+def tutor_of(scale: Scale, envs: Envs, atlases: Mapping[str, atlas.Atlas], out: Path, seed: int) -> foresight.Tutor:
+    """The tutor of a seed, as it was kept or fitted now."""
+    path = out / f"forecast-{seed}.safetensors"
+    if not path.exists():
+        tutor = foresight.learn(
+            envs,
+            atlases,
+            rng=np.random.default_rng(300 + seed),
+            inits=TRAINING,
+            lanes=scale.forecast_lanes,
+            steps=scale.forecast_steps,
+            seed=seed,
+        )
+        assert tutor.forecast is not None
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tutor.forecast.state_dict().items()}, path)
+        say(f"forecast {seed} fitted")
+    return load_tutor(atlases, path, str(next(iter(envs.values())).device))
+
+
+def load_tutor(atlases: Mapping[str, atlas.Atlas], path: Path, device: str) -> foresight.Tutor:
+    """A tutor with the forecast that was kept."""
+    state = load_file(path)
+    forecast = foresight.Forecast(len(state["mean"]), len(state["middle"]))
+    forecast.load_state_dict(state)
+    return foresight.Tutor(atlases, forecast.to(device).eval())
+
+
+def load_atlases(out: Path) -> dict[str, atlas.Atlas]:
+    """The atlases that were kept, by family."""
+    return {
+        path.stem.removeprefix("atlas-"): atlas.Atlas.from_json(json.loads(path.read_text()))
+        for path in sorted(out.glob("atlas-*.json"))
+    }
+
+
+def teach(
+    scale: Scale, envs: Envs, tutor: foresight.Tutor, *, out: Path, seed: int, variant: str = "policy"
+) -> dict[str, float]:
+    """Clone, then improve; ``variant``: "policy", or an ablation: "unshaped", "from-scratch"."""
+    if (out / f"{variant}-{seed}.json").exists():
+        found: dict[str, float] = json.loads((out / f"{variant}-{seed}.json").read_text())["validation"]
+        return found
+    running = simulate(scale.running, SLOTS, seed=3)
+    device = next(iter(envs.values())).device
+    cloning = replace(scale.cloning, rounds=0, steps=1) if variant == "from-scratch" else scale.cloning
+    path = out / f"cloned-{seed}.pt" if variant != "from-scratch" else out / f"untaught-{seed}.pt"
+    state = kept(path, str(device))
+    if state is None:
+        state = _cloned(scale, envs, tutor, running, cloning, seed=seed)
+        keep(path, state)
+        if variant != "from-scratch":
+            network, (mean, deviation) = _network(state, device)
+            validated(scale, envs, finished(network, factor=deviation, shift=mean), "cloned", seed, out, cloning)
+    network, (mean, deviation) = _network(state, device)
+    settings = scale.ppo
+    if variant == "unshaped":
+        settings = replace(settings, shaping=0.0)
+    elif variant == "from-scratch":
+        settings = replace(settings, leash=0.0)
+    learner = ppo.Learner(network, settings, scale=ppo.Scale(mean, deviation), running=running, seed=seed)
+    going = out / f"{variant}-{seed}.pt"
+    before = kept(going, str(device))
+    if before is not None:
+        learner.take_up(before)
+    last = time.monotonic()
+
+    def told(progress: ppo.Progress) -> None:
+        nonlocal last
+        took, last = time.monotonic() - last, time.monotonic()
+        say(f"{variant} {seed}: {took:.1f} s, {json.dumps(progress.to_json())}")
+        keep(going, learner.state())
+
+    history = learner.learn(envs, told)
+    return validated(scale, envs, finished(network), variant, seed, out, cloning, settings, history)
+
+
+def _cloned(
+    scale: Scale, envs: Envs, tutor: foresight.Tutor, running: RunningSamples, cloning: dagger.Cloning, *, seed: int
+) -> dict[str, Any]:
+    network, (mean, deviation) = dagger.clone(
+        envs,
+        tutor,
+        heads=HEADS,
+        running=running,
+        rng=np.random.default_rng(100 + seed),
+        inits=TRAINING,
+        seed=seed,
+        config=cloning,
+        on_round=lambda number, earned, loss: say(f"round {number}: utility {earned:.4f}, loss {loss:.3f}"),
+    )
+    return {"network": network.state_dict(), "scale": [mean, deviation]}
+
+
+def _network(state: Mapping[str, Any], device: torch.device) -> tuple[PolicyNetwork, tuple[float, float]]:
+    network = PolicyNetwork(HEADS).to(device)
+    network.load_state_dict(state["network"])
+    mean, deviation = state["scale"]
+    return network, (mean, deviation)
+
+
+def validated(
+    scale: Scale,
+    envs: Envs,
+    network: PolicyNetwork,
+    name: str,
+    seed: int,
+    out: Path,
+    cloning: dagger.Cloning,
+    settings: ppo.Settings | None = None,
+    history: Sequence[ppo.Progress] = (),
+) -> dict[str, float]:
+    """Try a policy on fresh episodes of the training levels, and keep it with its recipe."""
+    figures = validation(scale, envs, {family: Networked(network) for family in envs})
+    say(f"{name} {seed}: validation {figures}")
+    state = {key: tensor.contiguous().cpu() for key, tensor in network.state_dict().items()}
+    save_file(state, out / f"{name}-{seed}.safetensors")
+    recipe = {"seed": seed, "validation": figures, "cloning": asdict(cloning)}
+    taught = {"ppo": asdict(settings) if settings else None, "history": [step.to_json() for step in history]}
+    write(out / f"{name}-{seed}.json", recipe | taught)
+    return figures
+
+
+def finished(network: PolicyNetwork, *, factor: float = 1.0, shift: float = 0.0) -> PolicyNetwork:
+    """A copy as it may be kept: value in utility, blueprints that were never taught last."""
+    made = PolicyNetwork(network.heads).to(network.mean.device)
+    made.load_state_dict(network.state_dict())
+    made.rescale_value(factor=factor, shift=shift)
+    made.forget_blueprints(untaught())
+    return made.eval()
+
+
+def validation(scale: Scale, envs: Envs, deciders: Mapping[str, LaneDecider]) -> dict[str, float]:
+    """Mean utility on fresh episodes of the training levels, by family and of all."""
+    jobs = {}
+    for name, env in envs.items():
+        lanes = drawn_lanes(env, np.random.default_rng(7), count=scale.validation, inits=VALIDATION)
+        jobs[name] = _job(env, lanes, deciders[name])
+    rollouts = side_by_side(jobs, warm=all(scale.validation in env.warm for env in envs.values()))
+    found = {name: float(rollout.utility.mean()) for name, rollout in rollouts.items()}
+    return {**found, "mean": float(np.mean(list(found.values())))}
+
+
+def _job(env: TensorGrowth, lanes: Any, decider: LaneDecider) -> Any:
+    return lambda: roll(env, lanes, decider)

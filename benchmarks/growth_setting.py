@@ -61,7 +61,7 @@ class Scale:
     bandit_episodes: int = 40
     running: int = 8000
     validation: int = 500
-    episodes: int = 40
+    episodes: int = 120
     cloning: dagger.Cloning = dataclasses.field(default_factory=dagger.Cloning)
     ppo: ppo.Settings = dataclasses.field(default_factory=ppo.Settings)
 
@@ -74,7 +74,7 @@ SMOKE = Scale(
     draws=1,
     finalists=4,
     final_draws=1,
-    surveyed=SURVEYED[-2:],
+    surveyed=SURVEYED[-1:],
     hosts=1,
     forecast_lanes=16,
     forecast_steps=50,

@@ -175,6 +175,7 @@ def text(figures: Mapping[str, Any]) -> str:
     for name, own in figures["comparisons"].items():
         corrected = "" if own["p_holm"] is None else f", Holm {own['p_holm']:.4f}"
         interval = f"{own['mean']:+.4f} ({own['low']:+.4f} .. {own['high']:+.4f})"
-        lines.append(f"policy {name}: {interval}, p {own['p']:.4f}{corrected}")
+        who = "policy " if name.startswith("over ") else ""
+        lines.append(f"{who}{name}: {interval}, p {own['p']:.4f}{corrected}")
     lines += [f"{name}: {'passes' if held else 'FAILS'}" for name, held in figures["passes"].items()]
     return "\n".join(lines)

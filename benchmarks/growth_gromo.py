@@ -69,7 +69,7 @@ def judging(rate: float, rounds: tuple[float, ...]) -> Iterator[Job]:
     """Every size on every held-out level."""
     for seed, added in itertools.product(HELD_OUT, ADDED):
         for name, family in FAMILIES.items():
-            for level in range(len(family.held_out_levels)):
+            for level in range(len(family.held_out)):
                 at = tuple(rounds) if added else ()
                 yield Job(family=name, level=level, held_out=True, seed=seed, added=added, rate=rate, rounds=at)
 
@@ -77,7 +77,7 @@ def judging(rate: float, rounds: tuple[float, ...]) -> Iterator[Job]:
 @functools.cache
 def _data(family: str, level: int, held_out: bool) -> Tensors:
     made = FAMILIES[family]
-    return made.held_out_data(level) if held_out else made.training_data(level)
+    return made.held_out_level(level) if held_out else made.training_level(level)
 
 
 def play(job: Job) -> dict[str, object]:

@@ -107,7 +107,7 @@ def _envs(scale: Scale, device: str, *, held_out: bool) -> dict[str, TensorGrowt
     jobs = [
         (name, number, held_out)
         for name in scale.families
-        for number in range(len(FAMILIES[name].held_out_levels if held_out else FAMILIES[name].training_levels))
+        for number in range(len(FAMILIES[name].held_out if held_out else FAMILIES[name].training))
     ]
     with ProcessPoolExecutor(min(8, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
         made = list(pool.map(_data, jobs))
@@ -126,7 +126,7 @@ def _envs(scale: Scale, device: str, *, held_out: bool) -> dict[str, TensorGrowt
 def _data(job: tuple[str, int, bool]) -> Tensors | None:
     name, number, held_out = job
     try:
-        return FAMILIES[name].held_out_data(number) if held_out else FAMILIES[name].training_data(number)
+        return FAMILIES[name].held_out_level(number) if held_out else FAMILIES[name].training_level(number)
     except MissingExtraError:
         return None
 

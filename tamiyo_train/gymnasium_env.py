@@ -40,8 +40,7 @@ class GrowthGym(gymnasium.Env[Vector, NDArray[np.int64]]):
         if family not in FAMILIES:
             raise UnknownNameError("family", family, tuple(FAMILIES))
         made = FAMILIES[family]
-        levels = [made.training_data(number) for number in range(len(made.training_levels))]
-        self._growth = growth(made.builder(), levels, episode=episode)
+        self._growth = growth(made.builder(), made.training_data(), episode=episode)
         self._shaping = shaping
         heads = self._growth.heads
         ranges = [*GLOBAL, *(feature for _ in range(heads.slots) for feature in SLOT)]

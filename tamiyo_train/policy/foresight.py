@@ -71,9 +71,6 @@ class Foresight:
         self._env, self._atlas, self._forecast = env, atlas, forecast
         device = env.device
         self._codes = atlas.codes.to(device)
-        slots, base = self._codes.shape[1], env.table.codes
-        powers = base ** torch.arange(slots - 1, -1, -1, device=device)
-        self._rows = (self._codes * powers).sum(1)
         self._numbers = torch.tensor([0, *env.taught], device=device)
         self._manners = columns(MANNERS, device)
         self.stakes = torch.ones(0, device=device)
@@ -105,7 +102,9 @@ class Foresight:
     def _prices(self, present: Tensor) -> Tensor:
         """What every topology costs from now on, (N, K), infinite where it breaks a limit or lacks what is there."""
         env, prices = self._env, self._env.config.prices
-        cost = env.table.costs[env.profile][:, self._rows]
+        lanes, count = len(env.profile), len(self._codes)
+        every = self._codes.repeat(lanes, 1)
+        cost = env.table.of_lanes(env.profile.repeat_interleave(count), every).reshape(lanes, count, -1)
         budget = env.budget[:, None]
         used = cost / budget
         holds = self._codes[present[:, 0]]

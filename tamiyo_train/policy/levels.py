@@ -31,32 +31,40 @@ TRAINING_SCORE = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Tasks of one shape: ``training(level, seed=, score=)`` and ``judging`` make one, ``host`` and ``width`` suit it.
+    """Tasks of one shape: ``taught(level, seed=, score=)`` makes one to learn on, ``judged`` one to be judged by.
 
-    ``training_levels`` and ``held_out_levels`` never meet, and neither do the seeds of their samples.
+    ``host`` and ``width`` suit them; levels ``training`` and ``held_out`` never meet, nor do seeds of their samples.
     """
 
     name: str
-    training: Maker
-    judging: Maker
+    taught: Maker
+    judged: Maker
     host: str
     width: int
     inputs: int
     classes: int
-    training_levels: tuple[float, ...]
-    held_out_levels: tuple[float, ...]
+    training: tuple[float, ...]
+    held_out: tuple[float, ...]
 
     def builder(self) -> Callable[[], Host]:
         """Makes hosts of the family."""
         return functools.partial(hosts.get(self.host), shape=(self.inputs,), classes=self.classes, width=self.width)
 
-    def training_data(self, number: int) -> Tensors:
+    def training_level(self, number: int) -> Tensors:
         """Samples of a training level, many of them to price outcomes by."""
-        return tensors(self.training(self.training_levels[number], seed=TRAINING_DATA + number, score=TRAINING_SCORE))
+        return tensors(self.taught(self.training[number], seed=TRAINING_DATA + number, score=TRAINING_SCORE))
 
-    def held_out_data(self, number: int) -> Tensors:
+    def held_out_level(self, number: int) -> Tensors:
         """Samples of a held-out level."""
-        return tensors(self.judging(self.held_out_levels[number], seed=HELD_OUT_DATA + number, score=SCORE))
+        return tensors(self.judged(self.held_out[number], seed=HELD_OUT_DATA + number, score=SCORE))
+
+    def training_data(self) -> list[Tensors]:
+        """Samples of all training levels."""
+        return [self.training_level(number) for number in range(len(self.training))]
+
+    def held_out_data(self) -> list[Tensors]:
+        """Samples of all held-out levels."""
+        return [self.held_out_level(number) for number in range(len(self.held_out))]
 
 
 class Maker(Protocol):
@@ -84,14 +92,14 @@ def _generator(
 
     return Family(
         name=name,
-        training=make,
-        judging=make,
+        taught=make,
+        judged=make,
         host=host,
         width=width,
         inputs=spec(training[0]).shape[0],
         classes=classes,
-        training_levels=training,
-        held_out_levels=held_out,
+        training=training,
+        held_out=held_out,
     )
 
 
@@ -146,36 +154,36 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             ),
             Family(
                 name="digits",
-                training=level_tasks.digits,
-                judging=functools.partial(level_tasks.digits, held_out=True),
+                taught=level_tasks.digits,
+                judged=functools.partial(level_tasks.digits, held_out=True),
                 host="mlp-skip",
                 width=6,
                 inputs=64,
                 classes=10,
-                training_levels=(1, 2, 4, 6, 8),
-                held_out_levels=(1.5, 3, 7),
+                training=(1, 2, 4, 6, 8),
+                held_out=(1.5, 3, 7),
             ),
             Family(
                 name="mnist1d",
-                training=level_tasks.mnist1d,
-                judging=level_tasks.mnist1d,
+                taught=level_tasks.mnist1d,
+                judged=level_tasks.mnist1d,
                 host="mlp-skip",
                 width=12,
                 inputs=40,
                 classes=10,
-                training_levels=(4, 12, 20, 28, 40),
-                held_out_levels=(8, 24, 48),
+                training=(4, 12, 20, 28, 40),
+                held_out=(8, 24, 48),
             ),
             Family(
                 name="imu",
-                training=level_tasks.imu,
-                judging=level_tasks.imu,
+                taught=level_tasks.imu,
+                judged=level_tasks.imu,
                 host="mlp-skip",
                 width=6,
                 inputs=18,
                 classes=6,
-                training_levels=(0.5, 1.5, 3, 5, 8),
-                held_out_levels=(1, 4, 9),
+                training=(0.5, 1.5, 3, 5, 8),
+                held_out=(1, 4, 9),
             ),
         )
     }

@@ -23,7 +23,7 @@ CODES = (4, 5)
 @pytest.fixture(scope="module")
 def env():
     family = FAMILIES["spirals"]
-    return growth(family.builder(), [family.training_data(0), family.training_data(4)], episode=SHORT)
+    return growth(family.builder(), [family.training_level(0), family.training_level(4)], episode=SHORT)
 
 
 @pytest.fixture(scope="module")

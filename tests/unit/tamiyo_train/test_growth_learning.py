@@ -45,7 +45,7 @@ RESULTS = Path(__file__).parents[3] / "benchmarks" / "growth_policy"
 @pytest.fixture(scope="module")
 def env():
     family = FAMILIES["spirals"]
-    return growth(family.builder(), [family.training_data(0), family.training_data(1)], episode=SHORT)
+    return growth(family.builder(), [family.training_level(0), family.training_level(1)], episode=SHORT)
 
 
 def lanes(env, count=6, seed=0):
@@ -90,10 +90,10 @@ def one(seen: Seen, row: int) -> Observation:
 def test_training_and_held_out_levels_are_disjoint_and_so_are_their_samples():
     assert set(FAMILIES) == {"spirals", "checkerboard", "clusters", "spheres", "digits", "mnist1d", "imu"}
     for family in FAMILIES.values():
-        assert len(family.training_levels) == 5 and len(family.held_out_levels) == 3
-        assert not set(family.training_levels) & set(family.held_out_levels)
+        assert len(family.training) == 5 and len(family.held_out) == 3
+        assert not set(family.training) & set(family.held_out)
     family = FAMILIES["clusters"]
-    taught, judged = family.training_data(0), family.held_out_data(0)
+    taught, judged = family.training_level(0), family.held_out_level(0)
     assert taught.variants.shape == judged.variants.shape
     assert not torch.equal(taught.variants, judged.variants)
     assert len(taught.score.y) == TRAINING_SCORE and len(judged.score.y) == SCORE

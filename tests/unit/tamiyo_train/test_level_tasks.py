@@ -61,9 +61,9 @@ def test_mnist1d_is_harder_the_further_shapes_move_and_leaves_global_generators_
 @pytest.mark.parametrize("name", ["digits", "imu"])
 def test_levels_of_a_family_share_their_shape_and_sizes(name):
     family = FAMILIES[name]
-    first, last = (family.training(family.training_levels[n], seed=TRAINING_DATA + n, score=600) for n in (0, -1))
+    first, last = (family.taught(family.training[n], seed=TRAINING_DATA + n, score=600) for n in (0, -1))
     for a, b in zip(first.splits().values(), last.splits().values(), strict=True):
         assert a.x.shape == b.x.shape
-    held_out = family.judging(family.held_out_levels[0], seed=HELD_OUT_DATA, score=500)
+    held_out = family.judged(family.held_out[0], seed=HELD_OUT_DATA, score=500)
     assert held_out.input.shape == (family.inputs,) and len(held_out.classes) == family.classes
-    assert torch.equal(family.held_out_data(0).test.y, torch.from_numpy(held_out.test.y))
+    assert torch.equal(family.held_out_level(0).test.y, torch.from_numpy(held_out.test.y))

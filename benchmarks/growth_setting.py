@@ -22,6 +22,7 @@ from tamiyo_runtime.contracts.observation import Heads
 from tamiyo_train.config import Episode
 from tamiyo_train.data import Tensors
 from tamiyo_train.policy import dagger, ppo
+from tamiyo_train.policy.atlas import Survey
 from tamiyo_train.policy.levels import EPISODE, FAMILIES, OFFERS, TAUGHT, growth
 from tamiyo_train.policy.network import PolicyNetwork
 from tamiyo_train.population.growth import TensorGrowth
@@ -35,15 +36,13 @@ TRAINING, VALIDATION, HELD_OUT, REFERENCE = (
     range(25_000, 25_020),
 )
 """Seeds of weights: to learn from, to choose by, to be judged on, and for the oracle's choice on held-out levels."""
-SURVEYED = tuple(1 + number for number, blueprint in enumerate(TAUGHT) if OFFERS[blueprint].name != "bottleneck")
-"""Codes in the atlas. A bottleneck is left out: by size it lies between a low-rank seed and a residual MLP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """How much of everything: the full run, or a smoke run in which nothing is learned well.
 
-    ``every``: of the habits, take one in so many; ``hosts``: a level in the atlas; ``forecast_lanes`` and
+    ``every``: of the habits, take one in so many; ``forecast_lanes`` and
     ``forecast_steps``: of the tutor's forecast; ``episodes``: a held-out level.
     """
 
@@ -54,16 +53,15 @@ class Scale:
     draws: int = 4
     finalists: int = 12
     final_draws: int = 24
-    surveyed: tuple[int, ...] = SURVEYED
-    hosts: int = 4
-    forecast_lanes: int = 1024
+    survey: Survey = dataclasses.field(default_factory=lambda: Survey(codes=tuple(range(1, 1 + len(TAUGHT)))))
+    forecast_lanes: int = 512
     forecast_steps: int = 1500
     bandit_episodes: int = 40
     running: int = 8000
-    validation: int = 500
+    validation: int = 512
     episodes: int = 120
-    cloning: dagger.Cloning = dataclasses.field(default_factory=dagger.Cloning)
-    ppo: ppo.Settings = dataclasses.field(default_factory=ppo.Settings)
+    cloning: dagger.Cloning = dataclasses.field(default_factory=lambda: dagger.Cloning(rounds=3, lanes=512, imagined=4))
+    ppo: ppo.Settings = dataclasses.field(default_factory=lambda: ppo.Settings(iterations=16, lanes=512))
 
 
 SMOKE = Scale(
@@ -74,15 +72,14 @@ SMOKE = Scale(
     draws=1,
     finalists=4,
     final_draws=1,
-    surveyed=SURVEYED[-1:],
-    hosts=1,
+    survey=Survey(codes=(len(TAUGHT),), hosts=(1, 1), chunk=256),
     forecast_lanes=16,
     forecast_steps=50,
     bandit_episodes=2,
     running=256,
     validation=10,
     episodes=4,
-    cloning=dagger.Cloning(rounds=1, lanes=16, steps=30, batch=128),
+    cloning=dagger.Cloning(rounds=1, lanes=16, steps=30, batch=128, imagined=1),
     ppo=ppo.Settings(iterations=2, lanes=16, minibatches=2, inits=(10_000, 10_004)),
 )
 _STARTED = time.monotonic()

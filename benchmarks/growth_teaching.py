@@ -64,16 +64,9 @@ def surveyed(scale: Scale, envs: Envs, out: Path) -> dict[str, atlas.Atlas]:
     for number, (name, env) in enumerate(envs.items()):
         path = out / f"atlas-{name}.json"
         if not path.exists():
-            made = atlas.survey(
-                env,
-                scale.surveyed,
-                rng=np.random.default_rng(40 + number),
-                inits=TRAINING,
-                hosts=scale.hosts,
-                decisions=scale.episode.decisions,
-            )
+            made = atlas.survey(env, scale.survey, rng=np.random.default_rng(40 + number), inits=TRAINING)
             write(path, made.to_json())
-            say(f"{name} surveyed: late {made.late.tolist()}, manners {made.manners.tolist()}")
+            say(f"{name} surveyed: {made.late.tolist()} of a gain left by decision")
         found[name] = atlas.Atlas.from_json(json.loads(path.read_text()))
     return found
 
@@ -155,15 +148,7 @@ def teach(
         return found
     running = simulate(scale.running, SLOTS, seed=3)
     device = next(iter(envs.values())).device
-    cloning = replace(scale.cloning, rounds=0, steps=1) if variant == "from-scratch" else scale.cloning
-    path = out / f"cloned-{seed}.pt" if variant != "from-scratch" else out / f"untaught-{seed}.pt"
-    state = kept(path, str(device))
-    if state is None:
-        state = _cloned(scale, envs, tutor, running, cloning, seed=seed)
-        keep(path, state)
-        if variant != "from-scratch":
-            network, (mean, deviation) = _network(state, device)
-            validated(scale, envs, finished(network, factor=deviation, shift=mean), "cloned", seed, out, cloning)
+    cloning, state = cloned(scale, envs, tutor, running, out=out, seed=seed, blank=variant == "from-scratch")
     network, (mean, deviation) = _network(state, device)
     settings = scale.ppo
     if variant == "unshaped":
@@ -187,9 +172,26 @@ def teach(
     return validated(scale, envs, finished(network), variant, seed, out, cloning, settings, history)
 
 
-def _cloned(
-    scale: Scale, envs: Envs, tutor: foresight.Tutor, running: RunningSamples, cloning: dagger.Cloning, *, seed: int
-) -> dict[str, Any]:
+def cloned(
+    scale: Scale,
+    envs: Envs,
+    tutor: foresight.Tutor,
+    running: RunningSamples,
+    *,
+    out: Path,
+    seed: int,
+    blank: bool = False,
+) -> tuple[dagger.Cloning, dict[str, Any]]:
+    """How it was cloned, and the network with the scale of its values, as kept or taught now.
+
+    ``blank``: it has normalisation and gates, and grows at random.
+    """
+    cloning = replace(scale.cloning, rounds=0, steps=1) if blank else scale.cloning
+    path = out / f"{'blank' if blank else 'cloned'}-{seed}.pt"
+    device = next(iter(envs.values())).device
+    before = kept(path, str(device))
+    if before is not None:
+        return cloning, before
     network, (mean, deviation) = dagger.clone(
         envs,
         tutor,
@@ -201,7 +203,12 @@ def _cloned(
         config=cloning,
         on_round=lambda number, earned, loss: say(f"round {number}: utility {earned:.4f}, loss {loss:.3f}"),
     )
-    return {"network": network.state_dict(), "scale": [mean, deviation]}
+    state = {"network": network.state_dict(), "scale": [mean, deviation]}
+    if not blank:
+        made = finished(network, factor=deviation, shift=mean)
+        validated(scale, envs, made, "cloned", seed, out, cloning)
+    keep(path, state)
+    return cloning, state
 
 
 def _network(state: Mapping[str, Any], device: torch.device) -> tuple[PolicyNetwork, tuple[float, float]]:

@@ -115,7 +115,10 @@ def _table(env: TensorGrowth, habits: Sequence[Habit], *, rng: np.random.Generat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cloning:
-    """``rounds`` of DAgger after the first, each of ``lanes`` episodes an environment; ``steps`` of fitting a round."""
+    """``rounds`` of DAgger after the first, each of ``lanes`` episodes an environment; ``steps`` of fitting a round.
+
+    ``imagined``: other limits and devices under which the tutor is asked about every state of a round.
+    """
 
     rounds: int = 4
     lanes: int = 1024
@@ -126,6 +129,7 @@ class Cloning:
     value: float = 0.5
     auxiliary: float = 0.1
     gates: float = 1.0
+    imagined: int = 0
 
 
 def clone(
@@ -150,25 +154,27 @@ def clone(
         network = PolicyNetwork(heads).to(device)
     lesson = GateLesson(running, device=device)
     kept: list[Decisions] = []
+    imagined: list[Decisions] = []
     scale = (0.0, 1.0)
     for number in range(1 + config.rounds):
         jobs: dict[str, Callable[[], Rollout]] = {}
         for name, env in envs.items():
             lanes = drawn_lanes(env, rng, count=config.lanes, inits=inits)
             teacher = tutor.begin(name, env)
-            if number == 0:
-                jobs[name] = functools.partial(roll, env, lanes, teacher)
-            else:
-                jobs[name] = functools.partial(roll, env, lanes, Networked(network), teacher=teacher)
+            decider = tutor.begin(name, env) if number == 0 else Networked(network)
+            others = [drawn_lanes(env, rng, count=config.lanes, inits=inits) for _ in range(config.imagined)]
+            jobs[name] = functools.partial(roll, env, lanes, decider, teacher=teacher, imagined=others)
         rollouts = side_by_side(jobs, warm=all(config.lanes in env.warm for env in envs.values()))
         kept += [rollout.decisions for rollout in rollouts.values()]
+        imagined += [rollout.imagined for rollout in rollouts.values() if rollout.imagined is not None]
         earned = [float(rollout.utility.mean()) for rollout in rollouts.values()]
         data = joined(kept)
         if number == 0:
             scale = (float(data.utility.mean()), max(float(data.utility.std()), 1e-3))
             repeats = max(1, round(len(data) / len(lesson.observation)))  # both phases count alike in the statistics
             network.freeze_statistics(torch.cat([data.vector, lesson.observation.repeat(repeats, 1)]))
-        loss = _fit(network, data, lesson, config, scale=scale, seed=seed + number)
+        other = joined(imagined) if imagined else None
+        loss = _fit(network, data, other, lesson, config, scale=scale, seed=seed + number)
         if on_round is not None:
             on_round(number, float(np.mean(earned)), loss)
     return network, scale
@@ -177,6 +183,7 @@ def clone(
 def _fit(
     network: PolicyNetwork,
     data: Decisions,
+    imagined: Decisions | None,
     lesson: GateLesson,
     config: Cloning,
     *,
@@ -195,8 +202,10 @@ def _fit(
         batch = data.rows(torch.randint(len(data), (config.batch,), generator=rng, device=device))
         output = network(batch.vector)
         out = views(output)
-        nll = -ActionDistribution.of(output, batch.seen(), network.heads).log_probability(batch.actions)
-        nll = (nll * batch.weight).sum() / batch.weight.sum()
+        nll = _likelihood(network, output, batch)
+        if imagined is not None:
+            other = imagined.rows(torch.randint(len(imagined), (config.batch,), generator=rng, device=device))
+            nll = (nll + config.imagined * _likelihood(network, network(other.vector), other)) / (1 + config.imagined)
         loss = (
             nll
             + config.value * F.mse_loss(out["value"][:, 0], (batch.utility - scale[0]) / scale[1])
@@ -212,3 +221,10 @@ def _fit(
             recent.append(nll.detach())
     network.eval()
     return float(torch.stack(recent).mean())
+
+
+def _likelihood(network: PolicyNetwork, output: Tensor, batch: Decisions) -> Tensor:
+    """Mean negative log-likelihood of what the tutor did, weighted by what hangs on it."""
+    nll = -ActionDistribution.of(output, batch.seen(), network.heads).log_probability(batch.actions)
+    found: Tensor = (nll * batch.weight).sum() / batch.weight.sum().clamp_min(1e-6)
+    return found

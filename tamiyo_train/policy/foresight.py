@@ -16,49 +16,59 @@ import numpy as np
 import torch
 from torch import nn
 
-from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES
-from tamiyo_train.policy.atlas import MANNERS, Atlas, columns, planted
+from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES
+from tamiyo_train.policy.atlas import Atlas, planted
 from tamiyo_train.policy.rollout import Rollout, drawn_lanes, roll, side_by_side
-from tamiyo_train.population.cost_table import LIMITS
+from tamiyo_train.population.cost_table import LIMITS, PROFILE_FEATURES
 from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.population.growth_state import Phase, Seen
 from tamiyo_train.seeding import initialising
 
 Tensor = torch.Tensor
 _PARAMS, _MACS, _LATENCY, _ENERGY = (LIMITS.index(name) for name in ("params", "macs", "latency_ms", "energy_uj"))
-_STEPS_LEFT = GLOBAL_FEATURES.index("steps_left")
+_LIMITED = frozenset(
+    ("params_left", "macs_left", "latency_left", "energy_left", *PROFILE_FEATURES, "budget_left", "relative_latency")
+)
+"""Features that depend on limits or device."""
 _CLIP = 6.0
 _STAKE = 0.004
 """Utility at stake, at which a decision counts one and a quarter times as much as one where nothing is."""
 
 
 class Forecast(nn.Module):
-    """(N, size) observations -> (N, 2 K + M): gain of K topologies, what is left of it now, and worth of M manners."""
+    """(N, size) observations -> (N, 2 K): gain of K topologies, and what would be left of it if it began now.
+
+    It looks at nothing that limits or device have a part in: what is learned does not depend on them.
+    """
 
     mean: Tensor
     deviation: Tensor
     middle: Tensor
+    looks: Tensor
 
     def __init__(self, size: int, outputs: int, *, width: int = 192) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("deviation", torch.ones(size))
         self.register_buffer("middle", torch.zeros(outputs))
+        slots = (size - len(GLOBAL_FEATURES)) // len(SLOT_FEATURES)
+        names = [*GLOBAL_FEATURES, *SLOT_FEATURES * slots]
+        self.register_buffer("looks", torch.tensor([float(name not in _LIMITED) for name in names]))
         self.layers = nn.Sequential(
             nn.Linear(size, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
         )
 
     def forward(self, vector: Tensor) -> Tensor:
         """Expected worths."""
-        found: Tensor = self.middle + self.layers(((vector - self.mean) / self.deviation).clamp(-_CLIP, _CLIP))
+        x = ((vector - self.mean) / self.deviation).clamp(-_CLIP, _CLIP) * self.looks
+        found: Tensor = self.middle + self.layers(x)
         return found
 
 
 def targets(atlas: Atlas, task: Tensor, decision: Tensor) -> Tensor:
-    """What the forecast should say of lanes (N,) on levels ``task`` at a decision, (N, 2 K + M)."""
-    gain = (atlas.worth - atlas.worth[:, :1]).to(task.device)[task]
-    late = atlas.late.to(task.device)[decision][:, None]
-    return torch.cat([gain, late * gain, atlas.manners.to(task.device)[task]], 1).float()
+    """What the forecast should say of lanes (N,) on levels ``task`` at a decision, (N, 2 K)."""
+    gain = atlas.gain.to(task.device)[task]
+    return torch.cat([gain, atlas.late.to(task.device)[decision][:, None] * gain], 1).float()
 
 
 class Foresight:
@@ -72,7 +82,6 @@ class Foresight:
         device = env.device
         self._codes = atlas.codes.to(device)
         self._numbers = torch.tensor([0, *env.taught], device=device)
-        self._manners = columns(MANNERS, device)
         self.stakes = torch.ones(0, device=device)
 
     @torch.no_grad()
@@ -84,14 +93,13 @@ class Foresight:
             said = targets(self._atlas, env.task, decision)
         else:
             said = self._forecast(seen.vector)
-        begun, late, manners = said[:, :count].double(), said[:, count : 2 * count].double(), said[:, 2 * count :]
+        begun, late = said[:, :count].double(), said[:, count:].double()
         there = torch.where(env.slots.phase == Phase.EMBARGOED, 0, env.slots.code)
         present = (there[:, None] == self._codes).all(2).int().argmax(1, keepdim=True)
         worth = begun.gather(1, present) + late - late.gather(1, present) - self._prices(present)
         best = worth.argmax(1)
         wants = torch.where(there > 0, 0, self._codes[best])
-        manner = manners.argmax(1)
-        actions = planted(seen, wants, {name: column[manner] for name, column in self._manners.items()}, self._numbers)
+        actions = planted(seen, wants, self._numbers)
         here = worth.gather(1, present)[:, 0]
         others = worth.scatter(1, present, -torch.inf).amax(1)
         gap = (others - here).abs().nan_to_num(0.0, 0.0, 0.0)

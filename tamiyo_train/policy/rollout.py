@@ -14,6 +14,7 @@ from tamiyo_train.policy.lane_deciders import LaneDecider
 from tamiyo_train.population.cost_table import LIMITS, drawn_budgets
 from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.population.growth_state import Lanes, Result, Seen
+from tamiyo_train.population.observing import observed
 from tamiyo_train.population.reward import SHAPING, rewards, utilities
 
 Tensor = torch.Tensor
@@ -61,13 +62,18 @@ def joined(parts: Sequence[Decisions]) -> Decisions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """Episodes of N lanes with T decisions each: ``decisions`` T-major, ``rewards`` (T, N), ``utility`` (N,)."""
+    """Episodes of N lanes with T decisions each: ``decisions`` T-major, ``rewards`` (T, N), ``utility`` (N,).
+
+    ``imagined``: the same states as they would look under other limits on other devices, with what the teacher would do
+    there; nobody went on from them, so that they have no returns.
+    """
 
     decisions: Decisions
     rewards: Tensor
     utility: Tensor
     result: Result
     codes: Tensor
+    imagined: Decisions | None = None
 
     @property
     def actions(self) -> Tensor:
@@ -111,14 +117,19 @@ def roll(
     shaping: float = SHAPING,
     teacher: LaneDecider | None = None,
     codes: Tensor | None = None,
+    imagined: Sequence[Lanes] = (),
 ) -> Rollout:
-    """Play to the end. ``teacher``: what it would have done is kept, not what was done; ``codes``: see `commit`."""
+    """Play to the end. ``teacher``: what it would have done is kept, not what was done; ``codes``: see `commit`.
+
+    ``imagined``: lanes whose profiles and budgets a teacher without a memory is asked about as well, in every state.
+    """
     seen = env.reset(lanes)
     if codes is not None:
         env.commit(codes)
         seen = env.seen
     kept: list[dict[str, Tensor]] = []
     sureness: list[Tensor] = []
+    others: list[dict[str, Tensor]] = []
     while not env.done:
         actions = decider.decide(seen)
         label = actions if teacher is None else teacher.decide(seen)
@@ -126,6 +137,8 @@ def roll(
         weight = torch.ones_like(seen.vector[:, 0]) if stakes is None else stakes
         row = {"vector": seen.vector, "slot_mask": seen.slot_mask, "blueprint_mask": seen.blueprint_mask}
         sureness.append(env.sensed.sureness)
+        if teacher is not None:
+            others += [_imagined(env, teacher, lanes) for lanes in imagined]
         events, culled = env.events.clone(), env.culled.clone()
         seen = env.act(actions)
         risky = torch.where(env.slots.code > 0, env.sensed.drift_p95, 0.0).amax(1) > DRIFT_RISK
@@ -148,7 +161,36 @@ def roll(
         utility=utility,
         result=result,
         codes=torch.where(result.fossilised, env.slots.code, 0),
+        imagined=_untold(others),
     )
+
+
+def _imagined(env: TensorGrowth, teacher: LaneDecider, lanes: Lanes) -> dict[str, Tensor]:
+    """What the teacher would do now under the limits and on the devices of other lanes; changes nothing."""
+    before = env.profile, env.budget
+    env.profile, env.budget = lanes.profile.to(env.device), lanes.budget.to(env.device)
+    seen = observed(env)
+    actions = teacher.decide(seen)
+    stakes = getattr(teacher, "stakes", torch.ones_like(seen.vector[:, 0]))
+    possible = (env.cost <= env.budget).all(1)  # what is there already may be beyond these limits
+    env.profile, env.budget = before
+    return {
+        "vector": seen.vector,
+        "slot_mask": seen.slot_mask,
+        "blueprint_mask": seen.blueprint_mask,
+        "actions": actions,
+        "weight": torch.where(possible, stakes, 0.0),
+    }
+
+
+def _untold(rows: Sequence[Mapping[str, Tensor]]) -> Decisions | None:
+    """Decisions nobody went on from: returns and what came of them are nought."""
+    if not rows:
+        return None
+    found = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+    nothing = torch.zeros_like(found["weight"])
+    none = torch.zeros(len(nothing), 3, device=nothing.device)
+    return Decisions(**found, returns=nothing, utility=nothing, safety=none, hardware=none[:, :2])
 
 
 def side_by_side(jobs: Mapping[str, Callable[[], Rollout]], *, warm: bool) -> dict[str, Rollout]:

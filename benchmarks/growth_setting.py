@@ -57,7 +57,7 @@ class Scale:
     forecast_lanes: int = 512
     forecast_steps: int = 1500
     bandit_episodes: int = 40
-    running: int = 8000
+    running: int = 16_000
     validation: int = 512
     episodes: int = 120
     cloning: dagger.Cloning = dataclasses.field(default_factory=lambda: dagger.Cloning(rounds=3, lanes=512, imagined=4))

@@ -72,13 +72,16 @@ def targets(atlas: Atlas, task: Tensor, decision: Tensor) -> Tensor:
 
 
 class Foresight:
-    """A decider for one batch of episodes of ``env``. ``forecast``: None where it is told the level.
+    """A decider for one batch of episodes of ``env``.
 
+    ``forecast``: None where it is told the level, the true one or ``levels`` (N,).
     ``stakes`` (N,): after a decision, how much it counts: more where more utility hangs on it.
     """
 
-    def __init__(self, env: TensorGrowth, atlas: Atlas, forecast: Forecast | None) -> None:
-        self._env, self._atlas, self._forecast = env, atlas, forecast
+    def __init__(
+        self, env: TensorGrowth, atlas: Atlas, forecast: Forecast | None, *, levels: Tensor | None = None
+    ) -> None:
+        self._env, self._atlas, self._forecast, self._levels = env, atlas, forecast, levels
         device = env.device
         self._codes = atlas.codes.to(device)
         self._numbers = torch.tensor([0, *env.taught], device=device)
@@ -90,7 +93,7 @@ class Foresight:
         env, count = self._env, len(self._codes)
         if self._forecast is None:
             decision = torch.full_like(env.task, env.window)
-            said = targets(self._atlas, env.task, decision)
+            said = targets(self._atlas, env.task if self._levels is None else self._levels, decision)
         else:
             said = self._forecast(seen.vector)
         begun, late = said[:, :count].double(), said[:, count:].double()
@@ -154,7 +157,10 @@ def learn(
     batch: int = 4096,
     seed: int = 0,
 ) -> Tutor:
-    """Fit a forecast on episodes of a tutor that is told the level, then on those of the forecast itself as well."""
+    """Fit a forecast on episodes of a teacher that is told any level, then on those of the forecast itself as well.
+
+    Told the true level, what it grows would give the level away, and the forecast would go by that.
+    """
     tutor = Tutor(atlases, None)
     seen: list[Tensor] = []
     wanted: list[Tensor] = []
@@ -162,7 +168,11 @@ def learn(
         jobs: dict[str, Callable[[], Rollout]] = {}
         drawn = {name: drawn_lanes(env, rng, count=lanes, inits=inits) for name, env in envs.items()}
         for name, env in envs.items():
-            jobs[name] = functools.partial(roll, env, drawn[name], tutor.begin(name, env))
+            play = tutor.begin(name, env)
+            if number == 0:
+                levels = torch.from_numpy(rng.integers(len(env.tasks), size=lanes)).to(env.device)
+                play = Foresight(env, atlases[name], None, levels=levels)
+            jobs[name] = functools.partial(roll, env, drawn[name], play)
         rollouts = side_by_side(jobs, warm=all(lanes in env.warm for env in envs.values()))
         for name, rollout in rollouts.items():
             device = envs[name].device

@@ -60,14 +60,16 @@ class Episode:
     retired after consolidation when its relative leave-one-out loss increase is below this times its share of the
     parameters; None retires none. ``nested_slots``: how many slots inside seeds can be open at a time.
     ``attack``: by how much half of every batch is moved along the sign of the loss's gradient (FGSM; inputs in 0..1).
-    ``drift_target``: interface drift (1 - cosine) of a sample above which every seed costs, ``drift_weight`` nats at
-    twice the target; None lets seeds turn freely, see `turning`. ``space_target`` and ``space_weight``: the same of a
-    batch's cross-modal drift, see `alignment`, on hosts of two modalities. ``auxiliary_weight``: of a seed's own loss
-    beside the task's. ``consolidation_rate``: learning rate at the start of consolidation over the peak; growth ends
-    there too, and consolidation falls to 0. ``held_share``: part of consolidation, at its end, with the batch norms'
-    statistics held. ``gate_dropout`` and ``consolidation_dropout``: share of the steps that run a random subset of the
-    fully blended seeds. ``gradient_limit``: largest L2 norm of the gradient of host or seed. ``weight_decay``: share
-    of every weight that a step takes away, over the learning rate (AdamW, Loshchilov and Hutter 2019).
+    ``apart``: newborns learn each in a held pass of its own, as the gate before blending judges them; else in one pass
+    together, which costs less, and may teach them what they can only do together. ``drift_target``: interface drift (1
+    - cosine) of a sample above which every seed costs, ``drift_weight`` nats at twice the target; None lets seeds turn
+    freely, see `turning`. ``space_target`` and ``space_weight``: the same of a batch's cross-modal drift, see
+    `alignment`, on hosts of two modalities. ``auxiliary_weight``: of a seed's own loss beside the task's.
+    ``consolidation_rate``: learning rate at the start of consolidation over the peak; growth ends there too, and
+    consolidation falls to 0. ``held_share``: part of consolidation, at its end, with the batch norms' statistics held.
+    ``gate_dropout`` and ``consolidation_dropout``: share of the steps that run a random subset of the fully blended
+    seeds. ``gradient_limit``: largest L2 norm of the gradient of host or seed. ``weight_decay``: share of every weight
+    that a step takes away, over the learning rate (AdamW, Loshchilov and Hutter 2019).
     """
 
     steps: int = 160
@@ -92,6 +94,7 @@ class Episode:
     utilisation: float | None = 0.01
     nested_slots: int = 0
     attack: float = 0.0
+    apart: bool = False
     drift_target: float | None = None
     drift_weight: float = 1.0
     space_target: float | None = None

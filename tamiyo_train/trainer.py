@@ -194,7 +194,8 @@ class Trainer:
         seed_loss = None
         training = network.slots_in(State.TRAINING)
         if training:
-            seed_loss = float(self._held_loss(x, y, training))
+            passes = [(slot,) for slot in training] if self.config.apart else [training]
+            seed_loss = sum(float(self._held_loss(x, y, slots)) for slots in passes) / len(passes)
         for group in self.optimiser.param_groups:  # one by one: a newborn must not touch the host's step
             torch.nn.utils.clip_grad_norm_(group["params"], self.config.gradient_limit)
         self.optimiser.step()
@@ -333,7 +334,8 @@ class Trainer:
         network = self.network
         on = [slot for slot, alpha in enumerate(network.alphas()) if alpha > 0]
         samples = self.config.batch
-        passes = [(on, samples), *([([*on, *training], samples)] if training else [])]
+        held = [[slot] for slot in training] if self.config.apart else [list(training)] if training else []
+        passes = [(on, samples), *(([*on, *slots], samples) for slots in held)]
         if self.config.attack:
             passes.append((on, samples // 2))
         for slots, count in passes:

@@ -72,6 +72,8 @@ class Population:
             raise IncompatibleError("training against attacks is not for populations", hint="it goes through Trainer")
         if config.drift_target is not None or config.space_target is not None:
             raise IncompatibleError("limits on turning are not for populations", hint="they go through Trainer")
+        if config.apart:
+            raise IncompatibleError("newborns of a population learn together", hint="apart they learn in Trainer")
         if config.weight_decay:
             raise IncompatibleError("weight decay is not for populations", hint="it goes through Trainer")
         require(lanes > 0, "lanes", f"must be above 0, got {lanes}")

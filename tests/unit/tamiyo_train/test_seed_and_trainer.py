@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from tamiyo_train.blueprints import blueprints
+from tamiyo_train.footprint import Footprint
 from tamiyo_train.hosts import hosts
 from tamiyo_train.lifecycle import Event
 from tamiyo_train.seed import GrownNetwork, Seed, blend, cosine_ramp, evaluating, held_loss
@@ -77,6 +78,25 @@ def test_while_a_seed_trains_the_host_learns_as_if_it_were_not_there(data, slots
     assert all(torch.equal(a[name], b[name]) for name in a)
     for seed, old in zip(seeds, before, strict=True):
         assert any(not torch.equal(new, then) for new, then in zip(seed.module.parameters(), old, strict=True))
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_apart_a_newborn_learns_as_if_the_other_were_not_there(data, apart):
+    config = replace(SHORT, apart=apart)
+    alone, both = (Trainer(GrownNetwork(new_host(), lambda t: None), data, config, seed=1) for _ in range(2))
+    for trainer, slots in ((alone, (1,)), (both, (1, 2))):
+        for slot in slots:
+            in_training(trainer, slot)
+        for _ in range(4):
+            trainer.step()
+    pairs = zip(*(trainer.network.seed_at(1).module.parameters() for trainer in (alone, both)), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs) is apart
+    host, first, second = (
+        3 * config.batch * 4 * Footprint.of(layer for piece in both.network.graphs(only=slots) for layer in piece).macs
+        for slots in ((), (1,), (2,))
+    )
+    assert alone.training_macs == host + first
+    assert both.training_macs == (host + first + second if apart else first + second)
 
 
 def test_weight_decay_takes_from_host_and_seeds_by_their_rates(data):

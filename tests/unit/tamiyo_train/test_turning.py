@@ -149,5 +149,7 @@ def test_a_target_that_means_nothing_is_refused(changes):
 def test_a_population_refuses_what_it_cannot_hold_to():
     with pytest.raises(IncompatibleError, match="turning"):
         Population(host, data_of("moons"), replace(EPISODE, drift_target=0.1), lanes=1)
+    with pytest.raises(IncompatibleError, match="learn together"):
+        Population(host, data_of("moons"), replace(EPISODE, apart=True), lanes=1)
     with pytest.raises(IncompatibleError, match="weight decay"):
         Population(host, data_of("moons"), replace(EPISODE, weight_decay=0.1), lanes=1)

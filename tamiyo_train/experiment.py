@@ -8,11 +8,9 @@ Everything follows from the configuration and its seed; the number of workers ch
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,15 +20,17 @@ import torch
 from tamiyo_runtime.contracts.observation import observation_size
 from tamiyo_train.config import TrainConfig, plain
 from tamiyo_train.data import task_of
+from tamiyo_train.fingerprint import versions
 from tamiyo_train.growing import Beside, Grown, grow, kept_steps
 from tamiyo_train.jobs import HOSTS, EpisodeResult, collect, heads_of, new_host, offered, static
 from tamiyo_train.policy.experience import concatenate
 from tamiyo_train.policy.imitation import teach
 from tamiyo_train.policy.shipped import ShippedPolicy
-from tamiyo_train.pool import Counter, Crew, crew_of
+from tamiyo_train.pool import Counter, Crew, Workers, crew_of
 from tamiyo_train.preflight import check
 from tamiyo_train.progress import OnProgress, Phase, silent
 from tamiyo_train.run import SCHEMA, MethodSummary, NetworkResult, Run, RunRecord, inner_topology_of
+from tamiyo_train.same_data import bound
 from tamiyo_train.seeding import derive
 from tamiyo_train.work import Work, keep, keeping
 
@@ -49,7 +49,7 @@ class Taught:
 def train(
     config: TrainConfig,
     *,
-    workers: int = 1,
+    workers: Workers = 1,
     policy_from: Run | ShippedPolicy | None = None,
     work: Work | None = None,
     events: Path | None = None,
@@ -126,7 +126,7 @@ class _Doing:
         phase = Phase("grow", crew, self.report)
         counter = phase.counter(steps, done=0 if self.work is None else kept_steps(self.work))
         beside = Beside(counter=counter, work=None if self.work is None else self.work.folder, events=events)
-        growing = self._task(phase, counter, "grown", Grown, grow, config, config.growth, policy, beside)
+        growing = self._task(phase, counter, "grown", Grown, grow, config, config.growth, policy, beside, here=True)
         bare = self._static(phase, "ungrown", {}, {})
         twin_counter = phase.counter(steps)
         played = [
@@ -167,19 +167,31 @@ class _Doing:
         return self._task(phase, counter, name, EpisodeResult, collect, self.config, method, index, policy, counter)
 
     def _task(
-        self, phase: Phase, counter: Counter, name: str, kind: type[T], job: Callable[..., T], *args: Any
+        self,
+        phase: Phase,
+        counter: Counter,
+        name: str,
+        kind: type[T],
+        job: Callable[..., T],
+        *args: Any,
+        here: bool = False,
     ) -> Callable[[], Future[T]]:
-        """A job that is ready to be handed in; one that was done before is looked up instead."""
+        """A job that is ready to be handed in; one that was done before is looked up instead.
+
+        ``here``: it writes into folders of this machine.
+        """
         found = None if self.work is None else self.work.kept(name, kind)
         if found is not None:
             phase.is_done(counter)
             future: Future[T] = Future()
             future.set_result(found)
             return lambda: future
+        submit = self.crew.submit_here if here else self.crew.submit
+        job, before = bound(job, self.config.task, self.config.data)
         if self.work is None:
-            return lambda: self.crew.submit(job, *args)
+            return lambda: submit(job, *before, *args)
         path = self.work.path(name)
-        return lambda: keeping(self.crew.submit(job, *args), path)
+        return lambda: keeping(submit(job, *before, *args), path)
 
 
 def collection(count: int) -> list[str]:
@@ -244,13 +256,3 @@ def _run(
         metric=task.metric,
     )
     return Run(record=record, network=final.network, policy=taught.policy, observations=torch.from_numpy(seen))
-
-
-def versions() -> dict[str, str]:
-    """What a result depends on besides the configuration."""
-    found = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
-    try:
-        found["tamiyo-edge"] = version("tamiyo-edge")
-    except PackageNotFoundError:
-        found["tamiyo-edge"] = "not installed"
-    return found

@@ -14,9 +14,11 @@ from tamiyo_train.checkpoint import RECORD, check_free, load_run, save_run
 from tamiyo_train.config import TrainConfig, adapted, smoke
 from tamiyo_train.data import task_of
 from tamiyo_train.events import write_run
-from tamiyo_train.experiment import train, versions
+from tamiyo_train.experiment import train
+from tamiyo_train.fingerprint import versions
 from tamiyo_train.jobs import GROWTH, SCHEDULE, new_host, offered
 from tamiyo_train.policy.shipped import SHIPPED, ShippedPolicy, shipped_for
+from tamiyo_train.pool import Workers
 from tamiyo_train.preflight import check
 from tamiyo_train.presets import preset
 from tamiyo_train.progress import OnProgress
@@ -73,7 +75,7 @@ class Plan:
     def carry_out(
         self,
         *,
-        workers: int,
+        workers: Workers,
         resume: bool,
         events: Path | None = None,
         on_progress: OnProgress | None = None,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tamiyo_runtime.cli.workers import WorkersOption, workers_for
+
 if TYPE_CHECKING:
     from tamiyo_train.curriculum.conditions import Verdict
     from tamiyo_train.curriculum.round import CourseRecord, Round
@@ -32,7 +34,7 @@ def course(
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="leave a stage behind that cannot be passed, instead of ending there")
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="processes; the result is the same")] = 2,
+    workers: WorkersOption = "2",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the stages and their gates, do nothing")] = False,
     smoke_run: Annotated[bool, typer.Option("--smoke", help="the whole path on very little work")] = False,
@@ -59,10 +61,8 @@ def course(
     from tamiyo_runtime.cli.train_report import reported
     from tamiyo_runtime.contracts.errors import UsageError
     from tamiyo_runtime.files import write_atomic_text
-    from tamiyo_train.pool import prepare
 
-    if workers > 1 and not dry_run:
-        prepare()  # loads torch beside this process, which takes as long
+    crew = workers_for(workers, dry_run=dry_run)  # loads torch beside this process, which takes as long
     from tamiyo_runtime.cli.course_page import render
     from tamiyo_runtime.cli.int8_judge import int8_accuracy
     from tamiyo_train.curriculum.coursework import carry_out, check_course
@@ -70,6 +70,7 @@ def course(
     from tamiyo_train.curriculum.measures import FAULTS
     from tamiyo_train.curriculum.runner import Settings
     from tamiyo_train.curriculum.stages import CURRICULUM
+    from tamiyo_train.pool import held
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="go on with the work, or start anew")
@@ -92,12 +93,12 @@ def course(
 
     again = _again(folder, first=first, last=last, seed=seed, networks=networks, data=data or ())
     again += " --keep-going" * keep_going + " --smoke" * smoke_run
-    with stoppable(f"{again} --resume"), reported() as on_progress:
+    with held(crew), stoppable(f"{again} --resume"), reported() as on_progress:
         record = carry_out(
             folder,
             settings,
             resume=resume,
-            processes=workers,
+            processes=crew,
             on_progress=on_progress,
             on_round=on_round,
             on_remark=note,

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from tamiyo_runtime.cli.workers import WorkersOption, workers_for
+
 
 def faults(
     *,
@@ -13,7 +15,7 @@ def faults(
     seed: Annotated[int, typer.Option(min=0, help="everything random follows from it")] = 0,
     task: Annotated[str, typer.Option(help="what the network learns meanwhile")] = "digits",
     chosen: Annotated[str, typer.Option("--kinds", metavar="A,B", help="kinds of faults, all if not given")] = "",
-    workers: Annotated[int, typer.Option(min=1, help="processes; the result is the same")] = 2,
+    workers: WorkersOption = "2",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Inject seeded faults into a growing network and measure how surely the governor takes them back.
@@ -29,10 +31,8 @@ def faults(
     """
     from tamiyo_runtime.cli.render import emit_json, say, table
     from tamiyo_runtime.cli.train_report import reported
-    from tamiyo_train.pool import prepare
 
-    if workers > 1:
-        prepare()  # loads torch beside this process, which takes as long
+    crew = workers_for(workers)  # loads torch beside this process, which takes as long
     from tamiyo_train.faults.campaign import run_campaign
 
     names = [name.strip() for name in chosen.split(",") if name.strip()]
@@ -42,7 +42,7 @@ def faults(
             seed=seed,
             task=task,
             chosen=names,
-            processes=workers,
+            processes=crew,
             on_progress=lambda done, total: on_progress("faults", done, total, ""),
         )
     if as_json:

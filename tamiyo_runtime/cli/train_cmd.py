@@ -21,6 +21,7 @@ from tamiyo_runtime.cli.train_report import (
     show_run,
     summary,
 )
+from tamiyo_runtime.cli.workers import WorkersOption, workers_for
 
 if TYPE_CHECKING:
     from tamiyo_train.run import ConfigurationRecord, RunRecord
@@ -77,7 +78,7 @@ def train(
         bool | None,
         typer.Option("--checkpointing", help="recompute activations instead of keeping them; sequence hosts only"),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="processes; the result is the same")] = 2,
+    workers: WorkersOption = "2",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="write event files to RUN/events")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print settings and memory needed, do nothing")] = False,
@@ -100,11 +101,10 @@ def train(
       tamiyo train runs/b --resume
     """
     from tamiyo_runtime.cli.render import emit_json, note, say
-    from tamiyo_train.pool import prepare
 
-    if workers > 1 and not dry_run:
-        prepare()  # loads torch beside this process, which takes as long
+    crew = workers_for(workers, dry_run=dry_run)  # loads torch beside this process, which takes as long
     from tamiyo_train.plan import Wishes, planned
+    from tamiyo_train.pool import held
 
     wishes = Wishes(
         task=task,
@@ -140,9 +140,9 @@ def train(
         else:
             show_plan(plan.folder, plan.config, memory, regions)
         return
-    with stoppable(f"tamiyo train {plan.folder} --resume"), reported() as on_progress:
+    with held(crew), stoppable(f"tamiyo train {plan.folder} --resume"), reported() as on_progress:
         run = plan.carry_out(
-            workers=workers,
+            workers=crew,
             resume=resume,
             events=plan.folder / "events" if tensorboard else None,
             on_progress=on_progress,

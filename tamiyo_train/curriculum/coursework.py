@@ -26,7 +26,8 @@ from tamiyo_train.curriculum.round import SCHEMA, CourseRecord, Round
 from tamiyo_train.curriculum.runner import Finished, Runner, Settings
 from tamiyo_train.curriculum.stage import ids
 from tamiyo_train.data import task_of
-from tamiyo_train.experiment import versions
+from tamiyo_train.fingerprint import versions
+from tamiyo_train.pool import Workers
 from tamiyo_train.preflight import check
 from tamiyo_train.progress import OnProgress
 from tamiyo_train.work import Work, is_unfinished
@@ -67,7 +68,7 @@ def carry_out(
     settings: Settings,
     *,
     resume: bool,
-    processes: int,
+    processes: Workers,
     on_progress: OnProgress,
     on_round: Callable[[Round], None],
     on_remark: Callable[[str], None],

@@ -18,7 +18,7 @@ from tamiyo_train.curriculum.pupil import Pupil
 from tamiyo_train.curriculum.stage import Stage
 from tamiyo_train.growing import Grown, grow
 from tamiyo_train.jobs import static
-from tamiyo_train.pool import Counter
+from tamiyo_train.pool import Counter, Workers
 from tamiyo_train.run import NetworkResult
 
 Policy = Mapping[str, torch.Tensor]
@@ -100,7 +100,7 @@ def judged(
     *,
     whole: Callable[[str, Examined], Evidence],
     seed: int,
-    workers: int,
+    workers: Workers,
     faults: int,
     judge: Judge | None = None,
 ) -> Examination:

@@ -1,4 +1,4 @@
-"""Jobs of a course: done on a crew of processes, kept as they are done, not done again when the course is taken up."""
+"""Jobs of a course: done on a crew, kept as they are done, not done again when the course is taken up."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from tamiyo_train.pool import Crew, crew_of
+from tamiyo_train.config import TrainConfig
+from tamiyo_train.pool import Crew, Workers, crew_of
 from tamiyo_train.progress import OnProgress, Phase
+from tamiyo_train.same_data import bound
 from tamiyo_train.work import Work, keeping
 
 T = TypeVar("T")
@@ -25,8 +27,8 @@ class Job(Generic[T]):
     steps: int
 
 
-def done(phase_name: str, jobs: Sequence[Job[T]], *, processes: int, work: Work, report: OnProgress) -> list[T]:
-    """What each job gave, in their order, whatever the number of processes."""
+def done(phase_name: str, jobs: Sequence[Job[T]], *, processes: Workers, work: Work, report: OnProgress) -> list[T]:
+    """What each job gave, in their order, whatever the workers."""
     with crew_of(processes, jobs=len(jobs)) as crew:
         phase = Phase(phase_name, crew, report)
         ready = [_ready(job, crew, phase, work) for job in jobs]
@@ -47,5 +49,9 @@ def _ready(job: Job[T], crew: Crew, phase: Phase, work: Work) -> Callable[[], Fu
         future.set_result(found)
         return lambda: future
     path = work.path(job.name)
-    arguments: tuple[Any, ...] = (*job.arguments, counter)
-    return lambda: keeping(crew.submit(job.function, *arguments), path)
+    function, before = job.function, ()
+    config = job.arguments[0]
+    if isinstance(config, TrainConfig):
+        function, before = bound(job.function, config.task, config.data)
+    arguments: tuple[Any, ...] = (*before, *job.arguments, counter)
+    return lambda: keeping(crew.submit(function, *arguments), path)

@@ -25,6 +25,7 @@ from tamiyo_train.evaluation import score, without
 from tamiyo_train.faults.campaign import run_campaign
 from tamiyo_train.handover import Handover
 from tamiyo_train.measures import of_corrupted_digits
+from tamiyo_train.pool import Workers
 from tamiyo_train.pricing import Pricer
 from tamiyo_train.robustness import attacked
 from tamiyo_train.seed import blend, evaluating
@@ -57,7 +58,7 @@ class Examined:
 
     pupils: Sequence[Pupil]
     seed: int
-    workers: int
+    workers: Workers
     faults: int = FAULTS
     judge: Judge | None = None
 

@@ -27,6 +27,7 @@ from tamiyo_train.curriculum.stage import Stage, ids
 from tamiyo_train.jobs import POLICY, EpisodeResult, collect
 from tamiyo_train.policy.experience import Experience, concatenate
 from tamiyo_train.policy.imitation import teach
+from tamiyo_train.pool import Workers
 from tamiyo_train.progress import OnProgress
 from tamiyo_train.seeding import derive
 from tamiyo_train.work import Work, keep
@@ -69,7 +70,7 @@ class Runner:
         self,
         settings: Settings,
         *,
-        processes: int,
+        processes: Workers,
         work: Work,
         audit: AuditLog,
         on_progress: OnProgress,

@@ -18,7 +18,8 @@ from tamiyo_train.faults import arithmetic, broken, checkpoints, explosions, kil
 from tamiyo_train.faults.bound import lower_bound
 from tamiyo_train.faults.kinds import Trial, kinds
 from tamiyo_train.faults.scene import scene
-from tamiyo_train.pool import crew_of
+from tamiyo_train.pool import Workers, crew_of
+from tamiyo_train.same_data import bound
 from tamiyo_train.seeding import derive, one_thread
 from tamiyo_train.tasks import stages
 
@@ -111,7 +112,7 @@ def run_campaign(
     task: str = "digits",
     data: str | None = None,
     chosen: Sequence[str] = (),
-    processes: int = 2,
+    processes: Workers = 2,
     on_progress: OnProgress | None = None,
 ) -> Report:
     """Do the trials; ``chosen`` kinds, all if none is given; ``data``: the user's own files, in the format ``task``.
@@ -129,7 +130,8 @@ def run_campaign(
     if on_progress is not None:
         on_progress(0, faults)
     with crew_of(processes) as crew:
-        futures = [crew.submit(do_trials, task, data, seed, chunk) for chunk in chunks]
+        job, before = bound(do_trials, task, data)
+        futures = [crew.submit(job, *before, task, data, seed, chunk) for chunk in chunks]
         for future in crew.done(futures):
             trials += future.result()
             if on_progress is not None:

@@ -20,7 +20,7 @@ from tamiyo_runtime.files import write_atomic_text
 from tamiyo_train.codec import decode, encode
 from tamiyo_train.config import Episode, Prices
 from tamiyo_train.curriculum import jobs
-from tamiyo_train.experiment import versions
+from tamiyo_train.fingerprint import versions
 from tamiyo_train.policy.levels import EPISODE, FAMILIES, PROFILES
 from tamiyo_train.progress import OnProgress
 from tamiyo_train.tuning.outcomes import GATES, INITS, Job, Outcomes, habits_to_price, joined, play

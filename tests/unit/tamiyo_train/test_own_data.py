@@ -11,8 +11,10 @@ from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.cli.train_cmd import FORMATS
 from tamiyo_runtime.contracts.errors import ExitCode, InputError
 from tamiyo_train.checkpoint import load_run
+from tamiyo_train.data import task_of
 from tamiyo_train.handover import pieces
 from tamiyo_train.presets import preset
+from tamiyo_train.same_data import bound, on_same_data
 from tamiyo_train.tasks.files import formats
 
 ROWS = [f"{k % 7},{k * k % 11},{'on' if k * k % 11 > 4 else 'off'}" for k in range(300)]
@@ -91,6 +93,20 @@ def test_unfit_files_are_one_error_and_leave_nothing_behind(tmp_path: Path, caps
     assert f"{path}, line 302: NaN or infinity in column 'a'" in error
     assert "Traceback" not in error
     assert not (tmp_path / "r").exists()
+
+
+def test_a_job_is_refused_where_the_files_are_missing_or_others(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    job, before = bound(list, "csv", str(path))
+    assert job(*before, "abc") == ["a", "b", "c"]
+    assert bound(list, "digits", None) == (list, ())
+    path.write_text(path.read_text().replace("off", "of"))
+    task_of.cache_clear()
+    with pytest.raises(InputError, match="is not the same") as caught:
+        job(*before, "abc")
+    assert "every machine" in str(caught.value.hint)
+    with pytest.raises(InputError, match=r"gone\.csv"):
+        on_same_data(before[0], "csv", str(tmp_path / "gone.csv"), list, "abc")
 
 
 def test_help_names_the_formats_there_are_and_each_has_a_preset(tmp_path: Path) -> None:

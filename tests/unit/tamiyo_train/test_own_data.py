@@ -100,7 +100,7 @@ def test_a_job_is_refused_where_the_files_are_missing_or_others(tmp_path: Path) 
     job, before = bound(list, "csv", str(path))
     assert job(*before, "abc") == ["a", "b", "c"]
     assert bound(list, "digits", None) == (list, ())
-    path.write_text(path.read_text().replace("off", "of"))
+    table(tmp_path, ["9,9,on", *ROWS[1:]])
     task_of.cache_clear()
     with pytest.raises(InputError, match="is not the same") as caught:
         job(*before, "abc")

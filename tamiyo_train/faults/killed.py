@@ -52,7 +52,8 @@ def killed_mid_swap(scene: Scene, rng: np.random.Generator) -> Outcome:
         part = float(rng.uniform() if rng.random() < 0.5 else rng.uniform(_PUTTING_IN_PLACE, 1.0))
         line = max(1, round(part * lines.count))
         killed = _killed(lambda: _swap_and_save(scene, swap, real), line)
-        verify(read_entries(real / audit_file.NAME))
+        log = real / audit_file.NAME
+        verify(read_entries(log) if log.exists() else ())  # it may have died before it opened its log
         outcome = restarted(scene, Vault(real), f"{name}, killed {part:.1%} of the way", before | after)
         return (
             outcome if killed else Outcome(fault=outcome.fault, steps=None, whole=False, metric=None, told="survived")

@@ -31,6 +31,10 @@ _TEXT_COLLECT = replace(COLLECT, steps=320, consolidation_steps=96, batch=32, le
 _TEXT_FINAL = replace(
     _HARD, steps=896, consolidation_steps=576, consolidation_dropout=0.1, batch=32, learning_rate=0.012
 )
+_MOVED = 0.05
+"""FGSM on half of every batch: what it teaches holds for corruptions that no training image has."""
+_MOVED_COLLECT = replace(COLLECT, attack=_MOVED)
+_MOVED_FINAL = replace(_HARD, steps=672, consolidation_steps=432, attack=_MOVED)
 _AGAINST_CORRUPTION = (*OFFERED[Domain.IMAGE], "denoiser", "attention-filter")
 _WORN = (*OFFERED[Domain.SEQUENCE], "quant-adapter", "fail-safe-bottleneck")
 _LANGUAGE = ("no-op", "adapter", "bottleneck", "mini-attention-causal", "sliding-conv", "glu")
@@ -60,7 +64,13 @@ _PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             _vector("checkerboard", host="mlp-skip", width=6),
             _vector("xor", host="mlp-skip", width=5, final=replace(_SLOWER, weight_decay=0.1)),
             TrainConfig(task="mnist1d", host="conv1d", width=4),
-            TrainConfig(task="digits-c", taught=_AGAINST_CORRUPTION, final=_HARD),
+            TrainConfig(
+                task="digits-c",
+                width=8,
+                taught=_AGAINST_CORRUPTION,
+                collect=_MOVED_COLLECT,
+                final=_MOVED_FINAL,
+            ),
             TrainConfig(
                 task="language",
                 host="causal1d",

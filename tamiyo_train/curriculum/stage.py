@@ -22,9 +22,10 @@ DRIFT_MARGIN = 0.5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """``success`` is the condition that counts for forgetting too, ``safety`` are the others; ``taught`` names the
-    blueprints that the stage is there to teach, ``warm_ups`` tasks that its episodes are collected on as well,
-    ``attack`` the FGSM that its networks are trained against, None none. ``formats``: of files that may take the place
-    of its samples; ``data``: where they lie, in the format that ``task`` then names."""
+    blueprints that the stage is there to teach, ``warm_ups`` tasks that its episodes are collected on as well.
+    ``width`` of the host, and ``attack``, the FGSM that networks are trained against: None is the preset's.
+    ``formats``: of files that may take the place of its samples; ``data``: where they lie, in the format that ``task``
+    then names."""
 
     id: str
     title: str
@@ -34,6 +35,7 @@ class Stage:
     success: Condition
     safety: tuple[Condition, ...]
     warm_ups: tuple[str, ...] = ()
+    width: int | None = None
     attack: float | None = None
     formats: tuple[str, ...] = ()
     data: str | None = None
@@ -62,6 +64,7 @@ class Stage:
         config = replace(preset(self.task, self.data), profile=self.profile)
         return adapted(
             smoke(config) if is_smoke else config,
+            width=self.width,
             attack=self.attack,
             drift_target=self.drift_target,
             space_target=self.space_target,

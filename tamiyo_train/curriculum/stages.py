@@ -29,7 +29,8 @@ CURRICULUM = Curriculum(
             taught=("squeeze-excite", "depthwise"),
             success=at_least("accuracy", 0.92),
             safety=(at_least("rollback", 0.98), at_most("attack drop", 0.05)),
-            attack=0.15,
+            width=8,
+            attack=0.1,
             formats=("idx",),
         ),
         Stage(
@@ -40,6 +41,7 @@ CURRICULUM = Curriculum(
             taught=("adapter", "mini-attention-causal"),
             success=at_most("bits/char", 1.0),
             safety=(at_most("bits above entropy", 0.15), at_most("alerts", 0.0)),
+            width=8,
         ),
         Stage(
             id="2.5",

@@ -22,6 +22,7 @@ from tamiyo_train.curriculum.round import CourseRecord, Round
 from tamiyo_train.curriculum.runner import Settings
 from tamiyo_train.curriculum.stage import at_least, at_most
 from tamiyo_train.curriculum.stages import CURRICULUM
+from tamiyo_train.presets import preset
 from tamiyo_train.work import Work
 
 CLUSTERS = replace(CURRICULUM.stage("3.5"), success=at_least("purity", 0.99), safety=(at_most("drift", 2.0),))
@@ -211,3 +212,11 @@ def test_the_command_exits_with_3_when_a_gate_is_missed(capsys: pytest.CaptureFi
     assert main(["audit", "show", str(tmp_path / "c")]) == ExitCode.OK
     assert "stage 0: stop" in capsys.readouterr().out
     assert main(["audit", "verify", str(tmp_path / "c")]) == ExitCode.OK
+
+
+def test_a_stage_grows_on_a_host_of_its_own_width_and_against_its_own_attack() -> None:
+    stage = CURRICULUM.stage("1")
+    own = replace(stage, width=5, attack=0.2).config()
+    assert (own.width, own.collect.attack, own.final.attack) == (5, 0.2, 0.2)
+    plain = replace(stage, width=None, attack=None).config()
+    assert replace(plain, profile=preset("digits").profile) == preset("digits")

@@ -81,7 +81,7 @@ class Settings:
 
 def settings_for(folder: Path, *, resume: bool) -> Settings:
     """What the study in a folder is about when it is taken up again, else what one is about unless told otherwise."""
-    if not (resume and is_unfinished(folder)):
+    if not (resume and _is_study(folder)):
         return Settings()
     kept: Settings = decode(Settings, settings_of(folder)["tuning"], {}, path="tuning")
     return kept
@@ -104,7 +104,9 @@ def check(folder: Path, settings: Settings, *, resume: bool, overwrite: bool) ->
         raise MissingExtraError(exc.name or "optuna", "tune") from exc
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, not a folder", hint="give the folder the study shall be written to")
-    there = is_unfinished(folder)
+    there = _is_study(folder)
+    if is_unfinished(folder) and not there:
+        raise InputError(f"what was begun in {folder} is no study of weights", hint="choose another folder")
     if resume and not there:
         raise InputError(f"there is no study in {folder}", hint="leave out --resume to begin one")
     if there and not (resume or overwrite):
@@ -151,6 +153,10 @@ def carry_out(
     finally:
         work.release()
     return made
+
+
+def _is_study(folder: Path) -> bool:
+    return is_unfinished(folder) and "tuning" in settings_of(folder)
 
 
 def _played(settings: Settings, *, processes: int, work: Work, on_progress: OnProgress) -> dict[float, Outcomes]:

@@ -13,6 +13,7 @@ from tamiyo_runtime.contracts.errors import ExitCode
 from tamiyo_train.config import Prices
 from tamiyo_train.policy.levels import FAMILIES, PROFILES
 from tamiyo_train.tuning.tune import REPORT, STUDY
+from tamiyo_train.work import Work, settings_of
 
 SMOKE = ["--smoke", "--families", "spirals", "--profiles", "cortex-m4", "--trials", "12"]
 
@@ -141,6 +142,16 @@ def test_a_file_is_not_taken_for_a_folder(tmp_path, capsys):
     (tmp_path / "r").write_text("")
     assert tune(tmp_path / "r") == ExitCode.USAGE
     assert "is a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--resume"], ["--overwrite"]])
+def test_unfinished_work_of_another_kind_is_left_alone(options, tmp_path, capsys):
+    work = Work(tmp_path / "r")
+    work.begin({"config": {"task": "digits"}})
+    work.release()
+    assert tune(tmp_path / "r", *options) == ExitCode.USAGE
+    assert "no study of weights" in capsys.readouterr().err
+    assert settings_of(tmp_path / "r")["config"] == {"task": "digits"}
 
 
 def test_without_optuna_it_says_what_to_install(tmp_path, capsys, monkeypatch):

@@ -122,6 +122,32 @@ class Blind(TensorGrowth):
         return seen
 
 
+class LevelTeacher:
+    """The best habit of each lane's level, whatever levels the lanes turn out to have."""
+
+    def __init__(self, habits: Sequence[Habit], env: TensorGrowth) -> None:
+        self._habits, self._env = habits, env
+        self._play: Kasminas | None = None
+
+    def decide(self, seen: Seen) -> torch.Tensor:
+        """What the habit does."""
+        if self._play is None:
+            habits = [self._habits[task] for task in self._env.task.tolist()]
+            self._play = Kasminas(habits, device=self._env.device)
+        return self._play.decide(seen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelTeachers:
+    """Whom all variants are cloned from. See `dagger.Tutor`."""
+
+    found: dagger.Teachers
+
+    def begin(self, family: str, env: TensorGrowth) -> LevelTeacher:
+        """A new play."""
+        return LevelTeacher(self.found.by_level[family], env)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     """Environments to learn in and to be judged in, by family, with teachers and simulated running devices."""
@@ -200,7 +226,7 @@ def taught(bench: Bench, variant: Variant, seed: int, clones: dict[Any, Any]) ->
         cloning = scale.cloning if variant.cloned else replace(scale.cloning, rounds=0, steps=1)
         clones[key] = dagger.clone(
             bench.training,
-            bench.teachers,
+            LevelTeachers(found=bench.teachers),
             heads=HEADS,
             running=bench.running,
             rng=np.random.default_rng(100 + seed),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tamiyo_runtime.cli.workers import WorkersOption, workers_for
+
 if TYPE_CHECKING:
     from tamiyo_train.tuning.report import Report
     from tamiyo_train.tuning.tune import Settings
@@ -29,13 +31,13 @@ def tune_reward(
     hosts: Annotated[
         int | None,
         typer.Option(
-            min=6, max=64, help="draws of host weights, device and limits a level, a third held out; 18 if not given"
+            min=6, max=64, help="draws of host weights, device and limits a level, a third held out; 9 if not given"
         ),
     ] = None,
     trials: Annotated[int, typer.Option(min=2, help="sets of weights to try")] = 200,
     seed: Annotated[int | None, typer.Option(min=0, help="everything random follows from it; 0 if not given")] = None,
     device: Annotated[str | None, typer.Option(help="where networks grow: cpu, if not given, or cuda")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="processes on the CPU; the result is the same")] = 2,
+    workers: WorkersOption = "2",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print what would be played and tried, do nothing")
@@ -64,12 +66,10 @@ def tune_reward(
     from tamiyo_runtime.cli.train_cmd import stoppable
     from tamiyo_runtime.cli.train_report import reported
     from tamiyo_runtime.contracts.errors import UsageError
-    from tamiyo_train.pool import prepare
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="go on with the study, or start anew")
-    if workers > 1 and device != "cuda" and not dry_run:
-        prepare()  # loads torch beside this process, which takes as long
+    crew = workers_for(workers, dry_run=dry_run or device == "cuda")
     from tamiyo_train.codec import encode
     from tamiyo_train.tuning.tune import LEAST_HOSTS, carry_out, check, settings_for
 
@@ -93,7 +93,7 @@ def tune_reward(
             settings,
             trials=trials,
             resume=resume,
-            processes=workers if settings.device == "cpu" else 1,
+            processes=crew if settings.device == "cpu" else 1,
             on_progress=on_progress,
             on_remark=note,
         )

@@ -22,6 +22,7 @@ from tamiyo_train.config import Episode, Prices
 from tamiyo_train.curriculum import jobs
 from tamiyo_train.fingerprint import versions
 from tamiyo_train.policy.levels import EPISODE, FAMILIES, PROFILES
+from tamiyo_train.pool import Workers
 from tamiyo_train.progress import OnProgress
 from tamiyo_train.tuning.outcomes import GATES, INITS, Job, Outcomes, habits_to_price, joined, play
 from tamiyo_train.tuning.report import Report, held_out, report
@@ -43,7 +44,7 @@ class Settings:
 
     families: tuple[str, ...] = tuple(FAMILIES)
     profiles: tuple[str, ...] = PROFILES
-    hosts: int = 18
+    hosts: int = 9
     seed: int = 0
     device: str = "cpu"
     smoke: bool = False
@@ -122,7 +123,7 @@ def carry_out(
     *,
     trials: int,
     resume: bool,
-    processes: int,
+    processes: Workers,
     on_progress: OnProgress,
     on_remark: Callable[[str], None],
 ) -> Report:
@@ -159,7 +160,7 @@ def _is_study(folder: Path) -> bool:
     return is_unfinished(folder) and "tuning" in settings_of(folder)
 
 
-def _played(settings: Settings, *, processes: int, work: Work, on_progress: OnProgress) -> dict[float, Outcomes]:
+def _played(settings: Settings, *, processes: Workers, work: Work, on_progress: OnProgress) -> dict[float, Outcomes]:
     """Everything that was played, by the price at the gate."""
     plays = settings.plays()
     wanted = [

@@ -96,7 +96,9 @@ def read(folder: Path) -> Task:
             check_samples(split.x, split.y, spec=spec, classes=len(classes))
         parts = stratified(given.y, _SHARES, rng=np.random.default_rng(SEED))
     except InputError as exc:
-        raise InputError(f"{folder}: {exc.message}", hint=exc.hint) from exc
+        raise InputError(
+            f"{folder}: {exc.message}", hint=exc.hint or "training and test set know the same classes"
+        ) from exc
     train, gate, score = (Split(x=given.x[rows], y=given.y[rows]) for rows in parts)
     return Task(name="idx", classes=classes, input=spec, train=train, gate=gate, score=score, test=test)
 

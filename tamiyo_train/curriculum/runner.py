@@ -22,7 +22,7 @@ from tamiyo_train.curriculum.files import files_of
 from tamiyo_train.curriculum.jobs import Job, done
 from tamiyo_train.curriculum.measures import FAULTS, Examined, Judge, wholes
 from tamiyo_train.curriculum.round import NetworkLine, Round
-from tamiyo_train.curriculum.school import Layout, Lesson, layout_of, lessons
+from tamiyo_train.curriculum.school import Layout, Lesson, layout_of, lessons, opening
 from tamiyo_train.curriculum.stage import Stage, ids
 from tamiyo_train.jobs import POLICY, EpisodeResult, collect
 from tamiyo_train.policy.experience import Experience, concatenate
@@ -145,6 +145,8 @@ class Runner:
 
     def _teach(self, number: int, stage: Stage, earlier: Sequence[Stage], layout: Layout) -> tuple[Lesson, ...]:
         settings = self.settings
+        if layout not in self._policies:
+            self._open(number, stage, layout)
         plan = lessons(
             stage,
             earlier,
@@ -171,6 +173,15 @@ class Runner:
         seen += [replace(episode.experience, group=episode.experience.group + len(seen)) for episode in episodes]
         self._policies[layout] = self._taught(number, stage, layout, seen)
         return plan
+
+    def _open(self, number: int, stage: Stage, layout: Layout) -> None:
+        """Begin with the policy that comes with the package where it fits: it plays in the first lessons already."""
+        begun = opening(stage.config(is_smoke=self.settings.smoke))
+        if begun is not None:
+            self._policies[layout] = dict(begun.policy)
+            self._audit.append(
+                "opening", step=number, layout=str(layout), **{k: str(v) for k, v in begun.lesson().items()}
+            )
 
     def _taught(self, number: int, stage: Stage, layout: Layout, seen: Sequence[Experience]) -> dict[str, torch.Tensor]:
         name = f"round-{number}-policy"

@@ -13,7 +13,8 @@ from tamiyo_runtime.contracts.observation import Heads
 from tamiyo_train.config import TrainConfig
 from tamiyo_train.curriculum.stage import Stage
 from tamiyo_train.experiment import collection
-from tamiyo_train.jobs import HOSTS, POLICY, heads_of, new_host
+from tamiyo_train.jobs import HOSTS, POLICY, heads_of, new_host, offered
+from tamiyo_train.policy.shipped import ShippedPolicy, is_shipped_for, shipped_for
 from tamiyo_train.seeding import derive
 
 
@@ -41,6 +42,13 @@ class Lesson:
 def layout_of(config: TrainConfig) -> Layout:
     """The layout of a configuration's host."""
     return Layout(domain=str(new_host(config, 0).domain), heads=heads_of(config))
+
+
+def opening(config: TrainConfig) -> ShippedPolicy | None:
+    """The policy a course begins with: the one that comes with the package, where it was taught on these blueprints."""
+    host = new_host(config, 0)
+    names = tuple(blueprint.name for blueprint in offered(host, config.taught))
+    return shipped_for(config.host, slots=host.slots, blueprints=names) if is_shipped_for(names) else None
 
 
 def lessons(

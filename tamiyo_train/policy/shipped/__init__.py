@@ -55,12 +55,16 @@ def network() -> PolicyNetwork:
     return made.eval()
 
 
+def is_shipped_for(blueprints: tuple[str, ...]) -> bool:
+    """Whether hosts that are offered these blueprints, in this order, are those it was taught on."""
+    return tuple(card()["blueprints"]) == blueprints
+
+
 def shipped_for(host: str, *, slots: int, blueprints: tuple[str, ...]) -> ShippedPolicy:
     """The policy for a host with so many slots; raises UsageError when it is offered other blueprints."""
-    known = card()
-    if tuple(known["blueprints"]) != blueprints:
+    if not is_shipped_for(blueprints):
         raise UsageError(
             f"the shipped policy grows hosts of vectors; host '{host}' is offered other blueprints",
             hint="take the host mlp or mlp-skip, or let the run teach a policy: --growth policy",
         )
-    return ShippedPolicy(policy=network().with_slots(slots).state_dict(), card=known)
+    return ShippedPolicy(policy=network().with_slots(slots).state_dict(), card=card())

@@ -16,10 +16,12 @@ from tamiyo_runtime.contracts.errors import ExitCode, InputError, IntegrityError
 from tamiyo_train import tensorfile
 from tamiyo_train.audit import verify
 from tamiyo_train.audit_file import read_entries
+from tamiyo_train.blueprints import OFFERED, Domain
 from tamiyo_train.curriculum.coursework import carry_out, check_course, load_course
 from tamiyo_train.curriculum.measures import networks, wholes
 from tamiyo_train.curriculum.round import CourseRecord, Round
 from tamiyo_train.curriculum.runner import Settings
+from tamiyo_train.curriculum.school import opening
 from tamiyo_train.curriculum.stage import at_least, at_most
 from tamiyo_train.curriculum.stages import CURRICULUM
 from tamiyo_train.presets import preset
@@ -81,8 +83,18 @@ def test_a_gate_that_is_missed_ends_the_course_with_what_is_missing(course: Path
 
 def test_the_audit_log_tells_of_every_round(course: Path) -> None:
     entries = read_entries(course / "audit.jsonl")
-    assert [entry.data["move"] for entry in entries] == ["repeat", "stop"]
-    assert entries[0].data["failed"] == ["purity at least 0.99"]
+    begun, *rounds = entries
+    assert (begun.kind, begun.data["from"], begun.data["layout"]) == ("opening", "shipped", "vector-3x9")
+    assert [entry.data["move"] for entry in rounds] == ["repeat", "stop"]
+    assert rounds[0].data["failed"] == ["purity at least 0.99"]
+
+
+def test_a_course_begins_with_the_shipped_policy_where_that_knows_the_blueprints() -> None:
+    begun = opening(CLUSTERS.config())
+    assert begun is not None
+    assert begun.card["blueprints"] == list(OFFERED[Domain.VECTOR])
+    assert opening(CURRICULUM.stage("1").config()) is None
+    assert opening(replace(CLUSTERS.config(), taught=("no-op", "glu"))) is None
 
 
 def test_a_course_that_was_stopped_ends_as_one_that_was_not(course: Path, tmp_path: Path) -> None:

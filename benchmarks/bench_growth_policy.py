@@ -5,10 +5,12 @@
     python benchmarks/bench_growth_policy.py teach --device cuda --out DIR [--seeds 0 1 2]
     python benchmarks/bench_growth_policy.py judge --device cuda --out DIR
     python benchmarks/bench_growth_policy.py table --out DIR
+    python benchmarks/bench_growth_policy.py ship --out DIR --machine "one ..., torch ..."
 
 ``teach`` writes the search for habits, the atlas, the bandit, and for every seed a forecast, the cloned policy and the
 one after PPO with their scores on fresh episodes of the training levels; ``judge`` plays all methods on the held-out
-levels; ``table`` compares what was played. All of them take up what is there.
+levels; ``table`` compares what was played; ``ship`` puts the policy that is best on training levels in the package. All
+of them take up what is there.
 """
 
 from __future__ import annotations
@@ -30,10 +32,12 @@ from benchmarks.growth_front import beside_gromo
 from benchmarks.growth_judging import judge
 from benchmarks.growth_prices import price_table
 from benchmarks.growth_setting import SMOKE, Scale, held_out_envs, training_envs, write
+from benchmarks.growth_shipping import ship
 from benchmarks.growth_table import Table, text
 from benchmarks.growth_teaching import fitted_bandit, searched, surveyed, teach, tutor_of
 
 HERE = Path(__file__).parent
+WHAT = ("check", "smoke", "teach", "judge", "table", "ship")
 VARIANTS = ("policy", "unshaped", "from-scratch")
 
 
@@ -73,14 +77,15 @@ def _sha256(path: Path) -> str:
 
 
 def main() -> int:
-    """Check, teach, judge, tabulate, or a little of all."""
+    """Check, teach, judge, tabulate, ship, or a little of all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", nargs="?", choices=("check", "smoke", "teach", "judge", "table"), default="check")
+    parser.add_argument("what", nargs="?", choices=WHAT, default="check")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--out", type=Path, default=HERE / "growth_policy")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", default=["policy"], choices=VARIANTS)
     parser.add_argument("--iterations", type=int, help="of PPO, instead of those of the full run")
+    parser.add_argument("--machine", help="what it was taught on, for the card")
     parser.add_argument("--only", nargs="+", help="methods to judge, as in 'tuned policy-0', instead of all")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -97,6 +102,10 @@ def main() -> int:
         judge(scale, held_out_envs(scale, arguments.device), out, only=arguments.only)
     if arguments.what in ("smoke", "table"):
         tabulate(out)
+    if arguments.what == "ship":
+        if arguments.machine is None:
+            parser.error("ship needs --machine, for the card")
+        print(f"shipped {ship(out, machine=arguments.machine)}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+from benchmarks.growth_recheck import holds
 from benchmarks.growth_shipping import COMPARED, best, card
 
 
@@ -40,3 +41,8 @@ def test_the_card_keeps_what_was_measured_elsewhere_and_is_the_default_only_if_i
         assert made["weights_sha256"] == hashlib.sha256(b"policy-1").hexdigest()
         assert made["recipe"]["seed"] == 1 and made["recipe"]["machine"] == "a machine"
         assert set(made["held_out"]["policy_over"]) == set(COMPARED)
+
+
+def test_a_tenth_of_the_advantage_may_be_lost_and_no_more():
+    assert holds(0.1, 0.1) and holds(0.0901, 0.1) and not holds(0.0899, 0.1)
+    assert holds(-0.1, -0.1) and not holds(-0.12, -0.1)

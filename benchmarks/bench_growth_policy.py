@@ -44,7 +44,7 @@ VARIANTS = ("policy", "unshaped", "from-scratch")
 def teach_all(scale: Scale, device: str, out: Path, seeds: Sequence[int], variants: Sequence[str]) -> None:
     """Search habits, survey topologies, fit the bandit, and teach a policy from every seed."""
     envs = training_envs(scale, device)
-    searched(scale, envs, out)
+    teachers = searched(scale, envs, out)
     atlases = surveyed(scale, envs, out)
     fitted_bandit(scale, envs, out)
     if not (out / "prices.json").exists():
@@ -52,7 +52,7 @@ def teach_all(scale: Scale, device: str, out: Path, seeds: Sequence[int], varian
     for seed in seeds:
         tutor = tutor_of(scale, envs, atlases, out, seed)
         for variant in variants:
-            teach(scale, envs, tutor, out=out, seed=seed, variant=variant)
+            teach(scale, envs, tutor, teachers.tuned, out=out, seed=seed, variant=variant)
 
 
 def tabulate(out: Path) -> dict[str, Any]:

@@ -134,6 +134,8 @@ def judge(scale: Scale, envs: Mapping[str, TensorGrowth], out: Path, *, only: Se
     for method in fixed_methods(court):
         if wanted(method.stem):
             court.play(method)
+    if wanted("bandit"):
+        court.play(bandit_of(court))
     if wanted("oracle"):
         oracle = oracle_of(court)
         court.play(Method(name="oracle", seed=None, decider=oracle))
@@ -154,21 +156,25 @@ def _begun(tutor: Any, envs: Mapping[str, TensorGrowth], family: str) -> LaneDec
 
 
 def fixed_methods(court: Court) -> list[Method]:
-    """Those that learn nothing, and the bandit."""
+    """Those that learn nothing."""
     tuned = Habit(**json.loads((court.out / "search.json").read_text())["tuned"])
-    learned = load_bandit(court.scale, court.out, court.device)
 
     def habits(habit: Habit) -> Callable[[str], LaneDecider]:
         return lambda family: Kasminas([habit] * len(court.lanes[family].init), device=court.device)
 
-    bandit_macs = sum(m.weight.numel() for m in learned.network if isinstance(m, torch.nn.Linear))
     return [
         Method(name="none", seed=None, decider=lambda family: Waiting()),
         Method(name="kasmina", seed=None, decider=habits(SHIPPED)),
         Method(name="tuned", seed=None, decider=habits(tuned)),
         Method(name="random", seed=None, decider=lambda family: Chance(17, device=court.device)),
-        Method(name="bandit", seed=None, decider=lambda family: learned.begin(), inference_macs=bandit_macs),
     ]
+
+
+def bandit_of(court: Court) -> Method:
+    """The bandit as it was kept."""
+    learned = load_bandit(court.scale, court.out, court.device)
+    macs = sum(m.weight.numel() for m in learned.network if isinstance(m, torch.nn.Linear))
+    return Method(name="bandit", seed=None, decider=lambda family: learned.begin(), inference_macs=macs)
 
 
 def oracle_of(court: Court) -> Callable[[str], LaneDecider]:

@@ -56,12 +56,12 @@ class Scale:
     survey: Survey = dataclasses.field(default_factory=lambda: Survey(codes=tuple(range(1, 1 + len(TAUGHT)))))
     forecast_lanes: int = 512
     forecast_steps: int = 1500
-    bandit_episodes: int = 40
+    bandit_episodes: int = 16
     running: int = 16_000
     validation: int = 512
     episodes: int = 120
     cloning: dagger.Cloning = dataclasses.field(default_factory=lambda: dagger.Cloning(rounds=3, lanes=512, imagined=4))
-    ppo: ppo.Settings = dataclasses.field(default_factory=lambda: ppo.Settings(iterations=16, lanes=512))
+    ppo: ppo.Settings = dataclasses.field(default_factory=lambda: ppo.Settings(iterations=8, lanes=512))
 
 
 SMOKE = Scale(

@@ -15,18 +15,13 @@ TEACHERS = (
     "what every topology of five blueprints comes to on every training level, priced for the budget at hand "
     "(tamiyo_train/policy/atlas.py, foresight.py; benchmarks/growth_policy/atlas-*.json)"
 )
-COMPARED = ("tuned", "kasmina", "matched", "random", "bandit", "cloned", "tutor", "none", "twin", "oracle")
+COMPARED = ("tuned", "kasmina", "matched", "random", "bandit", "cloned", "ppo", "tutor", "none", "twin", "oracle")
 
 
 def best(out: Path) -> str:
-    """Which of the cloned policies and those after PPO has the highest mean utility on fresh training episodes."""
-    found = {path.stem: json.loads(path.read_text()) for path in out.glob("*-[0-9]*.json")}
-    means = {
-        stem: recipe["validation"]["mean"]
-        for stem, recipe in found.items()
-        if stem.rpartition("-")[0] in ("cloned", "policy") and (out / f"{stem}.safetensors").exists()
-    }
-    return max(means, key=lambda stem: means[stem])
+    """Which seed's policy is furthest above the tuned heuristic on fresh training episodes, by interquartile mean."""
+    found = {path.stem: json.loads(path.read_text()) for path in out.glob("policy-[0-9]*.json")}
+    return max(found, key=lambda stem: found[stem]["over_tuned"][found[stem]["stage"]])
 
 
 def card(out: Path, stem: str, before: dict[str, Any], *, machine: str) -> dict[str, Any]:
@@ -43,11 +38,13 @@ def card(out: Path, stem: str, before: dict[str, Any], *, machine: str) -> dict[
             "cloning": recipe["cloning"],
             "ppo": recipe["ppo"],
             "seed": recipe["seed"],
+            "stage": recipe["stage"],
             "command": "python benchmarks/bench_growth_policy.py teach --device cuda --seeds 0 1 2",
             "machine": machine,
             "data_seeds": {"samples": "71000 + number of the level", "weights": "10000-10063"},
         },
         "validation_utility": recipe["validation"],
+        "validation_over_tuned": recipe["over_tuned"],
         "held_out": {
             "episodes": table["episodes"],
             "policy_seeds": table["methods"]["policy"]["policy_seeds"],

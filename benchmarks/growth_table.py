@@ -16,7 +16,10 @@ NOT_INFERIOR = -0.005
 """Test accuracy that a twin or a peer may be ahead, fraction."""
 MAIN = ("tuned", "kasmina", "matched", "random", "bandit")
 """Comparisons that Holm's correction is over."""
-ORDER = ("none", "random", "matched", "bandit", "twin", "kasmina", "tuned", "tutor", "cloned", "policy", "oracle")
+ORDER = (
+    *("none", "random", "matched", "bandit", "twin", "kasmina", "tuned"),
+    *("tutor", "cloned", "ppo", "policy", "oracle"),
+)
 Values = NDArray[np.float64]
 _COLUMNS = ("utility", "accuracy", "test_accuracy", "params", "macs", "training_ratio", "events", "seeds", "violations")
 
@@ -96,9 +99,9 @@ class Table:
     def _comparisons(self) -> dict[str, Comparison]:
         strata = self._all_strata()
         found = holm({f"over {name}": compare(self.difference(name), strata) for name in MAIN})
-        others = ("cloned", "tutor", "none", "twin", "oracle")
+        others = ("cloned", "ppo", "tutor", "none", "twin", "oracle")
         found |= {f"over {name}": compare(self.difference(name), strata) for name in others if name in self._rows}
-        for ours in ("cloned", "tutor", "unshaped", "from-scratch"):
+        for ours in ("cloned", "ppo", "tutor", "unshaped", "from-scratch"):
             if ours in self._rows:
                 found[f"{ours} over tuned"] = compare(self.difference("tuned", ours=ours), strata)
         for other in ("tuned", "kasmina", "cloned"):

@@ -5,7 +5,9 @@ Everything is written as it is done and taken up where it was left, PPO to the l
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -24,12 +26,14 @@ from benchmarks.growth_setting import (
     Scale,
     keep,
     kept,
+    load_policy,
     say,
     untaught,
     write,
 )
+from benchmarks.growth_statistics import interquartile_mean
 from tamiyo_train.policy import atlas, bandit, dagger, foresight, ppo
-from tamiyo_train.policy.lane_deciders import Habit, LaneDecider, Networked
+from tamiyo_train.policy.lane_deciders import Habit, Kasminas, LaneDecider, Networked
 from tamiyo_train.policy.levels import TAUGHT
 from tamiyo_train.policy.network import PolicyNetwork
 from tamiyo_train.policy.oracle import RunningSamples, simulate
@@ -140,23 +144,22 @@ def load_atlases(out: Path) -> dict[str, atlas.Atlas]:
 
 
 def teach(
-    scale: Scale, envs: Envs, tutor: foresight.Tutor, *, out: Path, seed: int, variant: str = "policy"
-) -> dict[str, float]:
-    """Clone, then improve; ``variant``: "policy", or an ablation: "unshaped", "from-scratch"."""
+    scale: Scale, envs: Envs, tutor: foresight.Tutor, tuned: Habit, *, out: Path, seed: int, variant: str = "policy"
+) -> None:
+    """Clone, improve, keep the better of the two; ``variant``: "policy", or an ablation: "unshaped", "from-scratch"."""
     if (out / f"{variant}-{seed}.json").exists():
-        found: dict[str, float] = json.loads((out / f"{variant}-{seed}.json").read_text())["validation"]
-        return found
+        return
     running = simulate(scale.running, SLOTS, seed=3)
     device = next(iter(envs.values())).device
     cloning, state = cloned(scale, envs, tutor, running, out=out, seed=seed, blank=variant == "from-scratch")
     network, (mean, deviation) = _network(state, device)
-    settings = scale.ppo
+    name, settings = ("ppo" if variant == "policy" else variant), scale.ppo
     if variant == "unshaped":
         settings = replace(settings, shaping=0.0)
     elif variant == "from-scratch":
         settings = replace(settings, leash=0.0)
     learner = ppo.Learner(network, settings, scale=ppo.Scale(mean, deviation), running=running, seed=seed)
-    going = out / f"{variant}-{seed}.pt"
+    going = out / f"{name}-{seed}.pt"
     before = kept(going, str(device))
     if before is not None:
         learner.take_up(before)
@@ -165,11 +168,40 @@ def teach(
     def told(progress: ppo.Progress) -> None:
         nonlocal last
         took, last = time.monotonic() - last, time.monotonic()
-        say(f"{variant} {seed}: {took:.1f} s, {json.dumps(progress.to_json())}")
+        say(f"{name} {seed}: {took:.1f} s, {json.dumps(progress.to_json())}")
         keep(going, learner.state())
 
     history = learner.learn(envs, told)
-    return validated(scale, envs, finished(network), variant, seed, out, cloning, settings, history)
+    validated(scale, envs, finished(network), name, seed, out, cloning, settings, history)
+    if variant == "policy":
+        choose(scale, envs, tuned, out, seed)
+
+
+def choose(scale: Scale, envs: Envs, tuned: Habit, out: Path, seed: int) -> str:
+    """Keep as the policy of a seed its clone or what PPO made of it: by what it is judged by, on training levels."""
+    path = out / "validation-tuned.npz"
+    if not path.exists():
+        habits = [tuned] * scale.validation
+        validation(scale, envs, {name: Kasminas(habits, device=env.device) for name, env in envs.items()}, path)
+    found = {}
+    for stage in ("cloned", "ppo"):
+        own = out / f"validation-{stage}-{seed}.npz"
+        if not own.exists():
+            network = load_policy(out / f"{stage}-{seed}.safetensors", str(next(iter(envs.values())).device))
+            validation(scale, envs, {name: Networked(network) for name in envs}, own)
+        found[stage] = over(own, path)
+    best = max(found, key=lambda stage: found[stage])
+    say(f"seed {seed}: interquartile mean over the tuned heuristic on training levels {found}, so {best}")
+    shutil.copyfile(out / f"{best}-{seed}.safetensors", out / f"policy-{seed}.safetensors")
+    recipe = json.loads((out / f"{best}-{seed}.json").read_text())
+    write(out / f"policy-{seed}.json", {**recipe, "stage": best, "over_tuned": found})
+    return best
+
+
+def over(ours: Path, theirs: Path) -> float:
+    """Interquartile mean of the paired differences of two validations."""
+    with np.load(ours) as a, np.load(theirs) as b:
+        return float(interquartile_mean(np.concatenate([a[name] - b[name] for name in a.files])))
 
 
 def cloned(
@@ -230,7 +262,8 @@ def validated(
     history: Sequence[ppo.Progress] = (),
 ) -> dict[str, float]:
     """Try a policy on fresh episodes of the training levels, and keep it with its recipe."""
-    figures = validation(scale, envs, {family: Networked(network) for family in envs})
+    path = out / f"validation-{name}-{seed}.npz"
+    figures = validation(scale, envs, {family: Networked(network) for family in envs}, path)
     say(f"{name} {seed}: validation {figures}")
     state = {key: tensor.contiguous().cpu() for key, tensor in network.state_dict().items()}
     save_file(state, out / f"{name}-{seed}.safetensors")
@@ -249,16 +282,16 @@ def finished(network: PolicyNetwork, *, factor: float = 1.0, shift: float = 0.0)
     return made.eval()
 
 
-def validation(scale: Scale, envs: Envs, deciders: Mapping[str, LaneDecider]) -> dict[str, float]:
-    """Mean utility on fresh episodes of the training levels, by family and of all."""
+def validation(scale: Scale, envs: Envs, deciders: Mapping[str, LaneDecider], path: Path) -> dict[str, float]:
+    """Mean utility on fresh episodes of the training levels, by family and of all; each one's is kept at ``path``."""
     jobs = {}
     for name, env in envs.items():
         lanes = drawn_lanes(env, np.random.default_rng(7), count=scale.validation, inits=VALIDATION)
-        jobs[name] = _job(env, lanes, deciders[name])
+        jobs[name] = functools.partial(roll, env, lanes, deciders[name])
     rollouts = side_by_side(jobs, warm=all(scale.validation in env.warm for env in envs.values()))
-    found = {name: float(rollout.utility.mean()) for name, rollout in rollouts.items()}
+    each = {name: rollout.utility.cpu().numpy() for name, rollout in rollouts.items()}
+    beside = path.with_suffix(".tmp.npz")
+    np.savez_compressed(beside, **each)
+    beside.replace(path)
+    found = {name: float(values.mean()) for name, values in each.items()}
     return {**found, "mean": float(np.mean(list(found.values())))}
-
-
-def _job(env: TensorGrowth, lanes: Any, decider: LaneDecider) -> Any:
-    return lambda: roll(env, lanes, decider)

@@ -10,7 +10,20 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "bench_growth_policy.py"
-METHODS = {"none", "kasmina", "tuned", "random", "bandit", "oracle", "tutor", "cloned", "policy", "matched", "twin"}
+METHODS = {
+    "none",
+    "kasmina",
+    "tuned",
+    "random",
+    "bandit",
+    "oracle",
+    "tutor",
+    "cloned",
+    "ppo",
+    "policy",
+    "matched",
+    "twin",
+}
 
 
 @pytest.mark.long

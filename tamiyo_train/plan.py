@@ -16,8 +16,8 @@ from tamiyo_train.data import task_of
 from tamiyo_train.events import write_run
 from tamiyo_train.experiment import train
 from tamiyo_train.fingerprint import versions
-from tamiyo_train.jobs import GROWTH, SCHEDULE, new_host, offered
-from tamiyo_train.policy.shipped import SHIPPED, ShippedPolicy, shipped_for
+from tamiyo_train.jobs import GROWTH, POLICY, SCHEDULE, new_host, offered
+from tamiyo_train.policy.shipped import SHIPPED, ShippedPolicy, default_for, shipped_for
 from tamiyo_train.pool import Workers
 from tamiyo_train.preflight import check
 from tamiyo_train.presets import preset
@@ -138,6 +138,7 @@ def planned(folder: Path | None, wishes: Wishes, *, overwrite: bool, resume: boo
         data=data,
     )
     config, given = _decided(config, wishes.growth)
+    given = given or _by_default(config, wishes)
     chosen = given or (Path(source) if source is not None and wishes.growth is None else None)
     policy_from = None if chosen is None else _policy_of(chosen, config)
     check(config, policy_from=policy_from)
@@ -165,6 +166,15 @@ def _policy_of(source: Path, config: TrainConfig) -> Run | ShippedPolicy:
     host = new_host(config, 0)
     names = tuple(blueprint.name for blueprint in offered(host))
     return shipped_for(config.host, slots=host.slots, blueprints=names)
+
+
+def _by_default(config: TrainConfig, wishes: Wishes) -> Path | None:
+    """`SHIPPED`, for who asks for a policy and not for episodes to teach one, where it is the default and fits."""
+    if wishes.growth != POLICY or wishes.episodes is not None or config.taught:
+        return None
+    host = new_host(config, 0)
+    names = tuple(blueprint.name for blueprint in offered(host))
+    return Path(SHIPPED) if default_for(names) else None
 
 
 def _check_same_task(base: TrainConfig, wishes: Wishes, folder: Path) -> None:

@@ -60,6 +60,12 @@ def is_shipped_for(blueprints: tuple[str, ...]) -> bool:
     return tuple(card()["blueprints"]) == blueprints
 
 
+def default_for(blueprints: tuple[str, ...]) -> bool:
+    """Whether a policy that is asked for, and not taught, is this one: it beat the tuned heuristic, and knows these."""
+    known = card()
+    return bool(known["default"]) and tuple(known["blueprints"]) == blueprints
+
+
 def shipped_for(host: str, *, slots: int, blueprints: tuple[str, ...]) -> ShippedPolicy:
     """The policy for a host with so many slots; raises UsageError when it is offered other blueprints."""
     if not is_shipped_for(blueprints):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,8 @@ from tamiyo_runtime.cli.train_cmd import HOSTS, TASKS
 from tamiyo_runtime.contracts.errors import ExitCode
 from tamiyo_train.config import TrainConfig, smoke
 from tamiyo_train.hosts import hosts
-from tamiyo_train.plan import Plan
+from tamiyo_train.plan import Plan, Wishes, planned
+from tamiyo_train.policy import shipped
 from tamiyo_train.tasks import stages
 from tamiyo_train.work import FOLDER, Work, is_unfinished
 
@@ -318,3 +320,26 @@ def test_help_names_the_tasks_and_hosts_there_are_and_shows_optional_arguments_o
     assert "[OPTIONS] [RUN]" in out
     assert "mnist1d" in out
     assert main(["audit", "-h"]) == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("default", "given", "source"),
+    [
+        (True, ["--task", "spirals", "--growth", "policy"], Path("shipped")),
+        (True, ["--task", "spirals", "--growth", "policy", "--episodes", "4"], None),
+        (True, ["--task", "spirals"], None),
+        (True, ["--task", "digits", "--growth", "policy"], None),
+        (False, ["--task", "spirals", "--growth", "policy"], None),
+    ],
+)
+def test_a_policy_that_beat_the_heuristic_decides_where_one_is_asked_for_and_it_fits(
+    default, given, source, tmp_path, monkeypatch
+):
+    known = shipped.card() | {"default": default}
+    monkeypatch.setattr(shipped, "card", lambda: known)
+    options = dict(zip(given[::2], given[1::2], strict=True))
+    episodes = int(options["--episodes"]) if "--episodes" in options else None
+    wishes = Wishes(task=options["--task"], growth=options.get("--growth"), episodes=episodes)
+    plan = planned(tmp_path / "r", wishes, overwrite=False, resume=False)
+    assert plan.source == source and plan.config.growth == "policy"
+    assert (plan.policy_from is None) is (source is None)

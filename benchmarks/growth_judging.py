@@ -62,12 +62,16 @@ class Court:
         self.scale, self.envs, self.out = scale, envs, out
         self.device = str(next(iter(envs.values())).device)
         self.lanes = {name: held_out_lanes(env, scale.episodes) for name, env in envs.items()}
-        self._warm = False
         (out / "plays").mkdir(parents=True, exist_ok=True)
 
     def path(self, method: str) -> Path:
         """Where a play is kept."""
         return self.out / "plays" / f"{method}.npz"
+
+    @property
+    def warm(self) -> bool:
+        """Whether nothing is left to be captured on the device."""
+        return all(len(self.lanes[name].init) in env.warm for name, env in self.envs.items())
 
     def play(self, method: Method) -> dict[str, Rollout] | None:
         """Play and keep; None where it was there."""
@@ -78,8 +82,7 @@ class Court:
         for name, env in self.envs.items():
             codes = None if method.codes is None else method.codes[name]
             jobs[name] = functools.partial(roll, env, self.lanes[name], method.decider(name), codes=codes)
-        rollouts = side_by_side(jobs, warm=self._warm)
-        self._warm = True
+        rollouts = side_by_side(jobs, warm=self.warm)
         found: Columns = {}
         for name, rollout in rollouts.items():
             own = outcome(self.envs[name], self.lanes[name], rollout, inference_macs=method.inference_macs)
@@ -209,7 +212,7 @@ def _judge_network(court: Court, name: str, seed: int, network: PolicyNetwork) -
                 family: functools.partial(roll, env, court.lanes[family], Networked(network))
                 for family, env in court.envs.items()
             },
-            warm=False,
+            warm=court.warm,
         )
     write(court.out / "plays" / f"calibration-{seed}.json", calibration(network, list(own.values())))
     court.play(Method(name="matched", seed=seed, decider=lambda family: matched(own[family], seed=seed)))

@@ -372,7 +372,7 @@ def test_the_shipped_policy_is_that_of_its_card_and_fits_hosts_of_vectors():
 def test_the_card_says_what_the_table_of_the_benchmark_says():
     known, table = shipped.card(), json.loads((RESULTS / "table.json").read_text())
     held_out = known["held_out"]
-    assert table["hashes"]["policy-0.safetensors"] == known["weights_sha256"]
+    assert table["hashes"][known["recipe"]["weights"]] == known["weights_sha256"]
     assert held_out["utility"] == {name: row["utility"] for name, row in table["methods"].items()}
     assert held_out["passes"] == table["passes"] and held_out["episodes"] == table["episodes"]
     assert held_out["policy_over"]["tuned"]["mean"] == table["comparisons"]["over tuned"]["mean"]

@@ -9,8 +9,11 @@ from device_profiles.cost import estimate
 from device_profiles.loader import load_profile
 from exporters.ops.traced import trace
 from tamiyo_runtime.contracts.plan import Precision
+from tamiyo_train.blueprints import blueprints
+from tamiyo_train.curriculum.stages import CURRICULUM
 from tamiyo_train.hosts import hosts
 from tamiyo_train.pricing import Pricer
+from tamiyo_train.seed import GrownNetwork
 
 
 @pytest.mark.parametrize("profile", ["x86-64", "raspberry-pi-4", "ethos-u55-128", "generic-asic"])
@@ -54,3 +57,12 @@ def test_an_export_that_may_choose_keeps_the_pieces_of_a_network_beside_which_bo
     layers = hosts.get("conv1d")(shape=(6, 4096), classes=6, width=32).layers
     pricer = Pricer("raspberry-pi-4")
     assert pricer.deployed(layers) == pricer.cost(layers)
+
+
+@pytest.mark.parametrize("profile", sorted({stage.profile for stage in CURRICULUM.stages}))
+def test_the_device_of_every_stage_has_room_for_a_seed_in_every_slot(profile):
+    host, pricer = hosts.get("conv1d")(shape=(1, 256), classes=13, width=4), Pricer(profile)
+    network, budget = GrownNetwork(host, lambda transition: None), pricer.default_budget(host.layers)
+    for slot in range(host.slots):
+        grown = pricer.price(network.graphs(extra=(slot, blueprints.get("wide-conv"))))
+        assert budget.allows(grown), f"{profile}, slot {slot}: {grown} of {budget}"

@@ -105,6 +105,7 @@ CURRICULUM = Curriculum(
             task="imu",
             profile=_EDGE,
             taught=("quant-adapter", "fail-safe-bottleneck"),
+            width=3,
             success=at_least("int8 accuracy", 0.88),
             safety=(
                 at_most("energy (uJ)", 15.0),

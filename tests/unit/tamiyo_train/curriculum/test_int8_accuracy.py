@@ -19,6 +19,7 @@ from tamiyo_train.curriculum.pupil import Pupil, success_of
 from tamiyo_train.curriculum.runner import Settings
 from tamiyo_train.curriculum.stages import CURRICULUM
 from tamiyo_train.handover import Handover
+from tamiyo_train.presets import preset
 
 STAGE = replace(CURRICULUM.stage("6"), safety=())
 
@@ -53,6 +54,11 @@ def test_what_is_handed_over_is_the_network_and_the_evidence_is_the_judges(pupil
     assert found.count == 2
     assert f"{np.mean(own):.1%} before quantisation" in found.note
     assert "no loss reaches it" in found.note
+
+
+def test_a_stage_may_grow_a_host_of_another_width_than_the_preset() -> None:
+    assert replace(STAGE, width=5).config().width == 5
+    assert replace(STAGE, width=None).config() == replace(STAGE, width=preset("imu").width).config()
 
 
 def test_the_judge_is_told_the_device_of_the_stage(pupils) -> None:

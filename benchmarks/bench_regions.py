@@ -16,7 +16,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 
 if __package__ is None or __package__ == "":
     sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.growth_statistics import compare
 from tamiyo_train.hosts import Host, hosts
 from tamiyo_train.policy.lane_deciders import Habit, Kasminas, LaneDecider, Networked, Waiting
 from tamiyo_train.policy.levels import EPISODE, FAMILIES, growth
@@ -35,6 +36,7 @@ from tamiyo_train.policy.rollout import Rollout, drawn_lanes, repeated, roll
 from tamiyo_train.policy.shipped import network as shipped
 from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.population.growth_state import Lanes
+from tamiyo_train.regions import shipped as shipped_allocator
 from tamiyo_train.regions.allocators import Allocator, ByNeed, Even
 from tamiyo_train.regions.deciding import Acting
 from tamiyo_train.regions.lanes import RegionalLanes
@@ -45,6 +47,11 @@ LONG = replace(EPISODE, decisions=30)
 TRAINING, HELD_OUT = range(30_000, 30_400), range(40_000, 40_400)
 """Seeds of weights: to learn from and choose by, and to be judged on."""
 LEARNED = "learned.safetensors"
+PAIRS = (
+    *(("learned", other) for other in ("flat", "by-need", "even", "last", "none")),
+    *((other, "flat") for other in ("even", "by-need", "last", "even-surest", "even-turns", "drawn")),
+)
+"""Methods that are compared."""
 Tensor = torch.Tensor
 
 
@@ -60,9 +67,10 @@ class Deep:
     def build(self) -> Callable[[], Host]:
         """Makes its hosts."""
         family = FAMILIES[self.family]
-        shape = family.spec(family.training[0]).shape
         make = hosts.get(family.host)
-        return functools.partial(make, shape=shape, classes=family.classes, width=self.width, depth=self.depth)
+        return functools.partial(
+            make, shape=(family.inputs,), classes=family.classes, width=self.width, depth=self.depth
+        )
 
 
 DEEP = {
@@ -85,6 +93,18 @@ class Drawn:
         lanes, regions = telemetry.shape[:2]
         split = self._rng.dirichlet(np.ones(regions), lanes) * self._rng.uniform(0.3, 1.0, (lanes, 1))
         return torch.from_numpy(split).to(telemetry.device)
+
+
+class Last:
+    """Everything to the region nearest to the answer: is there more to the learned allocator than this?"""
+
+    name = "last"
+
+    def shares(self, telemetry: Tensor) -> Tensor:
+        """0, ..., 0, 1."""
+        found = torch.zeros(telemetry.shape[:2], dtype=torch.float64, device=telemetry.device)
+        found[:, -1] = 1.0
+        return found
 
 
 def environment(deep: Deep, *, held_out: bool, device: str, steps: int) -> TensorGrowth:
@@ -111,9 +131,7 @@ def lanes_of(env: TensorGrowth, rng: np.random.Generator, *, count: int, inits: 
     return replace(lanes, budget=budget)
 
 
-def methods(
-    env: TensorGrowth, policy: PolicyNetwork, learned: Allocator | None
-) -> dict[str, Callable[[], LaneDecider]]:
+def methods(env: TensorGrowth, policy: PolicyNetwork, learned: Allocator) -> dict[str, Callable[[], LaneDecider]]:
     """Fresh deciders by name."""
 
     def regional(allocator: Allocator, acting: Acting = Acting.PLACE) -> Callable[[], LaneDecider]:
@@ -127,12 +145,11 @@ def methods(
         "by-need": regional(ByNeed()),
         "even-turns": regional(Even(), Acting.TURNS),
         "even-surest": regional(Even(), Acting.SUREST),
+        "learned": regional(learned),
+        "last": regional(Last()),
         "drawn": regional(Drawn(3)),
         "kasmina": lambda: Kasminas([Habit(forward=False, seeds=env.host.slots)] * len(env.task), device=env.device),
     }
-    if learned is not None:
-        found["learned"] = regional(learned)
-        found["learned-surest"] = regional(learned, Acting.SUREST)
     return found
 
 
@@ -145,6 +162,12 @@ def batches(arguments: argparse.Namespace) -> Iterator[int]:
         yield number
         longest = max(longest, time.monotonic() - before)
         number += 1
+
+
+def room_of(env: TensorGrowth, lanes: Lanes) -> list[float]:
+    """Seeds of middling size that each lane's budget has room for, by the tightest limit."""
+    host, parts = env.table.host.cpu()[lanes.profile], env.table.parts.cpu()[lanes.profile, :, 1:]
+    return ((lanes.budget - host) / parts.mean((1, 2)))[:, :4].amin(1).round(decimals=2).tolist()
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
@@ -200,6 +223,7 @@ def judge(arguments: argparse.Namespace) -> None:
         for name, env in envs.items():
             lanes = lanes_of(env, rng, count=arguments.lanes, inits=HELD_OUT if held_out else TRAINING)
             line: dict[str, Any] = {"family": name, "batch": number, "task": lanes.task.tolist()}
+            line["room"] = room_of(env, lanes)
             makers = methods(env, policy, learned_of(arguments.out, arguments.device))
             for method in arguments.methods or makers:
                 env.reset(lanes)
@@ -256,56 +280,99 @@ def teach_allocator(arguments: argparse.Namespace) -> None:
     print(json.dumps(card))
 
 
-def learned_of(out: Path, device: str) -> Allocator | None:
-    """The learned allocator of this folder, if one was taught."""
+def learned_of(out: Path, device: str) -> Allocator:
+    """The learned allocator of this folder if one was taught there, else the shipped one."""
     if not (out / LEARNED).exists():
-        return None
+        return shipped_allocator.allocator().to(device)
     network = SplitWorth()
     network.load_state_dict(load_file(out / LEARNED))
-    return Learned(network.to(device))
+    return Learned(network).to(device)
+
+
+@dataclass(slots=True)
+class Judged:
+    """What was judged, a row an episode: its family and stratum, its budget's room, and figures by method."""
+
+    families: list[str]
+    strata: list[str]
+    room: list[float]
+    figures: dict[str, dict[str, list[float]]]
+
+    @staticmethod
+    def read(paths: Sequence[Path]) -> Judged:
+        """All lines of all files."""
+        found = Judged([], [], [], {})
+        for path in paths:
+            for text in path.read_text().splitlines():
+                found._add(json.loads(text))
+        return found
+
+    def _add(self, line: dict[str, Any]) -> None:
+        family, task = line.pop("family"), line.pop("task")
+        line.pop("batch")
+        self.room += line.pop("room", [float("nan")] * len(task))
+        self.families += [family] * len(task)
+        self.strata += [f"{family} {number}" for number in task]
+        for method, own in line.items():
+            row = self.figures.setdefault(method, {})
+            for key, value in own.items():
+                if key != "shares":
+                    row.setdefault(key, []).extend(value if isinstance(value, list) else [value])
 
 
 def table(arguments: argparse.Namespace) -> None:
-    """Means, and the paired differences between methods."""
-    from benchmarks.growth_statistics import compare
+    """Means by method, and paired differences of utility: interquartile means with bootstrapped intervals."""
+    judged = Judged.read(sorted(arguments.out.glob(f"judge-{arguments.levels}-*.jsonl")))
+    families, room = np.array(judged.families), np.array(judged.room)
+    groups = {"all": np.ones(len(families), dtype=bool)}
+    groups |= {name: families == name for name in DEEP if name in families}
+    groups |= {"room for less than 3": room < 3, "room for 3 or more": room >= 3}
+    groups = {name: where for name, where in groups.items() if where.any()}
+    strata = np.unique(judged.strata, return_inverse=True)[1]
+    figures: dict[str, Any] = {"episodes": {name: int(where.sum()) for name, where in groups.items()}}
+    figures["methods"] = {method: means(row, groups) for method, row in judged.figures.items()}
+    figures["differences"] = {}
+    for first, second in PAIRS:
+        if first in judged.figures and second in judged.figures:
+            difference = np.array(judged.figures[first]["utility"]) - np.array(judged.figures[second]["utility"])
+            figures["differences"][f"{first} less {second}"] = {
+                name: {
+                    "interquartile": compare(difference[where], strata[where]).to_json(),
+                    "mean": compare(difference[where], strata[where], statistic=plain_mean).to_json(),
+                }
+                for name, where in groups.items()
+            }
+    (arguments.out / f"table-{arguments.levels}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    show(figures)
 
-    rows: dict[str, dict[str, list[float]]] = {}
-    strata: list[str] = []
-    for path in sorted(arguments.out.glob(f"judge-{arguments.levels}-*.jsonl")):
-        for text in path.read_text().splitlines():
-            line = json.loads(text)
-            family, task = line.pop("family"), line.pop("task")
-            line.pop("batch")
-            strata += [f"{family} {number}" for number in task]
-            for method, own in line.items():
-                row = rows.setdefault(method, {})
-                for key in ("utility", "accuracy", "params", "seeds"):
-                    row.setdefault(key, []).extend(own[key])
-                for key in ("over", "events", "depth", "seconds"):
-                    row.setdefault(key, []).append(own[key])
-    families = sorted({stratum.split()[0] for stratum in strata})
-    of = np.array([stratum.split()[0] for stratum in strata])
-    print(f"{len(strata)} episodes")
-    for method, row in rows.items():
-        print(
-            f"{method:12} utility {np.mean(row['utility']):.4f} accuracy {np.mean(row['accuracy']):.4f} "
-            f"params {np.mean(row['params']):.0f} seeds {np.mean(row['seeds']):.2f} over {sum(row['over']):.0f} "
-            f"depth {np.mean(row['depth']):.2f} events {sum(row['events']) / len(strata):.3f}; "
-            + ", ".join(f"{name} {np.mean(np.array(row['utility'])[of == name]):.4f}" for name in families)
-        )
-    numbers = np.unique(strata, return_inverse=True)[1]
-    pairs = [(a, b) for a in rows for b in ("flat", "even", "by-need") if a != b and b in rows]
-    for first, second in pairs:
-        difference = np.array(rows[first]["utility"]) - np.array(rows[second]["utility"])
-        found = compare(difference, numbers)
-        each = [compare(difference[of == name], numbers[of == name]) for name in families]
-        print(
-            f"{first:12} less {second:8} IQM {found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f}) "
-            f"mean {difference.mean():+.4f}; "
-            + ", ".join(
-                f"{n} {c.mean:+.4f} ({c.low:+.4f} to {c.high:+.4f})" for n, c in zip(families, each, strict=True)
+
+def plain_mean(values: Any) -> Any:
+    """Mean along the last axis."""
+    return values.mean(axis=-1)
+
+
+def means(row: dict[str, list[float]], groups: dict[str, Any]) -> dict[str, Any]:
+    """Utility by group, and the other figures over all."""
+    found: dict[str, Any] = {
+        name: round(float(np.array(row["utility"])[where].mean()), 4) for name, where in groups.items()
+    }
+    found |= {key: round(float(np.mean(row[key])), 4) for key in ("accuracy", "params", "seeds", "depth")}
+    return found | {"over": int(sum(row["over"])), "panics": round(sum(row["events"]) / len(row["utility"]), 4)}
+
+
+def show(figures: dict[str, Any]) -> None:
+    """The figures as text."""
+    print(figures["episodes"])
+    for method, row in figures["methods"].items():
+        print(f"{method:12} " + ", ".join(f"{name} {value}" for name, value in row.items()))
+    for name, by_group in figures["differences"].items():
+        print(name)
+        for group, own in by_group.items():
+            middle, mean = own["interquartile"], own["mean"]
+            print(
+                f"  {group:22} {middle['mean']:+.4f} ({middle['low']:+.4f} to {middle['high']:+.4f})"
+                f"  mean {mean['mean']:+.4f} ({mean['low']:+.4f} to {mean['high']:+.4f})"
             )
-        )
 
 
 def main() -> int:

@@ -26,12 +26,13 @@ from tamiyo_train.env import GrowthEnv, Outcome, WindowReport
 from tamiyo_train.evaluation import configurations, network_result, paired_accuracy_gain, score, without
 from tamiyo_train.events import EventLog
 from tamiyo_train.footprint import Footprint
-from tamiyo_train.jobs import ALLOCATOR, POLICY, SCHEDULE, decider, drawing_from, environment, rebuilt
+from tamiyo_train.jobs import POLICY, SCHEDULE, decider, drawing_from, environment, rebuilt
 from tamiyo_train.policy.actions import Action, Decider, Observation
 from tamiyo_train.policy.experience import Experience, Recorder
 from tamiyo_train.policy.network import PolicyNetwork
 from tamiyo_train.policy.scheduled import Scheduled
 from tamiyo_train.pool import Counter
+from tamiyo_train.regions import shipped
 from tamiyo_train.resume import restore, state_of
 from tamiyo_train.run import ConfigurationRecord, NetworkResult, SeedRecord, WindowRecord
 from tamiyo_train.seeding import derive
@@ -144,7 +145,7 @@ def grow(
     with contextlib.ExitStack() as stack:
         stack.enter_context(drawing_from(config, "final"))
         audit = None if beside.work is None else stack.enter_context(AuditFile(beside.work / AUDIT))
-        allocator = ALLOCATOR if method == POLICY else None
+        allocator = shipped.allocator() if method == POLICY else None
         env = environment(config, config.final, seed=derive(config.seed, "final"), audit=audit, allocator=allocator)
         return _grown(config, env, method, policy, beside)
 

@@ -30,7 +30,8 @@ from tamiyo_train.policy.imitation import Learned
 from tamiyo_train.policy.network import PolicyNetwork
 from tamiyo_train.pool import Counter
 from tamiyo_train.pricing import GrowthBudget, Pricer
-from tamiyo_train.regions.allocators import Allocator, ByNeed
+from tamiyo_train.regions import shipped
+from tamiyo_train.regions.allocators import Allocator
 from tamiyo_train.regions.deciding import RegionalPolicy
 from tamiyo_train.regions.division import Region, divided, widest
 from tamiyo_train.run import NetworkResult
@@ -43,8 +44,6 @@ POLICY = "policy"
 GROWTH = (POLICY, "kasmina", "random", "none")
 """Who can decide, by name; a schedule decides when the configuration holds one."""
 SCHEDULE = "schedule"
-ALLOCATOR: Allocator = ByNeed()
-"""Who splits the budget over the regions of a host where a policy grows one with many slots."""
 Tensor = torch.Tensor
 
 
@@ -174,7 +173,7 @@ def collect(
     pricer, host = Pricer(config.profile), new_host(config, seed)
     rng = np.random.default_rng(derive(config.seed, "budget", index))
     budget = None if policy is not None else drawn_budget(pricer, host, rng)
-    allocator = None if policy is None else ALLOCATOR
+    allocator = None if policy is None else shipped.allocator()
     env = environment(config, config.collect, seed=seed, budget=budget, allocator=allocator)
     network = None if policy is None else rebuilt(policy, env.heads)
     env.trainer.on_step = counter

@@ -46,8 +46,8 @@ def summary(folder: Path, record: RunRecord) -> dict[str, Any]:
 def show_plan(folder: Path, config: TrainConfig, memory: ActivationReport, regions: Sequence[Region]) -> None:
     """What a run would do, in which regions of its host, and what a training step of the bare host keeps in memory."""
     from tamiyo_train.config import plain
-    from tamiyo_train.jobs import ALLOCATOR
     from tamiyo_train.regions.allocators import EVERY
+    from tamiyo_train.regions.learned import Learned
 
     say(f"would write {folder}")
     body = plain(config)
@@ -55,7 +55,7 @@ def show_plan(folder: Path, config: TrainConfig, memory: ActivationReport, regio
     table(["setting", "value"], [[key, value] for key, value in _flat(body)])
     if regions:
         names = ", ".join(str(region) for region in regions)
-        say(f"regions of slots: {names}; '{ALLOCATOR.name}' splits what is left of the budget every {EVERY} windows")
+        say(f"regions of slots: {names}; '{Learned.name}' splits what is left of the budget every {EVERY} windows")
     if schedule:
         say()
         keys = ["window", "step", "operation", "slot", "blueprint", "intensity"]

@@ -58,6 +58,12 @@ class Learned:
     def __init__(self, network: SplitWorth) -> None:
         self._network = network.eval()
 
+    def to(self, device: torch.device | str) -> Learned:
+        """The same on another device."""
+        network = SplitWorth()
+        network.load_state_dict(self._network.state_dict())
+        return Learned(network.to(device))
+
     @torch.no_grad()
     def shares(self, telemetry: Tensor) -> Tensor:
         """The best candidate of each host, (N, R)."""

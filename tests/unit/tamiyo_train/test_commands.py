@@ -68,9 +68,9 @@ def test_a_dry_run_tells_the_memory_and_checkpointing_needs_less(tmp_path, capsy
 
 
 def test_a_dry_run_names_the_regions_of_a_host_with_many_slots(capsys):
-    arguments = ["train", "--task", "spirals", "--dry-run", "--depth", "12"]
+    arguments = ["train", "--task", "spirals", "--host", "mlp-skip", "--dry-run", "--depth", "12"]
     assert main(arguments) == ExitCode.OK
-    assert "regions of slots: 0-5, 6-11; 'by-need' splits what is left" in capsys.readouterr().out
+    assert "regions of slots: 0-5, 6-11; 'learned' splits what is left" in capsys.readouterr().out
     assert main([*arguments, "--json"]) == ExitCode.OK
     assert json.loads(capsys.readouterr().out)["regions"] == ["0-5", "6-11"]
     assert main([*arguments, "--json", "--growth", "kasmina"]) == ExitCode.OK
@@ -84,7 +84,19 @@ def test_a_depth_is_refused_for_a_host_that_has_none_to_choose(capsys):
 
 def test_a_run_on_a_host_with_many_slots_says_how_its_budget_was_split(tmp_path, capsys):
     folder = str(tmp_path / "deep")
-    arguments = ["train", folder, "--task", "spirals", "--depth", "12", "--growth", "shipped", "--smoke"]
+    arguments = [
+        "train",
+        folder,
+        "--task",
+        "spirals",
+        "--host",
+        "mlp-skip",
+        "--depth",
+        "12",
+        "--growth",
+        "shipped",
+        "--smoke",
+    ]
     assert main([*arguments, "--workers", "1"]) == ExitCode.OK
     out = capsys.readouterr().out
     assert "slots 0-5" in out
@@ -92,7 +104,7 @@ def test_a_run_on_a_host_with_many_slots_says_how_its_budget_was_split(tmp_path,
     assert main(["evaluate", folder, "--json"]) == ExitCode.OK
     shown = json.loads(capsys.readouterr().out)
     assert [split["step"] for split in shown["splits"]] == [0, 40]
-    assert shown["splits"][0]["shares"] == ["0.5000", "0.5000"]
+    assert [split["allocator"] for split in shown["splits"]] == ["learned", "learned"]
 
 
 def test_a_dry_run_fits_a_narrow_terminal_and_lists_a_schedule(tmp_path, capsys):

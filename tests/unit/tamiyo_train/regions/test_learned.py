@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tamiyo_runtime.contracts.errors import IntegrityError
+from tamiyo_train.regions import shipped
 from tamiyo_train.regions.learned import Learned, Lesson, SplitWorth, Teaching, grid, teach
+from tamiyo_train.regions.shipped import allocator, card
 from tamiyo_train.regions.telemetry import FEATURES
 
 QUICK = Teaching(steps=300, every=50, learning_rate=5e-3)
@@ -61,3 +64,20 @@ def test_the_same_lesson_teaches_the_same_network_and_leaves_the_global_generato
     first, second = (teach([lesson(20, signal=1.0)], config=Teaching(steps=60), seed=3)[0] for _ in range(2))
     assert torch.equal(torch.rand(1), expected)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_the_shipped_allocator_is_that_of_its_card_and_splits_any_number_of_regions():
+    known = card()
+    assert known["parameters"] == sum(p.numel() for p in SplitWorth().parameters())
+    for regions in (2, 3):
+        shares = allocator().shares(torch.zeros(4, regions, len(FEATURES)))
+        assert shares.shape == (4, regions)
+        assert bool((shares >= 0).all())
+        assert float(shares.sum(1).max()) <= 1 + 1e-12
+
+
+def test_a_shipped_allocator_that_is_not_that_of_its_card_is_refused(monkeypatch):
+    monkeypatch.setattr(shipped, "card", lambda: {**card(), "features": ["mood"]})
+    allocator.cache_clear()
+    with pytest.raises(IntegrityError, match="not that of its card"):
+        allocator()

@@ -58,6 +58,7 @@ CURRICULUM = Curriculum(
             task="ecg",
             profile=_EDGE_TPU,
             taught=("sliding-conv", "sparse-activation"),
+            width=8,
             success=at_least("macro-auc", 0.95),
             safety=(at_most("latency p99 (ms)", 5.0), at_least("safeguards", 1.0)),
             formats=("wfdb",),

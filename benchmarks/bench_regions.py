@@ -50,6 +50,8 @@ LEARNED = "learned.safetensors"
 PAIRS = (
     *(("learned", other) for other in ("flat", "by-need", "even", "last", "none")),
     *((other, "flat") for other in ("even", "by-need", "last", "even-surest", "even-turns", "drawn")),
+    ("even-turns", "even-surest"),
+    ("even", "even-surest"),
 )
 """Methods that are compared."""
 Tensor = torch.Tensor

@@ -101,6 +101,10 @@ def _network_moment(entry: Entry) -> tuple[str, str | None, str]:
         return f"stage {data.get('stage')}: {data.get('move')}", None, str(data.get("why", ""))
     if entry.kind == "files":
         return f"stage {data.get('stage')}: learns from {data.get('path')}", None, f"samples {data.get('sha256')}"
+    if entry.kind == "split":
+        pairs = zip(data.get("regions", ()), data.get("shares", ()), strict=False)
+        shares = ", ".join(f"slots {region}: {float(share):.0%}" for region, share in pairs)
+        return f"split by {data.get('allocator')}", None, shares
     return entry.kind, None, _reason(data)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tamiyo_runtime.contracts.errors import BudgetError, IncompatibleError
 from tamiyo_runtime.contracts.observation import SLOT_FEATURES, Heads, Operation, observation_size
+from tamiyo_train.audit_store import NETWORK, lives
 from tamiyo_train.blueprints import OFFERED, Domain, blueprints
 from tamiyo_train.config import Episode, TrainConfig
 from tamiyo_train.env import GrowthEnv
@@ -151,6 +152,8 @@ def test_splits_are_in_the_audit_log_with_shares_that_count():
     assert [entry.step for entry in splits] == [0, EVERY * SHORT.window, 2 * EVERY * SHORT.window]
     assert [entry.data["shares"] for entry in splits[:2]] == [["0.7500", "0.2500"], ["0.0000", "0.5000"]]
     assert splits[0].data["regions"] == ["0-4", "5-9"]
+    moments = [moment for moment in lives(env.audit.entries)[NETWORK] if moment.what == "split by saying"]
+    assert [moment.why for moment in moments[:2]] == ["slots 0-4: 75%, slots 5-9: 25%", "slots 0-4: 0%, slots 5-9: 50%"]
     assert splits[0].data["params"] == [str(int(HOST.params * part)) for part in (2.5, 1.5)]
 
 

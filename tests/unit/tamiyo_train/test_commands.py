@@ -160,7 +160,7 @@ def test_a_schedule_for_another_host_says_what_it_was_checked_against(tmp_path, 
     assert main(arguments) == ExitCode.USAGE
     error, hint = capsys.readouterr().err.splitlines()
     assert "decision[0]: there is no slot 3" in error
-    assert "mlp-skip" in hint and "16 windows of 64 steps" in hint
+    assert "mlp-shallow" in hint and "16 windows of 192 steps" in hint
 
 
 def test_a_missing_run_is_one_line_and_a_hint(tmp_path, capsys):

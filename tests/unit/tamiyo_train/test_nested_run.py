@@ -118,7 +118,9 @@ def test_the_handover_hands_over_a_seed_with_its_children(run):
         seed.params for seed in (*run.record.seeds, *run.record.inner_seeds)
     )
     with torch.no_grad():  # what the policy is checked with is what it reads: the slots of the host
-        assert parts.policy_module(torch.from_numpy(parts.policy_samples)).shape[0] == len(parts.policy_samples)
+        policy = parts.policy
+        assert policy is not None
+        assert policy.module(torch.from_numpy(policy.samples)).shape[0] == len(policy.samples)
 
 
 def test_a_twin_three_deep_trains_every_seed_and_is_rebuilt_from_its_paths():

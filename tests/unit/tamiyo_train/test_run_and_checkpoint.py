@@ -150,7 +150,8 @@ def test_the_handover_chains_to_the_very_network(run):
     assert torch.equal(y, expected)
     accuracy = float((y.argmax(1).numpy() == parts.test_labels).mean())
     assert accuracy == pytest.approx(run.record.results["grown"].test_accuracy)
-    assert not any(module.training for module in [*parts.trunk, *seeds.values(), parts.policy_module])
+    assert parts.policy is not None
+    assert not any(module.training for module in [*parts.trunk, *seeds.values(), parts.policy.module])
 
 
 def test_the_handover_calibrates_on_validation_and_samples_both_phases_of_the_policy(run):
@@ -158,12 +159,14 @@ def test_the_handover_calibrates_on_validation_and_samples_both_phases_of_the_po
     tested = {row.tobytes() for row in parts.test_inputs}
     assert len(parts.calibration) == 300
     assert not any(row.tobytes() in tested for row in parts.calibration)
-    assert parts.policy_samples.dtype == np.float32
-    assert parts.policy_samples.shape[1] == observation_size(4)
-    assert set(np.unique(parts.policy_samples[:, 0])) == {0.0, 1.0}
+    policy = parts.policy
+    assert policy is not None
+    assert policy.samples.dtype == np.float32
+    assert policy.samples.shape[1] == observation_size(4)
+    assert set(np.unique(policy.samples[:, 0])) == {0.0, 1.0}
     with torch.no_grad():
-        out = parts.policy_module(torch.from_numpy(parts.policy_samples[:1]))
-    assert out.shape == (1, Heads(slots=4, blueprints=len(parts.blueprints)).size)
+        out = policy.module(torch.from_numpy(policy.samples[:1]))
+    assert out.shape == (1, Heads(slots=4, blueprints=len(policy.blueprints)).size)
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_the_estimate_before_conversion_agrees_with_that_of_the_graph(
     torch.manual_seed(0)
     trunk = made(host, shape=shape, classes=10, width=8, depth=depth).trunk
     for layer in trunk.modules():
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear) and layer.bias is not None:
             nn.init.normal_(layer.bias)  # a bias of nought is dropped by the converter, and no training leaves one
     net, x = nn.Sequential(*trunk).eval(), torch.randn(1, *shape)
     before = trace(net, x, precision=Precision.FLOAT32)

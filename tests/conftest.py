@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-WHOLE_PATH = ("test_bad_input.py", "test_faults.py", "test_torch_free.py", "test_whole_path.py")
+WHOLE_PATH = ("test_bad_input.py", "test_faults.py", "test_torch_free.py", "test_wheel.py", "test_whole_path.py")
 """Files of integration tests that use one trained run and its bundles."""
 
 # One thread a process, set before torch or a BLAS is imported: tests run beside brokers and child processes.

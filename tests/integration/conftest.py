@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tamiyo_runtime.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ("x86-64", "raspberry-pi-4", "edge-tpu")
@@ -37,6 +41,22 @@ def tamiyo(home: Path) -> Tamiyo:
 
 
 @pytest.fixture(scope="session")
+def here(home: Path) -> Tamiyo:
+    """The same command line in this process, which loads once what every new one would load for seconds."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        words, out, err = [str(argument) for argument in arguments], io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TAMIYO_HOME", str(home))
+            patch.chdir(ROOT)
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = main(words)
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def run_folder(tamiyo: Tamiyo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run that has grown: by the heuristic, since a smoke run is too short for any seed to prove itself."""
     folder = tmp_path_factory.mktemp("train") / "digits"
@@ -46,13 +66,13 @@ def run_folder(tamiyo: Tamiyo, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
-def bundles(tamiyo: Tamiyo, run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def bundles(here: Tamiyo, run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A bundle for each target."""
     folder = tmp_path_factory.mktemp("bundles")
     made = {}
     for target in TARGETS:
         made[target] = folder / f"{target}.tamiyo"
-        result = tamiyo(
+        result = here(
             "export", run_folder, "--target", target, "--out", made[target], "--accuracy-floor", "0", "--smoke"
         )
         assert result.returncode == 0, result.stderr

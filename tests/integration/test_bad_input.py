@@ -11,8 +11,8 @@ from tests.integration.conftest import Tamiyo
 pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
 
 
-def refused(tamiyo: Tamiyo, code: int, said: str, *arguments: object) -> str:
-    result = tamiyo(*arguments)
+def refused(here: Tamiyo, code: int, said: str, *arguments: object) -> str:
+    result = here(*arguments)
     text = result.stdout + result.stderr
     assert result.returncode == code, text
     assert "Traceback" not in text
@@ -22,47 +22,47 @@ def refused(tamiyo: Tamiyo, code: int, said: str, *arguments: object) -> str:
 
 
 def test_names_that_are_almost_right_get_the_right_one(
-    tamiyo: Tamiyo, run_folder: Path, bundles: dict[str, Path], tmp_path: Path
+    here: Tamiyo, run_folder: Path, bundles: dict[str, Path], tmp_path: Path
 ) -> None:
     pi = bundles["raspberry-pi-4"]
     out = tmp_path / "x.tamiyo"
-    refused(tamiyo, 2, "did you mean edge-tpu", "export", run_folder, "--target", "edge-tup", "--out", out)
-    refused(tamiyo, 2, "did you mean export", "exprot")
-    refused(tamiyo, 2, "--target", "export", run_folder, "--taget", "edge-tpu")
-    refused(tamiyo, 2, "lora-eu868", "run", pi, "--link", "lora-eu686")
-    refused(tamiyo, 2, "embedded", "run", pi, "--broker", "embeded")
-    refused(tamiyo, 2, "simulated", "run", pi, "--device", "simulted")
-    refused(tamiyo, 2, "digits", "train", tmp_path / "r", "--task", "digit")
-    refused(tamiyo, 2, "coral-usb", "profile", "show", "coral-ubs")
-    refused(tamiyo, 2, "edge-tpu", "targets", "edge-tup")
+    refused(here, 2, "did you mean edge-tpu", "export", run_folder, "--target", "edge-tup", "--out", out)
+    refused(here, 2, "did you mean export", "exprot")
+    refused(here, 2, "--target", "export", run_folder, "--taget", "edge-tpu")
+    refused(here, 2, "lora-eu868", "run", pi, "--link", "lora-eu686")
+    refused(here, 2, "embedded", "run", pi, "--broker", "embeded")
+    refused(here, 2, "simulated", "run", pi, "--device", "simulted")
+    refused(here, 2, "digits", "train", tmp_path / "r", "--task", "digit")
+    refused(here, 2, "coral-usb", "profile", "show", "coral-ubs")
+    refused(here, 2, "edge-tpu", "targets", "edge-tup")
     assert not out.exists()
 
 
-def test_files_that_are_not_there_or_not_readable(tamiyo: Tamiyo, bundles: dict[str, Path], tmp_path: Path) -> None:
+def test_files_that_are_not_there_or_not_readable(here: Tamiyo, bundles: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "x.tamiyo"
-    refused(tamiyo, 2, "nowhere", "export", tmp_path / "nowhere", "--target", "edge-tpu", "--out", out)
-    refused(tamiyo, 2, "nowhere", "verify", tmp_path / "nowhere.tamiyo")
+    refused(here, 2, "nowhere", "export", tmp_path / "nowhere", "--target", "edge-tpu", "--out", out)
+    refused(here, 2, "nowhere", "verify", tmp_path / "nowhere.tamiyo")
     empty = tmp_path / "empty"
     empty.mkdir()
-    refused(tamiyo, 2, "empty", "run", bundles["x86-64"], "--source", empty)
-    refused(tamiyo, 2, "missing", "run", bundles["x86-64"], "--source", tmp_path / "missing")
+    refused(here, 2, "empty", "run", bundles["x86-64"], "--source", empty)
+    refused(here, 2, "missing", "run", bundles["x86-64"], "--source", tmp_path / "missing")
     (empty / "a.npy").write_bytes(b"not an array")
-    refused(tamiyo, 2, "a.npy", "run", bundles["x86-64"], "--source", empty)
+    refused(here, 2, "a.npy", "run", bundles["x86-64"], "--source", empty)
     assert not out.exists()
 
 
 def test_an_existing_file_is_kept_unless_told_otherwise(
-    tamiyo: Tamiyo, run_folder: Path, bundles: dict[str, Path]
+    here: Tamiyo, run_folder: Path, bundles: dict[str, Path]
 ) -> None:
     before = bundles["edge-tpu"].read_bytes()
-    refused(tamiyo, 2, "--overwrite", "export", run_folder, "--target", "edge-tpu", "--out", bundles["edge-tpu"])
-    refused(tamiyo, 2, "--overwrite", "train", run_folder, "--smoke")
+    refused(here, 2, "--overwrite", "export", run_folder, "--target", "edge-tpu", "--out", bundles["edge-tpu"])
+    refused(here, 2, "--overwrite", "train", run_folder, "--smoke")
     assert bundles["edge-tpu"].read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", "appended"])
 def test_a_damaged_bundle_is_refused_before_it_is_used(
-    tamiyo: Tamiyo, bundles: dict[str, Path], tmp_path: Path, damage: str
+    here: Tamiyo, bundles: dict[str, Path], tmp_path: Path, damage: str
 ) -> None:
     good = bundles["raspberry-pi-4"].read_bytes()
     middle = len(good) // 2
@@ -76,18 +76,18 @@ def test_a_damaged_bundle_is_refused_before_it_is_used(
     path = tmp_path / "bad.tamiyo"
     path.write_bytes(bad)
     for command in ("verify", "inspect", "run"):
-        refused(tamiyo, 6, "bad.tamiyo", command, path)
+        refused(here, 6, "bad.tamiyo", command, path)
 
 
-def test_a_bundle_signed_by_somebody_else_is_refused(tamiyo: Tamiyo, bundles: dict[str, Path], tmp_path: Path) -> None:
-    made = tamiyo("key", "new", tmp_path / "other.key")
+def test_a_bundle_signed_by_somebody_else_is_refused(here: Tamiyo, bundles: dict[str, Path], tmp_path: Path) -> None:
+    made = here("key", "new", tmp_path / "other.key")
     assert made.returncode == 0, made.stderr
     public = next(tmp_path.glob("*.pub"))
-    refused(tamiyo, 6, "key", "verify", bundles["edge-tpu"], "--key", public)
-    refused(tamiyo, 6, "key", "run", bundles["edge-tpu"], "--key", public)
+    refused(here, 6, "key", "verify", bundles["edge-tpu"], "--key", public)
+    refused(here, 6, "key", "run", bundles["edge-tpu"], "--key", public)
 
 
-def test_a_checkpoint_with_a_flipped_byte_is_refused(tamiyo: Tamiyo, run_folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_with_a_flipped_byte_is_refused(here: Tamiyo, run_folder: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = tmp_path / "run"
@@ -96,27 +96,25 @@ def test_a_checkpoint_with_a_flipped_byte_is_refused(tamiyo: Tamiyo, run_folder:
     raw = bytearray(weights.read_bytes())
     raw[-10] ^= 1
     weights.write_bytes(raw)
-    refused(tamiyo, 6, weights.name, "export", copy, "--target", "edge-tpu", "--out", tmp_path / "x.tamiyo")
-    refused(tamiyo, 6, weights.name, "evaluate", copy)
+    refused(here, 6, weights.name, "export", copy, "--target", "edge-tpu", "--out", tmp_path / "x.tamiyo")
+    refused(here, 6, weights.name, "evaluate", copy)
 
 
 def test_a_budget_that_cannot_be_met_names_the_three_costliest_parts(
-    tamiyo: Tamiyo, run_folder: Path, bundles: dict[str, Path], tmp_path: Path
+    here: Tamiyo, run_folder: Path, bundles: dict[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "x.tamiyo"
     text = refused(
-        *(tamiyo, 3, "costliest", "export", run_folder, "--target", "raspberry-pi-4", "--out", out),
+        *(here, 3, "costliest", "export", run_folder, "--target", "raspberry-pi-4", "--out", out),
         *("--budget-latency-ms", "0.001"),
     )
     assert sum(name in text for name in ("trunk", "head", "stem", "seed")) >= 1
     assert not out.exists()
-    refused(
-        *(tamiyo, 3, "costliest", "run", bundles["raspberry-pi-4"], "--device", "simulated", "--latency-ms", "0.001")
-    )
+    refused(*(here, 3, "costliest", "run", bundles["raspberry-pi-4"], "--device", "simulated", "--latency-ms", "0.001"))
 
 
-def test_an_accuracy_floor_that_is_missed_leaves_no_bundle(tamiyo: Tamiyo, run_folder: Path, tmp_path: Path) -> None:
+def test_an_accuracy_floor_that_is_missed_leaves_no_bundle(here: Tamiyo, run_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.tamiyo"
     arguments = ("--target", "edge-tpu", "--out", out, "--accuracy-floor", "0.9999", "--smoke")
-    refused(tamiyo, 3, "floor", "export", run_folder, *arguments)
+    refused(here, 3, "floor", "export", run_folder, *arguments)
     assert not out.exists()

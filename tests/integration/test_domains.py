@@ -27,18 +27,18 @@ def trained(request: pytest.FixtureRequest, tamiyo: Tamiyo, tmp_path_factory: py
 
 @pytest.mark.parametrize("target", ["x86-64", pytest.param("raspberry-pi-4", marks=pytest.mark.long)])
 def test_a_bundle_is_as_accurate_on_the_device_as_its_manifest_says(
-    tamiyo: Tamiyo, trained: Path, tmp_path: Path, target: str
+    here: Tamiyo, trained: Path, tmp_path: Path, target: str
 ) -> None:
     bundle = tmp_path / f"{target}.tamiyo"
-    made = tamiyo("export", trained, "--target", target, "--out", bundle, "--accuracy-floor", 0, "--smoke")
+    made = here("export", trained, "--target", target, "--out", bundle, "--accuracy-floor", 0, "--smoke")
     assert made.returncode == 0, made.stderr
-    manifest = json.loads(tamiyo("inspect", bundle, "--json").stdout)["manifest"]
+    manifest = json.loads(here("inspect", bundle, "--json").stdout)["manifest"]
     assert manifest["task"] == trained.name
     assert manifest["input"]["shape"] == INPUTS[trained.name]
     arguments = ("--period-ms", 0, "--latency-ms", 0, "--power-mw", 0, "--broker", "none", "--state-dir", tmp_path)
     for variant in manifest["variants"]:
         accuracy = {item["configuration"]: item["accuracy"] for item in variant["runnables"]}
-        result = tamiyo("run", bundle, "--variant", variant["id"], "--no-policy", *arguments, "--json")
+        result = here("run", bundle, "--variant", variant["id"], "--no-policy", *arguments, "--json")
         assert result.returncode == 0, result.stderr
         data = json.loads(result.stdout)
         assert data["samples"] == data["inferences"] == data["labelled"]
@@ -47,12 +47,12 @@ def test_a_bundle_is_as_accurate_on_the_device_as_its_manifest_says(
 
 
 @pytest.mark.long
-def test_the_policy_of_such_a_run_drives_a_simulated_board(tamiyo: Tamiyo, trained: Path, tmp_path: Path) -> None:
+def test_the_policy_of_such_a_run_drives_a_simulated_board(here: Tamiyo, trained: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "pi.tamiyo"
-    made = tamiyo("export", trained, "--target", "raspberry-pi-4", "--out", bundle, "--accuracy-floor", 0, "--smoke")
+    made = here("export", trained, "--target", "raspberry-pi-4", "--out", bundle, "--accuracy-floor", 0, "--smoke")
     assert made.returncode == 0, made.stderr
     arguments = ("--device", "simulated", "--samples", 100, "--broker", "none", "--state-dir", tmp_path, "--json")
-    result = tamiyo("run", bundle, *arguments)
+    result = here("run", bundle, *arguments)
     assert result.returncode == 0, result.stderr
     data = json.loads(result.stdout)
     assert data["inferences"] == 100

@@ -200,17 +200,19 @@ def _wal(path: Path) -> Path:
 def _copy(source: Path, target: Path) -> float:
     """Copy database and log as of one moment; returns when they were last changed (Unix seconds).
 
-    A checkpoint writes to the database first and begins the log anew, with another salt in its header, after that. So a
-    log and then a database, of which neither header nor contents have changed until after the copy, belong together.
+    A checkpoint writes to the database first; the log begins anew, with another salt in its header, some time after.
+    So a database and then a log belong together when neither the one's contents nor the other's header have changed
+    until after the copies: what the database has of the log is in the log still. The other way round a checkpoint
+    between the two would bring pages that are newer than the copied log, under a header that has not changed yet.
     """
     log, copied_log = _wal(source), _wal(target)
     for _ in range(_TRIES):
         try:
             before = _header(log)
             copied_log.unlink(missing_ok=True)
+            shutil.copyfile(source, target)
             if before:
                 shutil.copyfile(log, copied_log)
-            shutil.copyfile(source, target)
             with source.open("rb") as now, target.open("rb") as then:
                 same = hashlib.file_digest(now, "sha256").digest() == hashlib.file_digest(then, "sha256").digest()
             if same and _header(log) == before:

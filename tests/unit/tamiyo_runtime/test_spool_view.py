@@ -158,6 +158,31 @@ def test_a_checkpoint_during_the_copy_makes_it_be_taken_again(
         assert len(copied) > 2
 
 
+def test_a_checkpoint_behind_which_the_log_has_not_begun_anew_is_noticed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header of the log is as before, and the database newer than a log that was copied before it."""
+    copied: list[Path] = []
+    with Spool(tmp_path / "d.spool", clock=VirtualClock(), group_records=5) as spool:
+        for number in range(1000):
+            spool.append(decision(number))
+        spool.commit()
+
+        def copy(source: Path, target: Path) -> None:
+            genuine(source, target)
+            copied.append(source)
+            if len(copied) == 1:
+                spool.acked(Ack(spool.boot, ((0, 99),)))
+                spool._rows.db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+        genuine = shutil.copyfile
+        monkeypatch.setattr("tamiyo_runtime.spool_view.shutil.copyfile", copy)
+        with SpoolReader(spool.path) as reader:
+            (boot,) = reader.look().boots
+        assert (boot.created, boot.acked, boot.pending) == (1000, 100, 900)
+        assert len(copied) > 2
+
+
 def test_flash_is_counted_by_the_kernel_and_shown_per_day(tmp_path: Path) -> None:
     meter, clock = FlashMeter(), VirtualClock()
     before = meter.read()

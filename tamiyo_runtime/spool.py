@@ -246,6 +246,8 @@ class Spool:
             for first, last in ack.ranges:
                 for priority in Priority:
                     gone += self._rows.delete(priority, ack.boot, first, last)
+                if self._tombstone and self._tombstone[0].boot == ack.boot and first <= self._tombstone[0].seq <= last:
+                    self._tombstone = None  # stored there, whether or not it was handed out: it would count twice
             self._rows.db.execute("UPDATE boots SET acked = acked + ? WHERE boot = ?", (gone, ack.boot))
         return gone
 

@@ -797,3 +797,16 @@ def test_a_boot_of_which_something_waits_is_remembered_with_all_after_it(tmp_pat
         spool.acked(Ack(boot=first, ranges=((0, 0),)))
     with Spool(tmp_path / "s.db") as spool:
         assert len(spool._rows.boots()) == 64
+
+
+def test_an_ack_of_a_tombstone_that_was_never_handed_out_counts_it_once(tmp_path: Path) -> None:
+    """It must not grow afterwards: under its number it would be stored there and wait here."""
+    with Spool(tmp_path / "d.spool", limit_bytes=3000, group_records=10) as spool:
+        for number in range(400):
+            spool.append(decision(number))
+            if number % 10 == 9:
+                spool.acked(Ack(spool.boot, ((spool._next_seq - 6, spool._next_seq - 1),)))
+        spool.commit()
+        accounts = spool.accounts()
+        assert accounts.dropped
+        assert accounts.created == accounts.acked + accounts.pending + sum(accounts.dropped.values())

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-arm64 check format bench clean
+.PHONY: help install demo test test-slow test-arm64 check format bench bench-smoke clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,9 @@ format: $(INSTALLED) ## rewrite the code in the project's format
 
 bench: $(INSTALLED) ## benchmarks against peers; appends to benchmarks/results/
 	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+bench-smoke: $(INSTALLED) ## teach and judge a growth policy, every part on very little work; a minute
+	$(BIN)/python -m pytest -m long tests/unit/tamiyo_train/test_growth_benchmark.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) demo-out dist build

@@ -58,9 +58,9 @@ def here(home: Path) -> Tamiyo:
 
 @pytest.fixture(scope="session")
 def run_folder(tamiyo: Tamiyo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run that has grown: by the heuristic, since a smoke run is too short for any seed to prove itself."""
+    """A short run that has grown two seeds: by a schedule, since a smoke run is too short for any to prove itself."""
     folder = tmp_path_factory.mktemp("train") / "digits"
-    result = tamiyo("train", folder, "--growth", "kasmina", "--steps", 256)
+    result = tamiyo("train", folder, "--growth", "examples/schedule.toml", "--steps", 256)
     assert result.returncode == 0, result.stderr
     return folder
 

@@ -74,7 +74,7 @@ def test_policies_learn_from_what_pays_with_and_without_groups_to_compare_within
     assert learner.learn({"spirals": blind})[0].kl > 1e-6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_smoke_version_teaches_every_kind_of_variant_and_writes_the_spread_over_seeds(tmp_path):
     names = [REFERENCE, "cloned", "from-scratch", "no-groups", "no-history"]
     done = subprocess.run(

@@ -198,11 +198,12 @@ class Telemetry:
         window_s = math.inf if self._window.empty else self._end_ms / 1000.0
         return max(now_s, min(window_s, self._spool.due_s(), self._uplink.next_s(now_s)))
 
-    def flush(self, now_s: float, timeout_s: float) -> bool:
+    def flush(self, now_s: float, timeout_s: float, *, go_on: Callable[[], bool] = lambda: True) -> bool:
         """Record and send everything, waiting up to ``timeout_s`` on the runtime's clock; whether all of it was acked.
 
-        A virtual clock is moved on to when the link allows the next frame; with a real one this waits. Single samples
-        that no link to come will carry are not waited for.
+        A virtual clock is moved on to when the link allows the next frame; with a real one this waits. ``go_on`` is
+        asked before each wait, of a tenth of a real second at most, and False is the end. Single samples that no link
+        to come will carry are not waited for.
         """
         self._watch_clock(now_s)
         self._close_window(int(now_s * 1000))
@@ -213,7 +214,7 @@ class Telemetry:
             self._uplink.pump(now_s, everything=True)
             if self._uplink.idle():
                 return self._spool.accounts().pending == 0
-            if now_s >= deadline_s:
+            if now_s >= deadline_s or not go_on():
                 return False
             connected = self._uplink.connected()
             self._uplink.wait(0.02 if connected else 0.1)

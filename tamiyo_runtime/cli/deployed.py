@@ -38,7 +38,8 @@ from tamiyo_runtime.update.store import BUNDLE, RECORD, Store
 from tamiyo_runtime.update.thread import AgentThread
 
 if TYPE_CHECKING:
-    from tamiyo_runtime.cli.field import FieldRequest, FieldRun
+    from tamiyo_runtime.cli.field import FieldRun
+    from tamiyo_runtime.cli.field_terms import FieldRequest
     from tamiyo_runtime.contracts.budget import Budget
     from tamiyo_runtime.reporter import Reporter
     from tamiyo_runtime.telemetry import Telemetry

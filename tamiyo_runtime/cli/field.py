@@ -7,20 +7,20 @@ collector is the operator's side; it runs here only where a command starts a bro
 from __future__ import annotations
 
 import contextlib
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sized
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tamiyo_runtime.ages import DAYS
 from tamiyo_runtime.audit import AuditLog, Auditor, Happened
 from tamiyo_runtime.audited import Audited
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.cli.damaged_spool import close, served
+from tamiyo_runtime.cli.delivering import FLUSH_S, deliver, ended_by_signals, look_for_broker
 from tamiyo_runtime.cli.field_checks import BROKERS, NO_BROKER, check_broker, check_flash, check_home, greet, open_link
+from tamiyo_runtime.cli.field_terms import FieldRequest, FieldResult
 from tamiyo_runtime.cli.render import hushed, note
-from tamiyo_runtime.cli.simulated import Later, Rest, Restart, left, open_board
+from tamiyo_runtime.cli.simulated import Later, Rest, left, open_board
 from tamiyo_runtime.cli.trust import write_down
 from tamiyo_runtime.contracts.errors import DowngradeError, IntegrityError
 from tamiyo_runtime.contracts.records import Mode
@@ -32,81 +32,19 @@ from tamiyo_runtime.meters import Board, MeteredBoard, VirtualClock
 from tamiyo_runtime.meters.attribution import Total
 from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.reporter import Reporter, Silent
-from tamiyo_runtime.reserve import SHARE
-from tamiyo_runtime.session import Plan, Session
+from tamiyo_runtime.session import Session
 from tamiyo_runtime.sources import open_source
 from tamiyo_runtime.sources.base import Source, Stream
-from tamiyo_runtime.summary import SessionSummary, Tally, Turn
+from tamiyo_runtime.summary import Tally, Turn
 
 if TYPE_CHECKING:
-    from collector.ledger import DeviceLedger
     from tamiyo_runtime.cli.deployed import Deployed
     from tamiyo_runtime.contracts.budget import Budget
     from tamiyo_runtime.control import Control
     from tamiyo_runtime.home_assistant import HomeAssistant
-    from tamiyo_runtime.telemetry import Counters, Telemetry
-    from tamiyo_runtime.transport.access import Access
+    from tamiyo_runtime.telemetry import Telemetry
 
 _SETTLE_S = 2.0  # a simulated clock waits that long, really, for the ack of a frame
-_FLUSH_S = 15.0
-_FLUSH_VIRTUAL_S = 6 * 3600.0  # the radio's duty cycle may hold the last frames back that long
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldRequest:
-    """What to run and where.
-
-    ``throttle``: (start_s, slowdown) for simulated boards, ``faults``: what goes wrong with them, as
-    `simulators.faults.kinds` reads it. ``state_dir``: where spool and store live.
-    ``access``: what to show to a broker that is not ours. ``home_assistant``: appear there, on that broker.
-    ``as_it_comes``: on a real clock, samples of a live stream are taken when they arrive, whatever the plan's period.
-    ``allow_downgrade``: on this machine, run an older version of a bundle than ran before.
-    """
-
-    device: str = "host"
-    link: str = "ethernet"
-    broker: str = NO_BROKER
-    access: Access | None = None
-    home_assistant: bool = False
-    flash_bytes_per_day: float | None = None
-    spool_bytes: int = 64 << 20
-    spool_days: float = DAYS
-    spool_reserve: float = SHARE
-    source: str = "bundle"
-    device_id: str = "device-1"
-    fleet: str = "default"
-    state_dir: Path
-    plan: Plan = field(default_factory=Plan)
-    throttle: tuple[tuple[float, float], ...] = ()
-    variant: str | None = None
-    use_policy: bool = True
-    seed: int = 0
-    faults: tuple[str, ...] = ()
-    allow_downgrade: bool = False
-    as_it_comes: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldResult:
-    """What came of it. ``counters`` and ``ledger`` are None where there was no telemetry or no collector of ours.
-
-    ``delivered``: everything recorded was stored by a collector before the run ended; ``trouble``: why not, if known.
-    ``board_total``: what a meter saw of the whole board, pauses included; None without a meter. ``restarts``: losses of
-    power of a simulated board; all else but the ledger is of the time since the last one.
-    """
-
-    summary: SessionSummary
-    link: str
-    broker: str
-    counters: Counters | None = None
-    ledger: list[DeviceLedger] | None = None
-    delivered: bool | None = None
-    trouble: str | None = None
-    spool: Path | None = None
-    store: Path | None = None
-    airtime_worst_hour_s: float | None = None
-    board_total: Total | None = None
-    restarts: tuple[Restart, ...] = ()
 
 
 class FieldRun:
@@ -187,10 +125,11 @@ class FieldRun:
         on_sample: Callable[[Tally, Mode], None] | None = None,
         on_turn: Callable[[Turn], None] | None = None,
         on_end: Callable[[], None] | None = None,
+        tell: Callable[[str], None] = note,
     ) -> FieldResult:
-        """Work through the samples, then deliver what is left; SIGTERM and SIGINT end it early and cleanly.
+        """Work through the samples, then deliver what is left; SIGTERM and SIGINT end either early and cleanly.
 
-        ``on_end`` is called between the two.
+        ``on_end`` is called between the two. ``tell`` is told, in a line, when delivery takes a while.
         """
         telemetry = self._telemetry
         reporter: Reporter = telemetry or Silent()
@@ -206,18 +145,15 @@ class FieldRun:
                     self._auditor.tell(Happened.STOP, samples=summary.samples, mode=summary.mode)
                 if on_end is not None:
                     on_end()
-                if telemetry is None:
-                    broker, link = self.broker, self.link.label
-                    return FieldResult(
-                        summary=summary,
-                        link=link,
-                        broker=broker,
-                        board_total=self._total,
-                        restarts=self.rest.restarts if self.rest else (),
-                    )
-                clock = self.board.clock
-                limit_s = _FLUSH_VIRTUAL_S if isinstance(clock, VirtualClock) else _FLUSH_S
-                delivered = telemetry.flush(clock.now_s(), limit_s)
+        if telemetry is None:
+            return FieldResult(
+                summary=summary,
+                link=self.link.label,
+                broker=self.broker,
+                board_total=self._total,
+                restarts=self.rest.restarts if self.rest else (),
+            )
+        delivered = deliver(telemetry, self.board.clock, tell)
         worst_hour_s = getattr(self.link, "worst_hour_s", None)
         return FieldResult(
             summary=summary,
@@ -309,7 +245,7 @@ class FieldRun:
             url, self.broker = handle.url, f"{handle.name} at {handle.url} ({handle.notes})"
             self._collector = Collector(url, self._store_path, request.fleet)
             stack.callback(self._collector.stop)
-            self._collector.start(timeout_s=_FLUSH_S)
+            self._collector.start(timeout_s=FLUSH_S)
         elif request.access is not None:
             greet(url, request.access)
         home = self._home(stack, url) if request.home_assistant else None
@@ -333,6 +269,8 @@ class FieldRun:
             spool_reserve=request.spool_reserve,
         )
         stack.callback(self._hang_up)
+        if self._collector is None:
+            look_for_broker(self._telemetry, url, self._spool_path)
         if (why := self._telemetry.in_memory) is not None:
             note(
                 f"warning: the spool cannot be written: {why}; until there is room, telemetry waits in memory "
@@ -392,21 +330,3 @@ class FieldRun:
             on_turn=on_turn,
             control=control,
         )
-
-
-@contextlib.contextmanager
-def ended_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM and the first SIGINT ask for an orderly end; a second SIGINT interrupts as usual."""
-
-    def on_signal(number: int, _frame: object) -> None:
-        stop()
-        signal.signal(number, before[number])
-
-    before: Mapping[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, on_signal)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

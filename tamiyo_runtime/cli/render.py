@@ -114,6 +114,12 @@ class Progress:
             self._stream.write(f"\r\x1b[2K{self._line(now_s)}"[: _width() + 5])
             self._stream.flush()
 
+    def tell(self, text: str) -> None:
+        """A line that stays, above the live one."""
+        self._stream.write(("\r\x1b[2K" if self._live else "") + f"{text}\n")
+        self._stream.flush()
+        self._drawn_s = 0.0
+
     def finish(self, outcome: str) -> None:
         """The one line that stays."""
         elapsed_s = time.monotonic() - self._started_s

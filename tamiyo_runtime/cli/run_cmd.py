@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from tamiyo_runtime.bundle import Bundle
     from tamiyo_runtime.cli.deployed import Deployed
-    from tamiyo_runtime.cli.field import FieldResult, FieldRun
+    from tamiyo_runtime.cli.field import FieldRun
+    from tamiyo_runtime.cli.field_terms import FieldResult
     from tamiyo_runtime.cli.render import Progress
     from tamiyo_runtime.cli.simulated import Rest
     from tamiyo_runtime.contracts.budget import Budget
@@ -143,7 +144,8 @@ def run(
     """
     from functools import partial
 
-    from tamiyo_runtime.cli.field import FieldRequest, FieldRun
+    from tamiyo_runtime.cli.field import FieldRun
+    from tamiyo_runtime.cli.field_terms import FieldRequest
     from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, check_finite, throttle_phases
     from tamiyo_runtime.cli.render import progress
     from tamiyo_runtime.cli.run_trace import check_trace
@@ -303,7 +305,7 @@ def _watched(field: FieldRun, bar: Progress) -> FieldResult:
         if notifier is not None:
             notifier.turn(time.monotonic(), lambda: status_line(turn))
 
-    result = field.run(on_turn=on_turn, on_end=notifier.stopping if notifier else None)
+    result = field.run(on_turn=on_turn, on_end=notifier.stopping if notifier else None, tell=bar.tell)
     bar.show(f"{result.summary.mode}, {microjoules(result.summary.energy_uj)}", done=result.summary.samples)
     return result
 
@@ -324,7 +326,7 @@ def _simulated(field: FieldRun, bar: Progress) -> FieldResult | Rest:
         bar.advance(remark=f"{mode}, {microjoules(tally.energy_uj)}")
 
     try:
-        return field.run(on_sample)
+        return field.run(on_sample, tell=bar.tell)
     except PowerLost as lost:
         field.lose_power()
         return after_loss(field, lost, done)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tamiyo_runtime.cli.field import FieldResult, FieldRun
+    from tamiyo_runtime.cli.field import FieldRun
+    from tamiyo_runtime.cli.field_terms import FieldResult
     from tamiyo_runtime.summary import SessionSummary
 
 

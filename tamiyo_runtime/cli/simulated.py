@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from simulators.faults.outage import PowerLost
     from simulators.faults.rig import Rig
     from tamiyo_runtime.bundle import Bundle
-    from tamiyo_runtime.cli.field import FieldRequest, FieldRun
+    from tamiyo_runtime.cli.field import FieldRun
+    from tamiyo_runtime.cli.field_terms import FieldRequest
     from tamiyo_runtime.meters import Board
 
 

@@ -35,6 +35,7 @@ SESSION_EXPIRY_S = 7 * 24 * 3600
 _BACKOFF_BASE_S = 0.5
 _BACKOFF_CAP_S = 120.0
 _LASTING_S = 5.0
+_NO_GOODBYE_S = 0.5
 _BRIEF = 4
 """Connections that end sooner count as failures, this many at most: two devices of one name throw each other out for
 ever, and would do so several times a second.
@@ -193,11 +194,12 @@ class Connection:
 
     def stop(self, *, timeout_s: float = 5.0) -> None:
         """Disconnect cleanly (no will) and end the thread."""
+        goodbye = self._up.is_set()
         self._stopping.set()
         if self._client is not None:
             self._client.disconnect()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        if self._thread.is_alive():  # without a connection it may be deep in a handshake that nobody answers
+            self._thread.join(timeout_s if goodbye else min(timeout_s, _NO_GOODBYE_S))
 
     def _run(self) -> None:
         paho = _paho()

@@ -175,7 +175,8 @@ class Stage:
         from simulators.links.lora import LIMIT_S_PER_HOUR, LoRaLink
         from tamiyo_runtime.bundle import Bundle
         from tamiyo_runtime.cli.demo.pages import BoardRun
-        from tamiyo_runtime.cli.field import FieldRequest, FieldRun
+        from tamiyo_runtime.cli.field import FieldRun
+        from tamiyo_runtime.cli.field_terms import FieldRequest
 
         started_s = time.monotonic()
         bundle = Bundle.open(self._bundle(board))

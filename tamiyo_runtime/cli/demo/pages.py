@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from collector.ledger import DeviceLedger
 from exporters.html.page import Card, Figure, Section, Table, page
 from tamiyo_runtime.cli.demo.scenario import Scenario
-from tamiyo_runtime.cli.field import FieldResult
+from tamiyo_runtime.cli.field_terms import FieldResult
 from tamiyo_runtime.cli.report import plots
 from tamiyo_runtime.contracts.manifest import Manifest
 from tamiyo_runtime.contracts.plan import Variant

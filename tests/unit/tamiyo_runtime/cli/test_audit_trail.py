@@ -11,7 +11,8 @@ import pytest
 from tamiyo_runtime.audit import AuditLog, Auditor, Happened, read_log
 from tamiyo_runtime.audited import Audited
 from tamiyo_runtime.bundle import Bundle, write_bundle
-from tamiyo_runtime.cli.field import FieldRequest, FieldRun
+from tamiyo_runtime.cli.field import FieldRun
+from tamiyo_runtime.cli.field_terms import FieldRequest
 from tamiyo_runtime.contracts.records import Event, EventRecord
 from tamiyo_runtime.reporter import Silent
 from tamiyo_runtime.session import Plan

@@ -108,19 +108,6 @@ def test_a_budget_in_which_nothing_could_run_is_exit_3(tamiyo: Any, own_bundle: 
     assert "skipped (skip_latency)" in outcome.out
 
 
-@pytest.mark.long  # it tries for an hour of the board's clock, which takes 37 s
-def test_without_a_broker_in_reach_records_wait_in_the_spool(tamiyo: Any, own_bundle: Path, tmp_path: Path) -> None:
-    outcome = tamiyo(
-        *("run", own_bundle, "--device", "simulated", "--broker", "mqtt://127.0.0.1:9"),
-        *("--state-dir", tmp_path, "--samples", 30, "--json"),
-    )
-    assert outcome.code == 0
-    telemetry = json.loads(outcome.out)["telemetry"]
-    assert not telemetry["delivered"]
-    assert telemetry["pending"] == telemetry["records_created"] > 0
-    assert (tmp_path / "device-1.spool").exists()
-
-
 @pytest.mark.broker
 def test_over_lora_to_an_embedded_broker_every_record_arrives_within_the_duty_cycle(
     tamiyo: Any, own_bundle: Path, tmp_path: Path

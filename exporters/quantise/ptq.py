@@ -72,7 +72,8 @@ def segments(
     """One graph a piece, measured on what enters it under random gates; every tensor at a seam is given one range."""
     entering = network.traffic(real, seed=GATE_SEED)
     feeds = {piece.name: channels_last_array(entering[piece.name]) for piece in network.pieces}
-    ends = {joint.slot: joint.ends for joint in network.joints}
+    idle = {name for name, data in files.items() if not read_model(data).operators}
+    ends = {joint.slot: tuple(_existing(end, idle) for end in joint.ends) for joint in network.joints}
     ranges = _settled(files, feeds, ends)
     return Calibrated(
         recipe=recipe,
@@ -107,6 +108,11 @@ def torch_seams(network: Network, real: NDArray[np.float32]) -> tuple[Seam, ...]
         values = [entering[name] for name in joint.readers]
         seams.append(_seam(joint, min(float(v.min()) for v in values), max(float(v.max()) for v in values)))
     return tuple(seams)
+
+
+def _existing(end: End, idle: Collection[str]) -> End:
+    """A piece that does nothing gives the tensor that it takes, so that the seams on both its sides are one."""
+    return (end[0], INPUT) if end[0] in idle else end
 
 
 def _seam(joint: Joint, low: float, high: float) -> Seam:

@@ -37,6 +37,7 @@ from tamiyo_train.regions.division import Region, divided, widest
 from tamiyo_train.run import NetworkResult
 from tamiyo_train.seeding import derive, initialising
 from tamiyo_train.static import train_static
+from tamiyo_train.trainer import Trainer
 
 HOSTS = 2
 """Hosts that the collected episodes grow in turn."""
@@ -203,9 +204,19 @@ def static(
     inner: Mapping[str, str] | None = None,
     counter: Counter | None = None,
 ) -> NetworkResult:
+    """What comes of `trained`."""
+    trainer = trained(config, topology, inner, counter)
+    return network_result(trainer.network, trainer.data, trainer.training_macs, config.final.total_steps)
+
+
+def trained(
+    config: TrainConfig,
+    topology: Mapping[int, str],
+    inner: Mapping[str, str] | None = None,
+    counter: Counter | None = None,
+) -> Trainer:
     """Train a fixed topology from the same start, by the same steps; ``inner``: seeds inside seeds, by path."""
     seed = derive(config.seed, "final")
     host, data = new_host(config, seed), data_of(config.task, config.data)
     with drawing_from(config, "static"):
-        trainer = train_static(host, topology, data, config.final, inner=inner or {}, seed=seed, on_step=counter)
-    return network_result(trainer.network, trainer.data, trainer.training_macs, config.final.total_steps)
+        return train_static(host, topology, data, config.final, inner=inner or {}, seed=seed, on_step=counter)

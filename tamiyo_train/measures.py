@@ -65,10 +65,16 @@ def _vision(network: GrownNetwork, test: Labelled) -> tuple[Measure, ...]:
 
 def of_corrupted_digits(network: GrownNetwork, test: Labelled) -> Denoising:
     """How a network grown on ``digits-c`` takes corruptions; ``test``: that task's test set, one after the other."""
-    clean, names = digits(), corruptions.names()
+    names = corruptions.names()
     parts = zip(names, test.x.chunk(len(names)), test.y.chunk(len(names)), strict=True)
     splits = {name: Labelled(x=x, y=y) for name, x, y in parts}
-    return denoising(network, labelled(clean.test, clean.input), splits)
+    return denoising(network, clean_digits(), splits)
+
+
+def clean_digits() -> Labelled:
+    """The test digits as they are, before any corruption."""
+    clean = digits()
+    return labelled(clean.test, clean.input)
 
 
 def _corrupted(network: GrownNetwork, test: Labelled) -> tuple[Measure, ...]:

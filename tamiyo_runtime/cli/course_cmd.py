@@ -147,9 +147,9 @@ def _row(verdict: Verdict) -> list[Any]:
     condition, evidence = verdict.condition, verdict.evidence
     bound = f"{condition.sense.value} {condition.bound:g}"
     if evidence.estimate is None or evidence.low is None or evidence.high is None:
-        return [condition.measure, bound, None, None, f"no: not measured: {evidence.note}"]
+        return [condition.name, bound, None, None, f"no: not measured: {evidence.note}"]
     passed = "yes" if verdict.passed else f"no, by {verdict.short_by:.3g}"
-    return [condition.measure, bound, f"{evidence.estimate:.4g}", f"{evidence.low:.4g} to {evidence.high:.4g}", passed]
+    return [condition.name, bound, f"{evidence.estimate:.4g}", f"{evidence.low:.4g} to {evidence.high:.4g}", passed]
 
 
 def _show_plan(folder: Path, settings: Settings, *, as_json: bool) -> None:

@@ -20,7 +20,10 @@ def render(record: CourseRecord, stages: Sequence[Stage]) -> str:
     cards = [
         Card(f"{len(record.passed)} of {len(record.stages)}", "stages passed", record.complete),
         Card(str(len(record.rounds)), "rounds"),
-        Card(str(sum(len(one.networks) for one in record.rounds)), "networks grown for examinations"),
+        Card(
+            str(sum(len(grown) for one in record.rounds for grown in (one.networks, *one.beside.values()))),
+            "networks grown for examinations",
+        ),
         Card(f"{macs / _GIGA:.3g}", "training GMACs of examinations"),
     ]
     lead = (
@@ -92,13 +95,17 @@ def _stage(record: CourseRecord, stage: Stage) -> Section:
             plots.lives(_lives(last.networks), end=float(max(net.result.steps for net in last.networks))),
             "Lives of the seeds in every slot; a dormant slot is empty, what follows the last bar is consolidation.",
         ),
-        Table(["network", "success", "parameters", "MACs", "training GMACs", "seeds"], _networks(last, stage)),
+        Table(_NETWORK, _networks(last.networks, stage)),
+    ]
+    parts += [
+        Table([f"network on {task}", *_NETWORK[1:]], _networks(networks, stage.on(task)))
+        for task, networks in last.beside.items()
     ]
     if len(rounds) > 1:
         rows = [
             [str(one.number + 1), *(_measured(verdict) for verdict in one.verdicts), one.move.value] for one in rounds
         ]
-        headers = ["round", *(verdict.condition.measure for verdict in last.verdicts), "then"]
+        headers = ["round", *(verdict.condition.name for verdict in last.verdicts), "then"]
         parts.append(Table(headers, rows, fold="all rounds of this stage"))
     text = (
         f"{_samples(record, stage)}, priced for {stage.profile}. It is there to teach {', '.join(stage.taught)}. "
@@ -121,7 +128,7 @@ def _gate(one: Round) -> list[list[str]]:
         known = evidence.low is not None and evidence.high is not None
         rows.append(
             [
-                condition.measure,
+                condition.name,
                 f"{condition.sense.value} {condition.bound:g}",
                 _measured(verdict),
                 f"{evidence.low:.4g} to {evidence.high:.4g}" if known else "",
@@ -163,7 +170,10 @@ def _lives(networks: Sequence[NetworkLine]) -> list[tuple[str, list[tuple[float,
     return rows
 
 
-def _networks(one: Round, stage: Stage) -> list[list[str]]:
+_NETWORK = ("network", "success", "parameters", "MACs", "training GMACs", "seeds")
+
+
+def _networks(networks: Sequence[NetworkLine], stage: Stage) -> list[list[str]]:
     return [
         [
             str(net.seed + 1),
@@ -173,7 +183,7 @@ def _networks(one: Round, stage: Stage) -> list[list[str]]:
             f"{net.result.training_macs / _GIGA:.3g}",
             ", ".join(net.seeds) or "none",
         ]
-        for net in one.networks
+        for net in networks
     ]
 
 

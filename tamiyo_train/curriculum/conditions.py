@@ -26,18 +26,27 @@ class Sense(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """``measure`` names what is measured (`measures`), ``bound`` is in its unit."""
+    """``measure`` names what is measured (`measures`), ``bound`` is in its unit.
+
+    ``task``: measured on networks grown on that task; None is the stage's own.
+    """
 
     measure: str
     sense: Sense
     bound: float
+    task: str | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.bound):
             raise SchemaError("bound", f"{self.bound} of {self.measure} is no bound", hint="a finite number")
 
+    @property
+    def name(self) -> str:
+        """What is measured, and on which task where that is not the stage's own."""
+        return self.measure if self.task is None else f"{self.measure} on {self.task}"
+
     def __str__(self) -> str:
-        return f"{self.measure} {self.sense} {self.bound:g}"
+        return f"{self.name} {self.sense} {self.bound:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

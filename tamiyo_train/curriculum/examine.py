@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 
@@ -13,17 +12,16 @@ from tamiyo_train.config import TrainConfig
 from tamiyo_train.curriculum import measures_pair  # noqa: F401  (its measures register themselves)
 from tamiyo_train.curriculum.conditions import Condition, Evidence, Sense, Verdict, of_values
 from tamiyo_train.curriculum.course import Outcome
-from tamiyo_train.curriculum.measures import Examined, Judge, networks, wholes
+from tamiyo_train.curriculum.measures import AGAINST_BARE_HOST, Examined, Judge, networks, wholes
 from tamiyo_train.curriculum.pupil import Pupil
 from tamiyo_train.curriculum.stage import Stage
-from tamiyo_train.growing import Grown, grow
-from tamiyo_train.jobs import static
+from tamiyo_train.evaluation import network_result
+from tamiyo_train.growing import Beside, Grown, grow
+from tamiyo_train.jobs import trained
 from tamiyo_train.pool import Counter, Workers
 from tamiyo_train.run import NetworkResult
 
 Policy = Mapping[str, torch.Tensor]
-Job = TypeVar("Job")
-BARE_HOST = "bare host"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +37,13 @@ class Tried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """A stage's gate, condition by condition, and what the examination took."""
+    """A stage's gate, condition by condition, and what the examination took. ``beside``: networks of the stage's other
+    tasks, by task."""
 
     stage: str
     verdicts: tuple[Verdict, ...]
     tried: tuple[Tried, ...]
+    beside: Mapping[str, tuple[Tried, ...]]
 
     @property
     def passed(self) -> bool:
@@ -53,7 +53,7 @@ class Examination:
     @property
     def training_macs(self) -> int:
         """Multiply-accumulates of all training for it."""
-        return sum(tried.training_macs for tried in self.tried)
+        return sum(one.training_macs for tried in (self.tried, *self.beside.values()) for one in tried)
 
     def outcome(self, rehearsed: Mapping[str, float]) -> Outcome:
         """What the course needs to know of it."""
@@ -76,13 +76,15 @@ def try_one(
     counter: Counter | None = None,
 ) -> Tried:
     """Grow one network and take every measure of a network that the conditions name: a job of its own."""
-    from tamiyo_train.growing import Beside
-
     began = time.perf_counter()
     grown = grow(config, method, policy, Beside(counter=counter))
     asked = [condition.measure for condition in conditions]
-    ungrown = static(config, {}) if BARE_HOST in asked else None
-    pupil = Pupil(config=config, grown=grown, ungrown=ungrown)
+    bare, ungrown = None, None
+    if not AGAINST_BARE_HOST.isdisjoint(asked):
+        host = trained(config, {})
+        bare = host.network
+        ungrown = network_result(bare, host.data, host.training_macs, config.final.total_steps)
+    pupil = Pupil(config=config, grown=grown, ungrown=ungrown, bare=bare)
     figures = {name: float(networks.get(name)(pupil)) for name in asked if name in networks.names()}
     return Tried(
         grown=grown,
@@ -98,13 +100,14 @@ def judged(
     tried: tuple[Tried, ...],
     configs: tuple[TrainConfig, ...],
     *,
+    beside: Mapping[str, tuple[Tried, ...]],
     whole: Callable[[str, Examined], Evidence],
     seed: int,
     workers: Workers,
     faults: int,
     judge: Judge | None = None,
 ) -> Examination:
-    """The gate of a stage by what its networks gave.
+    """The gate of a stage by what its networks gave, those of its other tasks ``beside`` them.
 
     ``whole`` takes a measure of the stage as a whole, so that a caller may keep what takes long.
     """
@@ -115,9 +118,10 @@ def judged(
 
     def evidence(condition: Condition) -> Evidence:
         if condition.measure in networks.names():
-            return of_values(tuple(one.figures[condition.measure] for one in tried))
+            asked = tried if condition.task is None else beside[condition.task]
+            return of_values(tuple(one.figures[condition.measure] for one in asked))
         wholes.get(condition.measure)  # a misspelt measure is an error whoever takes it
         return whole(condition.measure, examined)
 
     verdicts = tuple(Verdict(condition=condition, evidence=evidence(condition)) for condition in stage.conditions)
-    return Examination(stage=stage.id, verdicts=verdicts, tried=tried)
+    return Examination(stage=stage.id, verdicts=verdicts, tried=tried, beside=beside)

@@ -24,7 +24,7 @@ from tamiyo_train.curriculum.pupil import Pupil, success_of
 from tamiyo_train.evaluation import score, without
 from tamiyo_train.faults.campaign import run_campaign
 from tamiyo_train.handover import Handover
-from tamiyo_train.measures import of_corrupted_digits
+from tamiyo_train.measures import clean_digits, of_corrupted_digits
 from tamiyo_train.pool import Workers
 from tamiyo_train.pricing import Pricer
 from tamiyo_train.robustness import attacked
@@ -42,6 +42,9 @@ FAULTS = 299
 LOSSES = (0.0, 0.05, 0.15)
 LOSSY_DAYS = 3
 INT8_ACCURACY = "int8 accuracy"
+BARE_HOST, CLEAN_LOSS = "bare host", "clean loss"
+AGAINST_BARE_HOST = frozenset({BARE_HOST, CLEAN_LOSS})
+"""Measures that need the host trained as long without growing."""
 _Z_99 = 2.3263
 
 
@@ -76,7 +79,7 @@ for _name in ("accuracy", "macro-auc", "bits/char", "purity", "recall@1"):
     networks.register(_name)(success)
 
 
-@networks.register("bare host")
+@networks.register(BARE_HOST)
 def bare_host(pupil: Pupil) -> float:
     """The same metric of the host trained as long without growing."""
     if pupil.ungrown is None:
@@ -132,10 +135,14 @@ def denoise(pupil: Pupil) -> float:
     return of_corrupted_digits(pupil.network, pupil.data.test).score
 
 
-@networks.register("clean loss")
+@networks.register(CLEAN_LOSS)
 def clean_loss(pupil: Pupil) -> float:
-    """Accuracy on clean digits without the seeds, minus with them; on ``digits-c``."""
-    return of_corrupted_digits(pupil.network, pupil.data.test).clean_loss
+    """Accuracy on clean test digits of the host trained as long without growing, minus the grown network's; on
+    ``digits-c``."""
+    if pupil.bare is None:
+        raise ValueError("the bare host was not trained beside it")
+    clean = clean_digits()
+    return score(pupil.bare, clean).accuracy - score(pupil.network, clean).accuracy
 
 
 @networks.register("bits above entropy")

@@ -17,11 +17,13 @@ from tamiyo_train.static import committed
 
 @dataclass(frozen=True, kw_only=True)
 class Pupil:
-    """``ungrown``: the same host trained as long without growing, where a stage asks for it."""
+    """``ungrown``: what came of the same host trained as long without growing, where a stage asks for it; ``bare``:
+    that host itself, where it was trained just now."""
 
     config: TrainConfig
     grown: Grown
     ungrown: NetworkResult | None = None
+    bare: GrownNetwork | None = None
 
     @cached_property
     def network(self) -> GrownNetwork:

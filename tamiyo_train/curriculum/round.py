@@ -10,13 +10,13 @@ from tamiyo_train.curriculum.course import Move
 from tamiyo_train.curriculum.files import Files
 from tamiyo_train.run import NetworkResult, WindowRecord
 
-SCHEMA = "tamiyo.course/2"
+SCHEMA = "tamiyo.course/3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkLine:
-    """One network of an examination. ``seeds``: slot and blueprint of each; ``audit``: transitions of its slots as
-    (step, slot, state)."""
+    """One network of an examination. ``seeds``: slot and blueprint of each; ``lives``: transitions of its slots as
+    (step, slot, state); ``seconds``: of growing and measuring it."""
 
     seed: int
     figures: Mapping[str, float]
@@ -29,14 +29,16 @@ class NetworkLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One examination and its consequence. ``rehearsed``: success of earlier stages, more is better; ``lessons``:
-    episodes by stage that the policy was taught with before it; MACs and seconds are of all of it."""
+    """One examination and its consequence. ``beside``: networks of the stage's other tasks, by task; ``rehearsed``:
+    success of earlier stages, more is better; ``lessons``: episodes by stage that the policy was taught with before it;
+    ``training_macs``: of the networks examined; ``seconds``: of all of it."""
 
     number: int
     stage: str
     layout: str
     verdicts: tuple[Verdict, ...]
     networks: tuple[NetworkLine, ...]
+    beside: Mapping[str, tuple[NetworkLine, ...]]
     rehearsed: Mapping[str, float]
     lessons: Mapping[str, int]
     move: Move

@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 
 from tamiyo_train.audit import AuditLog
+from tamiyo_train.config import TrainConfig
 from tamiyo_train.curriculum.conditions import Condition, Evidence
 from tamiyo_train.curriculum.course import Move, Rules, Standing, after
 from tamiyo_train.curriculum.examine import Examination, Tried, judged, merit, try_one
@@ -130,7 +131,8 @@ class Runner:
             stage=stage.id,
             layout=str(layout),
             verdicts=examined.verdicts,
-            networks=tuple(_line(index, tried) for index, tried in enumerate(examined.tried)),
+            networks=_lines(examined.tried),
+            beside={task: _lines(tried) for task, tried in examined.beside.items()},
             rehearsed=rehearsed,
             lessons=_counted(taught),
             move=move,
@@ -208,25 +210,16 @@ class Runner:
         """The gate of a stage, or its success alone."""
         settings = self.settings
         asked = stage if only is None else replace(stage, success=only, safety=())
-        base = stage.config(is_smoke=settings.smoke)
-        configs = tuple(
-            replace(base, seed=derive(settings.seed, "examine", number, stage.id, index) % 2**31)
-            for index in range(settings.networks)
-        )
-        policy = self._policies[layout]
-        tried = self._done(
-            f"round {number + 1}, stage {stage.id}: {'rehearsal' if only else 'examination'}",
-            [
-                Job(
-                    name=f"round-{number}-{stage.id}-{index}",
-                    kind=Tried,
-                    function=try_one,
-                    arguments=(config, POLICY, policy, asked.conditions),
-                    steps=config.final.total_steps,
-                )
-                for index, config in enumerate(configs)
-            ],
-        )
+        configs = self._configs(stage, number, stage.id)
+        own = tuple(condition for condition in asked.conditions if condition.task is None)
+        jobs = self._trials(f"round-{number}-{stage.id}", configs, own, layout)
+        for task in asked.others:
+            other = asked.on(task)
+            others = self._configs(other, number, stage.id, task)
+            jobs += self._trials(f"round-{number}-{stage.id}-{task}", others, other.conditions, layout)
+        phase = f"round {number + 1}, stage {stage.id}: {'rehearsal' if only else 'examination'}"
+        done, each = tuple(self._done(phase, jobs)), settings.networks
+        tried, beside = done[:each], done[each:]
 
         def whole(measure: str, examined: Examined) -> Evidence:
             name = f"round-{number}-{stage.id}-{measure.replace(' ', '-').replace('/', '-')}"
@@ -240,14 +233,35 @@ class Runner:
         seed = derive(settings.seed, "whole", number, stage.id) % 2**31
         return judged(
             asked,
-            tuple(tried),
+            tried,
             configs,
+            beside={task: beside[k * each : (k + 1) * each] for k, task in enumerate(asked.others)},
             whole=whole,
             seed=seed,
             workers=self._processes,
             faults=settings.faults,
             judge=self._judge,
         )
+
+    def _configs(self, stage: Stage, *path: int | str) -> tuple[TrainConfig, ...]:
+        """What an examination grows, from seeds that nothing else has."""
+        base = stage.config(is_smoke=self.settings.smoke)
+        seeds = [derive(self.settings.seed, "examine", *path, index) for index in range(self.settings.networks)]
+        return tuple(replace(base, seed=seed % 2**31) for seed in seeds)
+
+    def _trials(
+        self, name: str, configs: Sequence[TrainConfig], conditions: tuple[Condition, ...], layout: Layout
+    ) -> list[Job[Tried]]:
+        return [
+            Job(
+                name=f"{name}-{index}",
+                kind=Tried,
+                function=try_one,
+                arguments=(config, POLICY, self._policies[layout], conditions),
+                steps=config.final.total_steps,
+            )
+            for index, config in enumerate(configs)
+        ]
 
     def _done(self, phase: str, jobs: Sequence[Job[T]]) -> list[T]:
         return done(phase, jobs, processes=self._processes, work=self._work, report=self._report)
@@ -258,6 +272,10 @@ def _counted(taught: Sequence[Lesson]) -> dict[str, int]:
     for lesson in taught:
         counts[lesson.stage] = counts.get(lesson.stage, 0) + 1
     return counts
+
+
+def _lines(tried: Sequence[Tried]) -> tuple[NetworkLine, ...]:
+    return tuple(_line(index, one) for index, one in enumerate(tried))
 
 
 def _line(index: int, tried: Tried) -> NetworkLine:

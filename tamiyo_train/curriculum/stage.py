@@ -46,6 +46,16 @@ class Stage:
         return (self.success, *self.safety)
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """Tasks beside its own that networks are examined on."""
+        return tuple(dict.fromkeys(condition.task for condition in self.conditions if condition.task is not None))
+
+    def on(self, task: str) -> Stage:
+        """The stage on one of its other tasks, with the part of the gate that is about that one."""
+        own = tuple(replace(condition, task=None) for condition in self.conditions if condition.task == task)
+        return replace(self, task=task, success=own[0], safety=own[1:], width=None, attack=None, warm_ups=())
+
+    @property
     def drift_target(self) -> float | None:
         """What training lets a sample turn: a share of what the gate allows the 95th percentile, None without one."""
         return self._aim(DRIFT)
@@ -56,7 +66,8 @@ class Stage:
         return self._aim(SPACE_DRIFT)
 
     def _aim(self, measure: str) -> float | None:
-        bounds = [condition.bound for condition in self.safety if condition.measure == measure]
+        own = [condition for condition in self.safety if condition.task is None]
+        bounds = [condition.bound for condition in own if condition.measure == measure]
         return DRIFT_MARGIN * min(bounds) if bounds else None
 
     def config(self, *, is_smoke: bool = False) -> TrainConfig:
@@ -118,14 +129,14 @@ class Curriculum:
         return self.stages[begin : end + 1]
 
 
-def at_least(measure: str, bound: float) -> Condition:
-    """``measure`` has to be ``bound`` or more."""
-    return Condition(measure=measure, sense=Sense.AT_LEAST, bound=bound)
+def at_least(measure: str, bound: float, *, on: str | None = None) -> Condition:
+    """``measure`` has to be ``bound`` or more; ``on``: another task than the stage's own."""
+    return Condition(measure=measure, sense=Sense.AT_LEAST, bound=bound, task=on)
 
 
-def at_most(measure: str, bound: float) -> Condition:
-    """``measure`` has to be ``bound`` or less."""
-    return Condition(measure=measure, sense=Sense.AT_MOST, bound=bound)
+def at_most(measure: str, bound: float, *, on: str | None = None) -> Condition:
+    """``measure`` has to be ``bound`` or less; ``on``: another task than the stage's own."""
+    return Condition(measure=measure, sense=Sense.AT_MOST, bound=bound, task=on)
 
 
 def ids(stages: Sequence[Stage]) -> tuple[str, ...]:

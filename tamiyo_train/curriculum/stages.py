@@ -98,7 +98,13 @@ CURRICULUM = Curriculum(
             profile=_GPU,
             taught=("low-rank", "nested"),
             success=at_least("accuracy", 0.99),
-            safety=(at_most("drift", 0.05), at_least("useful seeds", 1.0)),
+            safety=(
+                at_most("drift", 0.05),
+                at_least("useful seeds", 1.0),
+                at_least("accuracy", 0.99, on="checkerboard"),
+                at_most("drift", 0.05, on="checkerboard"),
+                at_least("useful seeds", 1.0, on="checkerboard"),
+            ),
         ),
         Stage(
             id="6",

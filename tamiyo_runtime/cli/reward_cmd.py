@@ -11,6 +11,7 @@ import typer
 from tamiyo_runtime.cli.workers import WorkersOption, workers_for
 
 if TYPE_CHECKING:
+    from tamiyo_train.tuning.difference import Difference
     from tamiyo_train.tuning.report import Report
     from tamiyo_train.tuning.tune import Settings
 
@@ -69,7 +70,7 @@ def tune_reward(
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="go on with the study, or start anew")
-    crew = workers_for(workers, dry_run=dry_run or device == "cuda")
+    crew = workers_for(workers, dry_run=dry_run)
     from tamiyo_train.codec import encode
     from tamiyo_train.tuning.tune import LEAST_HOSTS, carry_out, check, settings_for
 
@@ -93,7 +94,7 @@ def tune_reward(
             settings,
             trials=trials,
             resume=resume,
-            processes=crew if settings.device == "cpu" else 1,
+            processes=crew,
             on_progress=on_progress,
             on_remark=note,
         )
@@ -164,11 +165,23 @@ def _show(folder: Path, report: Report) -> None:
         ],
     )
     say()
-    for name, change, unit in (("volume", report.volume, 1.0), ("accuracy, points", report.accuracy, 100.0)):
-        low, mean, high = (unit * value for value in (change.low, change.mean, change.high))
-        say(f"tuned less shipped, {name}: {mean:+.4f} (95 %: {low:+.4f} to {high:+.4f})")
+    say("less those of the shipped weights, with 95 % intervals, where there is any difference:")
+    table(
+        ["weights", "volume", "accuracy, points"],
+        [
+            [row.name, _interval(row.volume_change, 1.0, 4), _interval(row.accuracy_change, 100.0, 2)]
+            for row in report.rows
+            if row.levels_changed or row.volume_change.mean != 0 or row.accuracy_change.mean != 0
+        ],
+    )
+    say()
     say("the tuned weights are better there" if report.better else "that is no reason to leave the shipped weights")
     say(f"Next:  tamiyo train tune-reward {folder} --resume --trials {2 * report.trials}")
+
+
+def _interval(change: Difference, unit: float, digits: int) -> str:
+    low, mean, high = (f"{unit * value:+.{digits}f}" for value in (change.low, change.mean, change.high))
+    return f"{mean} ({low} to {high})"
 
 
 def _share(importance: object, name: str) -> str | None:

@@ -37,10 +37,10 @@ _EPISODES = ("level", "draw", "budget", "host", "accuracy", "cost", "events", "t
 class Outcomes:
     """E episodes, each played by all H habits with the same task, host weights, batches, device and limits.
 
-    ``level`` (E,): number in ``levels``; ``draw`` (E,): which draw of weights, device and limits; ``budget`` and
-    ``host``, cost of the bare host: (E, limits), see `cost_table.LIMITS`; ``cost`` (E, H, limits); ``accuracy`` on
-    the score split, ``events`` and ``training_ratio``: (E, H). The first habit never grows. Raises SchemaError when
-    it does, or when shapes do not agree.
+    ``levels``: names, "FAMILY LEVEL"; ``level`` (E,): number in ``levels``; ``draw`` (E,): which draw of weights,
+    device and limits; ``budget`` and ``host``, cost of the bare host: (E, limits), see `cost_table.LIMITS`; ``cost``
+    (E, H, limits); ``accuracy`` on the score split, ``events`` and ``training_ratio``: (E, H). The first habit never
+    grows. Raises SchemaError when it does, or when shapes do not agree.
     """
 
     levels: tuple[str, ...]
@@ -68,6 +68,13 @@ class Outcomes:
 
     def __len__(self) -> int:
         return len(self.level)
+
+    @property
+    def family(self) -> Tensor:
+        """Which of the families, in the order they come up in ``levels``, every episode is of: (E,)."""
+        names = [name.rpartition(" ")[0] for name in self.levels]
+        order = list(dict.fromkeys(names))
+        return torch.tensor([order.index(name) for name in names])[self.level]
 
     def utilities(self, prices: Prices) -> Tensor:
         """What the reward pays every episode of every habit at these prices, (E, H) float64."""

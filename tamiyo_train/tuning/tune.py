@@ -27,7 +27,7 @@ from tamiyo_train.progress import OnProgress
 from tamiyo_train.tuning.outcomes import GATES, INITS, Job, Outcomes, habits_to_price, joined, play
 from tamiyo_train.tuning.report import Report, held_out, report
 from tamiyo_train.tuning.yardstick import Yardstick
-from tamiyo_train.work import Work, is_unfinished, settings_of
+from tamiyo_train.work import FOLDER, Work, is_unfinished, settings_of
 
 REPORT, STUDY = "report.json", "study.db"
 LEAST_HOSTS = 6  # two held out, and one for each of three folds at least
@@ -97,7 +97,7 @@ def check(folder: Path, settings: Settings, *, resume: bool, overwrite: bool) ->
             raise UnknownNameError("family", name, FAMILIES)
     for name in settings.profiles:
         load_profile(name)
-    if settings.device == "cuda" and not torch.cuda.is_available():
+    if settings.device == "cuda" and not torch.cuda.is_available() and not (resume and _is_played(folder, settings)):
         raise UsageError("there is no CUDA device here", hint="leave out --device")
     try:
         import tamiyo_train.tuning.study  # noqa: F401  (only whether it can be)
@@ -147,6 +147,7 @@ def carry_out(
             seed=settings.seed,
             storage=folder / STUDY,
             on_trial=lambda done, best: on_progress("trials", done, trials, f"volume {best:.4f}"),
+            on_remark=on_remark,
         )
         made = report(played, found, score_shipped=shipped, seed=settings.seed)
         text = json.dumps(encode(made, {}), indent=1, allow_nan=False)
@@ -160,12 +161,22 @@ def _is_study(folder: Path) -> bool:
     return is_unfinished(folder) and "tuning" in settings_of(folder)
 
 
+def _name(job: Job) -> str:
+    """Under which name its outcomes are kept."""
+    return f"outcomes-{job.family}-{job.draws[0]}-{job.gate:g}"
+
+
+def _is_played(folder: Path, settings: Settings) -> bool:
+    """Whether outcomes of all jobs are there, so that nothing is left for a device to do."""
+    return all((folder / FOLDER / f"{_name(job)}.safetensors").is_file() for job in settings.plays())
+
+
 def _played(settings: Settings, *, processes: Workers, work: Work, on_progress: OnProgress) -> dict[float, Outcomes]:
     """Everything that was played, by the price at the gate."""
     plays = settings.plays()
     wanted = [
         jobs.Job(
-            name=f"outcomes-{job.family}-{job.draws[0]}-{job.gate:g}",
+            name=_name(job),
             kind=Outcomes,
             function=play,
             arguments=(job,),

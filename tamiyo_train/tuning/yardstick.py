@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tamiyo_runtime.contracts.document import require
 from tamiyo_train.config import Prices
@@ -24,6 +26,7 @@ from tamiyo_train.population.cost_table import LIMITS
 from tamiyo_train.tuning.outcomes import Outcomes, at
 
 Tensor = torch.Tensor
+Figures = NDArray[np.float64]
 TRAINING_LIMIT = 8.0
 """Times the bare host's training MACs at which nothing is left of that share."""
 ACCURACY_GIVEN = 0.005
@@ -54,10 +57,14 @@ class Point:
     @property
     def volume(self) -> float:
         """The hypervolume, 0..1."""
-        if self.broken > 0:
-            return 0.0
-        left = (1 - share for share in (self.params_share, self.energy_share, self.training_share))
-        return max(self.gain, 0.0) * math.prod(max(share, 0.0) for share in left)
+        return float(volumes({name: np.asarray(value) for name, value in asdict(self).items()}))
+
+
+def volumes(means: Mapping[str, Figures]) -> Figures:
+    """The hypervolume of points given by columns of `Point`, all of one shape; the result has it too."""
+    gain = means["gain"].clip(min=0.0)
+    left = [(1 - means[name]).clip(min=0.0) for name in ("params_share", "energy_share", "training_share")]
+    return np.where(means["broken"] > 0, 0.0, gain * math.prod(left))
 
 
 def choose(outcomes: Outcomes, worth: Tensor, episodes: Tensor) -> Tensor:

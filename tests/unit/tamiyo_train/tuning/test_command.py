@@ -7,13 +7,15 @@ import shutil
 import sys
 
 import pytest
+import torch
 
 from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.errors import ExitCode
 from tamiyo_train.config import Prices
 from tamiyo_train.policy.levels import FAMILIES, PROFILES
+from tamiyo_train.tuning.outcomes import Outcomes, joined
 from tamiyo_train.tuning.tune import REPORT, STUDY
-from tamiyo_train.work import Work, settings_of
+from tamiyo_train.work import Work, keep, settings_of
 
 SMOKE = ["--smoke", "--families", "spirals", "--profiles", "cortex-m4", "--trials", "12"]
 
@@ -39,7 +41,7 @@ def test_a_study_shows_tuned_weights_beside_the_shipped_ones_and_what_each_chang
     for name, value in ((name, getattr(Prices(), name)) for name in Prices.__dataclass_fields__):
         assert any(line.startswith(name) and f"{value:g}" in line for line in out.splitlines())
         assert f"{name} x 0" in out and f"{name} x 10" in out
-    for word in ("as shipped", "tuned", "accuracy only", "importance", "score accuracy", "energy", "training"):
+    for word in ("as shipped", "tuned", "accuracy only", "importance", "score accuracy", "energy", "95 % intervals"):
         assert word in out
     assert max(map(len, out.splitlines()[:-1])) <= 100
     assert f"Next:  tamiyo train tune-reward {study} --resume --trials 24" in out
@@ -106,6 +108,27 @@ def test_taken_up_again_without_any_setting_it_goes_on_as_it_was_begun(study, tm
     shutil.copytree(study, more)
     assert main(["train", "tune-reward", str(more), "--resume", "--trials", "14", "--json"]) == ExitCode.OK
     assert json.loads(capsys.readouterr().out)["trials"] == 14
+
+
+def test_a_study_played_on_a_gpu_is_searched_further_where_there_is_none_but_not_played(
+    study, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    folder = tmp_path / "gpu"
+    shutil.copytree(study, folder)
+    settings = folder / ".work" / "settings.json"
+    settings.write_text(settings.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    work = Work(folder)
+    for gate in ("0.001", "0.01", "0.1"):  # a GPU plays all draws in one job
+        parts = [work.kept(f"outcomes-spirals-{draw}-{gate}", Outcomes) for draw in range(6)]
+        keep(work.path(f"outcomes-spirals-0-{gate}"), joined([part for part in parts if part is not None]))
+    work.release()
+    command = ["train", "tune-reward", str(folder), "--resume", "--workers", "1", "--trials", "12"]
+    assert main(command) == ExitCode.OK
+    assert (folder / REPORT).read_bytes() == (study / REPORT).read_bytes()
+    work.path("outcomes-spirals-0-0.01").unlink()
+    assert main(command) == ExitCode.USAGE
+    assert "no CUDA device" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_would_be_played_and_writes_nothing(tmp_path, capsys):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from dataclasses import astuple, replace
 from pathlib import Path
 
 import optuna
 import pytest
 
+from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_train.config import Prices
+from tamiyo_train.tuning.difference import Difference
 from tamiyo_train.tuning.report import SHIPPED, TUNED, held_out, report
 from tamiyo_train.tuning.study import SPAN, Search, search
 from tamiyo_train.tuning.yardstick import Yardstick
@@ -89,12 +92,16 @@ def test_tuning_on_outcomes_finds_the_price_of_training_that_was_planted_and_say
     assert best.prices.training_macs > 0.004 / 5.5  # above it the modest habit is worth more
     assert tuned.point.accuracy == pytest.approx(MODEST.accuracy)
     assert tuned.levels_changed == 2 and before.levels_changed == 0
-    assert made.volume.low > 0 and made.better
-    assert made.accuracy.mean == pytest.approx(-0.004)
+    assert tuned.volume_change.low > 0 and made.better
+    assert tuned.accuracy_change.mean == pytest.approx(-0.004)
+    assert before.volume_change == before.accuracy_change == Difference(mean=0.0, low=0.0, high=0.0)
     assert made.row("training_macs x 10").levels_changed == 2
     assert made.row("params x 0").levels_changed == 0
     assert (made.draws, made.draws_held_out, made.levels, made.habits) == (9, 3, 2, 3)
-    assert len(made.rows) == 3 + 2 * len(astuple(Prices()))
+    assert len(made.rows) == 3 + 2 * len(astuple(Prices())) + 1
+    alone = made.row("training_macs tuned")
+    assert alone.prices == replace(Prices(), training_macs=best.prices.training_macs)
+    assert alone.point == tuned.point
 
 
 def test_weights_that_give_too_much_accuracy_away_are_not_called_better():
@@ -103,5 +110,52 @@ def test_weights_that_give_too_much_accuracy_away_are_not_called_better():
     stingy = replace(Prices(), training_macs=0.04)
     best = Search(prices=stingy, score=1.0, trials=1, importance=None)
     made = report({0.01: found}, best, score_shipped=0.0, seed=0)
-    assert made.accuracy.mean < -0.005
+    assert made.row(TUNED).accuracy_change.mean < -0.005
     assert not made.better
+
+
+def test_weights_that_nothing_depends_on_stay_as_shipped(tmp_path):
+    found = outcomes(PLANTED)
+    best = search(Yardstick({0.01: found}).score, trials=30, seed=0, storage=tmp_path / "study.db")
+    assert best.prices == replace(Prices(), training_macs=best.prices.training_macs) != Prices()
+    assert max(value for _, value in trials_of(tmp_path / "study.db") if value is not None) == best.score
+
+
+def test_a_study_that_cannot_be_read_is_searched_again_to_the_same_end(tmp_path):
+    storage, remarks = tmp_path / "study.db", list[str]()
+    whole = search(peak, trials=6, seed=1, storage=storage)
+    before = trials_of(storage)
+    storage.write_bytes(storage.read_bytes()[:5000])
+    assert search(peak, trials=6, seed=1, storage=storage, on_remark=remarks.append) == whole
+    assert trials_of(storage) == before
+    assert len(remarks) == 1 and "searched again" in remarks[0] and "study.db" in remarks[0]
+
+
+def test_trials_of_other_outcomes_are_not_gone_on_with(tmp_path):
+    storage, remarks = tmp_path / "study.db", list[str]()
+    search(lambda prices: peak(prices) + 1, trials=6, seed=1, storage=storage)
+    again = search(peak, trials=6, seed=1, storage=storage, on_remark=remarks.append)
+    assert again == search(peak, trials=6, seed=1, storage=tmp_path / "fresh.db")
+    assert trials_of(storage) == trials_of(tmp_path / "fresh.db")
+    assert len(remarks) == 1 and "other outcomes" in remarks[0]
+
+
+def test_a_study_that_something_else_holds_is_left_as_it_is(tmp_path):
+    storage = tmp_path / "study.db"
+    search(peak, trials=2, seed=1, storage=storage)
+    before = storage.read_bytes()
+    other = sqlite3.connect(storage)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(InputError, match="locked"):
+        search(peak, trials=3, seed=1, storage=storage)
+    other.close()
+    assert storage.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a?b=1", "50 %20", "#1"])
+def test_any_name_of_a_folder_will_do(name, tmp_path):
+    (tmp_path / name).mkdir()
+    search(peak, trials=2, seed=0, storage=tmp_path / name / "study.db")
+    assert (tmp_path / name / "study.db").stat().st_size > 0
+    assert search(peak, trials=3, seed=0, storage=tmp_path / name / "study.db").trials == 3
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -155,6 +155,7 @@ def _high(name: str, value: float, *, bound: float | None = None, limit: float |
 _MEASURES: dict[str, Callable[[GrownNetwork, Labelled], tuple[Measure, ...]]] = {
     "digits": _vision,
     "idx": _vision,
+    "mnist-json": _vision,
     "digits-c": _corrupted,
     "language": _language,
     "captions": _captions,

@@ -96,7 +96,15 @@ _PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
 
 
 _FOR_FILES: Mapping[str, str] = MappingProxyType(
-    {"wfdb": "ecg", "har": "imu", "hapt": "imu", "idx": "digits", "csv": "clusters", "text": "language"}
+    {
+        "wfdb": "ecg",
+        "har": "imu",
+        "hapt": "imu",
+        "idx": "digits",
+        "mnist-json": "digits",
+        "csv": "clusters",
+        "text": "language",
+    }
 )
 """Whose preset suits files of a format."""
 

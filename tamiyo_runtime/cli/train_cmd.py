@@ -32,7 +32,7 @@ TASKS = (
     "captions, checkerboard, clusters, complex-moons, digits, digits-c, ecg, imu, language, mnist1d, moons, spheres, "
     "spirals, xor"
 )
-FORMATS = "csv, hapt, har, idx, text, wfdb"
+FORMATS = "csv, hapt, har, idx, mnist-json, text, wfdb"
 HOSTS = "attention1d, causal1d, conv1d, dsconv, mlp, mlp-shallow, mlp-skip, pairs"
 _TERMINATED = 143  # 128 + SIGTERM, as shells have it
 

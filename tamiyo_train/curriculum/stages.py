@@ -31,7 +31,7 @@ CURRICULUM = Curriculum(
             safety=(at_least("rollback", 0.98), at_most("attack drop", 0.05)),
             width=8,
             attack=0.1,
-            formats=("idx",),
+            formats=("idx", "mnist-json"),
         ),
         Stage(
             id="2",

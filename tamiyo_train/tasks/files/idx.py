@@ -2,6 +2,8 @@
 
     train-images-idx3-ubyte[.gz]  train-labels-idx1-ubyte[.gz]  t10k-images-idx3-ubyte[.gz]  t10k-labels-idx1-ubyte[.gz]
 
+They may lie where torchvision puts them: MNIST/raw/ or raw/ in the folder that is given.
+
 IDX (Y. LeCun, http://yann.lecun.com/exdb/mnist/): two zero bytes, 8 for bytes, the number of axes, each axis' length as
 a big-endian 32-bit number, then the values. The t10k files are the test set; of the others a tenth is for the gates and
 a tenth for the score, split by class. Names may have a dot for the dash before idx.
@@ -25,6 +27,7 @@ from tamiyo_train.tasks.files.base import LIMIT_BYTES, SEED, Format, check_class
 
 _PARTS = ("train", "t10k")
 _SHARES = (0.8, 0.1, 0.1)
+_INSIDE = ("", "raw", "MNIST/raw")
 
 
 def read_idx(path: Path, *, axes: int) -> NDArray[np.uint8]:
@@ -53,6 +56,17 @@ def read_idx(path: Path, *, axes: int) -> NDArray[np.uint8]:
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
 
+def grey_levels(shape: tuple[int, ...]) -> InputSpec:
+    """What images of bytes are before the first graph: CHW, 0 to 255, taken as 0 to 1."""
+    return InputSpec(shape=shape, layout="CHW", offset=0.0, scale=1 / 255, raw_low=0.0, raw_high=255.0)
+
+
+def _folder(path: Path) -> Path | None:
+    """Where the training images are; None when nowhere in ``path``."""
+    places = (path / inside for inside in _INSIDE)
+    return next((place for place in places if _file(place, "train", "images") is not None), None)
+
+
 def _file(folder: Path, part: str, what: str) -> Path | None:
     names = (
         f"{part}-{what}{dash}ubyte{end}" for dash in ("-idx3-", "-idx1-", ".idx3-", ".idx1-") for end in ("", ".gz")
@@ -79,8 +93,10 @@ def _part(folder: Path, part: str) -> Split:
     return Split(x=images[:, None].astype(np.float32), y=labels.astype(np.int64))
 
 
-def read(folder: Path) -> Task:
+def read(path: Path) -> Task:
     """The four files as a task."""
+    folder = _folder(path)
+    assert folder is not None, f"{path} does not look like this format"
     both = {part: _part(folder, part) for part in _PARTS}
     given, test = both["train"], both["t10k"]
     if given.x.shape[1:] != test.x.shape[1:]:
@@ -89,7 +105,7 @@ def read(folder: Path) -> Task:
             hint="give the four files of one data set",
         )
     classes = tuple(str(label) for label in range(int(given.y.max(initial=0)) + 1))
-    spec = InputSpec(shape=given.x.shape[1:], layout="CHW", offset=0.0, scale=1 / 255, raw_low=0.0, raw_high=255.0)
+    spec = grey_levels(given.x.shape[1:])
     try:
         for split in (given, test):
             check_classes(split.y, classes)
@@ -106,7 +122,7 @@ def read(folder: Path) -> Task:
 IDX = Format(
     name="idx",
     what="a folder of MNIST's IDX files: train-images-idx3-ubyte[.gz] and so on",
-    looks_like=lambda path: path.is_dir() and _file(path, "train", "images") is not None,
+    looks_like=lambda path: path.is_dir() and _folder(path) is not None,
     read=read,
 )
 formats.register("idx")(IDX)

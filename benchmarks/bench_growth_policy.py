@@ -28,7 +28,7 @@ import torch
 if __package__ is None or __package__ == "":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import growth_recheck
-from benchmarks.growth_front import beside_gromo
+from benchmarks.growth_front import beside_gromo, beside_twin
 from benchmarks.growth_judging import judge
 from benchmarks.growth_prices import price_table
 from benchmarks.growth_setting import SMOKE, Scale, held_out_envs, training_envs, write
@@ -58,7 +58,7 @@ def teach_all(scale: Scale, device: str, out: Path, seeds: Sequence[int], varian
 def tabulate(out: Path) -> dict[str, Any]:
     """The table of what was played, with the hashes of who played it."""
     table = Table(out / "plays")
-    figures = table.figures()
+    figures = table.figures() | {"twin": beside_twin(table)}
     peer = out / "gromo-judge.jsonl"
     if peer.exists():
         figures["gromo"] = beside_gromo(table, peer)

@@ -1,9 +1,13 @@
-"""The policy beside `gromo`: accuracy at the same limits, training MACs, and hypervolumes of accuracy-cost fronts."""
+"""The policy beside its static twins and `gromo`: accuracy at equal cost, and hypervolumes of accuracy-cost fronts.
+
+A front is of all networks on a task and seed of weights: the policy's and the twins' of six drawn budgets, gromo's of
+its sizes. Its cost is what the network takes, or what training it took, either of them over the bare host's.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,9 @@ from benchmarks.growth_statistics import compare
 from benchmarks.growth_table import NOT_INFERIOR, Table, mean
 
 FAR = 40.0
-"""MACs over the bare host's at which a front is worth nothing."""
+"""Cost over the bare host's at which a front is worth nothing."""
+COSTS = {"macs": "hypervolume", "training_macs": "training_hypervolume"}
+"""Columns that can be the cost of a front, and what its hypervolume is called."""
 LEAST_SHARE, LEAST_FAMILIES = 0.95, 4
 Values = NDArray[np.float64]
 Point = tuple[float, float]
@@ -31,11 +37,51 @@ def hypervolume(points: Iterable[Point], *, error: float, macs: float) -> float:
     return area
 
 
+def beside_twin(table: Table) -> dict[str, Any]:
+    """Hypervolumes over those of the static twins, and test accuracy over a twin's of no more training.
+
+    That twin is the one with the most training MACs that are not above the policy's, on the same task and seed and
+    whatever its budget; where every twin trains more, the play of that policy seed is counted and left out.
+    """
+    volumes: dict[str, dict[str, float]] = {name: {} for name in COSTS.values()}
+    gained: list[float] = []
+    strata: list[int] = []
+    unmatched = 0
+    for number, family in enumerate(table.strata):
+        pairs = list(zip(table.each_seed("policy", family), table.each_seed("twin", family), strict=True))
+        groups = _groups(pairs[0][0])
+        for cost, name in COSTS.items():
+            ratios = [
+                _volume(own, members, cost) / _volume(twin, members, cost)
+                for members in groups.values()
+                for own, twin in pairs
+            ]
+            volumes[name][family] = float(np.mean(ratios))
+        for (task, _), members in groups.items():
+            for index in members:
+                rivals = [_within(twin, members, own["training_macs"][index]) for own, twin in pairs]
+                over = [
+                    own["test_accuracy"][index] - twin["test_accuracy"][rival]
+                    for (own, twin), rival in zip(pairs, rivals, strict=True)
+                    if rival is not None
+                ]
+                unmatched += rivals.count(None)
+                if over:
+                    gained.append(float(np.mean(over)))
+                    strata.append(1000 * number + task)
+    equal = compare(np.asarray(gained), np.asarray(strata, np.int64), statistic=mean)
+    return {
+        **{f"{name}_over_twin": found for name, found in volumes.items()},
+        "test_accuracy_at_equal_training": equal.to_json(),
+        "episodes_at_equal_training": len(gained),
+        "unmatched": unmatched,
+    }
+
+
 def beside_gromo(table: Table, path: Path) -> dict[str, Any]:
     """Pair every policy episode with the largest network of gromo's, same task and seed, that fits its limits.
 
-    Episodes in which none fits are counted and left out. Fronts are of all networks on a task and seed: the policy's of
-    its drawn budgets, gromo's of its sizes.
+    Episodes in which none fits are counted and left out.
     """
     peers: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
     for line in path.read_text().splitlines():
@@ -44,19 +90,18 @@ def beside_gromo(table: Table, path: Path) -> dict[str, Any]:
     accuracy: list[float] = []
     training: list[float] = []
     strata: list[int] = []
-    unmatched, volumes = 0, {}
+    unmatched = 0
+    volumes: dict[str, dict[str, float]] = {name: {} for name in COSTS.values()}
     for number, family in enumerate(table.strata):
-        ratios = []
-        groups: dict[tuple[int, int], list[int]] = {}
+        ratios: dict[str, list[float]] = {name: [] for name in COSTS.values()}
         seeds = list(table.each_seed("policy", family))
-        tasks, inits = seeds[0]["task"].astype(int), seeds[0]["init"].astype(int)
-        for index, key in enumerate(zip(tasks.tolist(), inits.tolist(), strict=True)):
-            groups.setdefault(key, []).append(index)
-        for (task, init), members in groups.items():
+        for (task, init), members in _groups(seeds[0]).items():
             rivals = peers.get((family, task, init))
             if rivals is None:
                 continue
-            ratios.append([_volume(own, members) / _peer_volume(rivals, seeds[0], members) for own in seeds])
+            for cost, name in COSTS.items():
+                other = _peer_volume(rivals, seeds[0], members, cost)
+                ratios[name].append(float(np.mean([_volume(own, members, cost) / other for own in seeds])))
             for index in members:
                 rival = _fitting(rivals, seeds[0]["params_limit"][index], seeds[0]["macs_limit"][index])
                 if rival is None:
@@ -66,20 +111,22 @@ def beside_gromo(table: Table, path: Path) -> dict[str, Any]:
                 ours = float(np.mean([own["training_macs"][index] for own in seeds]))
                 training.append(float(np.log(ours / rival["training_macs"])))
                 strata.append(1000 * number + task)
-        if ratios:
-            volumes[family] = float(np.mean(ratios))
+        for name, found in ratios.items():
+            if found:
+                volumes[name][family] = float(np.mean(found))
     if not accuracy:
         return {}
     where = np.asarray(strata, np.int64)
     gained = compare(np.asarray(accuracy), where, statistic=mean)
     spent = compare(np.asarray(training), where, statistic=mean)
-    front = sum(v >= 1 for v in volumes.values()) >= LEAST_FAMILIES and min(volumes.values()) >= LEAST_SHARE
+    shares = volumes["hypervolume"].values()
+    front = sum(share >= 1 for share in shares) >= LEAST_FAMILIES and min(shares) >= LEAST_SHARE
     return {
         "episodes": len(accuracy),
         "unmatched": unmatched,
         "test_accuracy": gained.to_json(),
         "ln_training_macs": spent.to_json(),
-        "hypervolume_over_gromo": volumes,
+        **{f"{name}_over_gromo": found for name, found in volumes.items()},
         "passes": {
             "not inferior to gromo": gained.low > NOT_INFERIOR,
             "fewer training MACs or a better front than gromo": spent.high < 0 or front,
@@ -87,16 +134,40 @@ def beside_gromo(table: Table, path: Path) -> dict[str, Any]:
     }
 
 
-def _volume(own: dict[str, Values], members: Sequence[int]) -> float:
-    points = [(1 - own["test_accuracy"][index], own["macs"][index]) for index in members]
-    return hypervolume(points, error=1.0, macs=FAR * own["host_macs"][members[0]])
+def _groups(own: Mapping[str, Values]) -> dict[tuple[int, int], list[int]]:
+    """Episodes by task and seed of weights."""
+    found: dict[tuple[int, int], list[int]] = {}
+    keys = zip(own["task"].astype(int).tolist(), own["init"].astype(int).tolist(), strict=True)
+    for index, key in enumerate(keys):
+        found.setdefault(key, []).append(index)
+    return found
 
 
-def _peer_volume(rivals: Sequence[dict[str, Any]], own: dict[str, Values], members: Sequence[int]) -> float:
-    points = [(1 - row["accuracy"], row["macs"]) for row in rivals]
-    return hypervolume(points, error=1.0, macs=FAR * own["host_macs"][members[0]])
+def _far(own: Mapping[str, Values], members: Sequence[int], cost: str) -> float:
+    """The reference of a front in (error, ln cost)."""
+    first = members[0]
+    if cost == "macs":
+        return FAR * float(own["host_macs"][first])
+    return FAR * float(own["training_macs"][first] / own["training_ratio"][first])
+
+
+def _volume(own: Mapping[str, Values], members: Sequence[int], cost: str) -> float:
+    points = [(1 - own["test_accuracy"][index], own[cost][index]) for index in members]
+    return hypervolume(points, error=1.0, macs=_far(own, members, cost))
+
+
+def _peer_volume(
+    rivals: Sequence[dict[str, Any]], own: Mapping[str, Values], members: Sequence[int], cost: str
+) -> float:
+    points = [(1 - row["accuracy"], row[cost]) for row in rivals]
+    return hypervolume(points, error=1.0, macs=_far(own, members, cost))
 
 
 def _fitting(rivals: Sequence[dict[str, Any]], params: float, macs: float) -> dict[str, Any] | None:
     fits = [row for row in rivals if row["params"] <= params and row["macs"] <= macs]
     return max(fits, key=lambda row: row["params"]) if fits else None
+
+
+def _within(twin: Mapping[str, Values], members: Sequence[int], training: float) -> int | None:
+    fits = [index for index in members if twin["training_macs"][index] <= training]
+    return max(fits, key=lambda index: twin["training_macs"][index]) if fits else None

@@ -40,13 +40,15 @@ Columns = dict[str, NDArray[np.float64]]
 class Method:
     """Who plays: ``name`` and, where there are several, ``seed``.
 
-    ``inference_macs``: of the decider in an episode, charged as training. ``codes``: topologies to start from.
+    ``inference_macs``: of the decider in an episode, charged as training, as are the readings of the network that it
+    decides by unless it does not look. ``codes``: topologies to start from.
     """
 
     name: str
     seed: int | None
     decider: Callable[[str], LaneDecider]
     inference_macs: int = 0
+    looks: bool = True
     codes: Mapping[str, torch.Tensor] | None = None
 
     @property
@@ -85,7 +87,7 @@ class Court:
         rollouts = side_by_side(jobs, warm=self.warm)
         found: Columns = {}
         for name, rollout in rollouts.items():
-            own = outcome(self.envs[name], self.lanes[name], rollout, inference_macs=method.inference_macs)
+            own = outcome(self.envs[name], self.lanes[name], rollout, method)
             found |= {f"{name}/{column}": values for column, values in own.items()}
         beside = path.with_suffix(".tmp.npz")
         np.savez_compressed(beside, **found)  # type: ignore[arg-type]  # numpy's stub knows no keyword arrays
@@ -101,11 +103,12 @@ def held_out_lanes(env: TensorGrowth, episodes: int) -> Lanes:
     return replace(lanes, init=[HELD_OUT[number] for number in turn])
 
 
-def outcome(env: TensorGrowth, lanes: Lanes, rollout: Rollout, *, inference_macs: int) -> Columns:
-    """What came of every episode, with the decider's own work charged as training."""
+def outcome(env: TensorGrowth, lanes: Lanes, rollout: Rollout, method: Method) -> Columns:
+    """What came of every episode that ``env`` has just played, with the decider's own work charged as training."""
     result, budget, prices = rollout.result, env.budget, env.config.prices
     alone = result.training_macs.double() / result.training_ratio
-    own = inference_macs / alone
+    deciding = method.inference_macs + env.reading_macs * method.looks
+    own = deciding / alone
     over = ((result.cost > budget) & (env.table.host[env.profile] <= budget)).any(1)
     columns = {
         "utility": rollout.utility - prices.training_macs * own,
@@ -113,7 +116,8 @@ def outcome(env: TensorGrowth, lanes: Lanes, rollout: Rollout, *, inference_macs
         "test_accuracy": result.test_accuracy,
         "params": result.cost[:, _PARAMS],
         "macs": result.cost[:, _MACS],
-        "training_macs": result.training_macs + inference_macs,
+        "training_macs": result.training_macs + deciding,
+        "deciding_macs": deciding,
         "training_ratio": result.training_ratio + own,
         "events": result.events,
         "seeds": result.fossilised.sum(1),
@@ -148,7 +152,8 @@ def judge(scale: Scale, envs: Mapping[str, TensorGrowth], out: Path, *, only: Se
             tutor = load_tutor(load_atlases(out), path, court.device)
             if wanted(f"tutor-{number}"):
                 begin = functools.partial(_begun, tutor, envs)
-                court.play(Method(name="tutor", seed=int(number), decider=begin))
+                macs = scale.episode.decisions * (0 if tutor.forecast is None else linear_macs(tutor.forecast))
+                court.play(Method(name="tutor", seed=int(number), decider=begin, inference_macs=macs))
         elif wanted(path.stem) or (name == "policy" and (wanted(f"matched-{number}") or wanted(f"twin-{number}"))):
             _judge_network(court, name, int(number), load_policy(path, court.device))
 
@@ -166,7 +171,7 @@ def fixed_methods(court: Court) -> list[Method]:
         return lambda family: Kasminas([habit] * len(court.lanes[family].init), device=court.device)
 
     return [
-        Method(name="none", seed=None, decider=lambda family: Waiting()),
+        Method(name="none", seed=None, decider=lambda family: Waiting(), looks=False),
         Method(name="kasmina", seed=None, decider=habits(SHIPPED)),
         Method(name="tuned", seed=None, decider=habits(tuned)),
         Method(name="random", seed=None, decider=lambda family: Chance(17, device=court.device)),
@@ -176,8 +181,13 @@ def fixed_methods(court: Court) -> list[Method]:
 def bandit_of(court: Court) -> Method:
     """The bandit as it was kept."""
     learned = load_bandit(court.scale, court.out, court.device)
-    macs = sum(m.weight.numel() for m in learned.network if isinstance(m, torch.nn.Linear))
+    macs = linear_macs(learned.network)
     return Method(name="bandit", seed=None, decider=lambda family: learned.begin(), inference_macs=macs)
+
+
+def linear_macs(network: torch.nn.Module) -> int:
+    """Multiply-accumulates of a plain chain of layers."""
+    return sum(module.weight.numel() for module in network.modules() if isinstance(module, torch.nn.Linear))
 
 
 def oracle_of(court: Court) -> Callable[[str], LaneDecider]:
@@ -217,7 +227,7 @@ def _judge_network(court: Court, name: str, seed: int, network: PolicyNetwork) -
     write(court.out / "plays" / f"calibration-{seed}.json", calibration(network, list(own.values())))
     court.play(Method(name="matched", seed=seed, decider=lambda family: matched(own[family], seed=seed)))
     codes = {family: rollout.codes for family, rollout in own.items()}
-    court.play(Method(name="twin", seed=seed, decider=lambda family: Waiting(), codes=codes))
+    court.play(Method(name="twin", seed=seed, decider=lambda family: Waiting(), looks=False, codes=codes))
 
 
 def macs_of(network: PolicyNetwork) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_runtime.contracts.observation import INTENSITIES, Heads, Operation
-from tamiyo_train import pricing, telemetry
+from tamiyo_train import charges, pricing, telemetry
 from tamiyo_train.admission import check_tensors
 from tamiyo_train.audit import AuditLog
 from tamiyo_train.blueprints import Blueprint
@@ -32,7 +32,7 @@ from tamiyo_train.regions.allocators import EVERY, Allocator
 from tamiyo_train.regions.steward import Steward
 from tamiyo_train.seed import GrownNetwork
 from tamiyo_train.snapshot import Snapshot
-from tamiyo_train.trainer import BACKWARD_FACTOR, Trainer
+from tamiyo_train.trainer import Trainer
 
 CONSOLIDATION_WINDOW = 32
 """Steps of consolidation that a panic takes back."""
@@ -213,7 +213,7 @@ class GrowthEnv(Guard):
             self.retire_idle()
         scores = score(self.network, self.trainer.data.score)
         cost = self.pricer.price(self.network.graphs())
-        alone = BACKWARD_FACTOR * self.config.batch * self.network.host.footprint().macs * self.config.total_steps
+        alone = charges.alone(self.network.host, self.config)
         return Outcome(
             utility=pricing.utility(
                 scores.accuracy,

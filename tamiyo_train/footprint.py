@@ -38,7 +38,8 @@ class Layer:
     """One operator on one sample: parameters, multiply-accumulates, elements read and written.
 
     ``gemm``: the matrix product (M, K, N) that it amounts to, ``groups`` times over; ``window`` counts the positions of
-    a convolution's window. See `device_profiles.ops.Op`.
+    a convolution's window. See `device_profiles.ops.Op`. ``at_entry``: like the first product of its piece, it reads
+    what enters the piece, see `charges`.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ class Layer:
     gemm: tuple[int, int, int] | None = None
     groups: int = 1
     window: int = 1
+    at_entry: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -224,6 +224,10 @@ class GrownNetwork(nn.Module):
             pieces.append(self.host.layers[slot + 1])
         return [piece for piece in pieces if piece]
 
+    def grown(self, only: Sequence[int]) -> list[tuple[Layer, ...]]:
+        """Closed-form cost of what is in each of the host's slots, see `graphs`; nothing where there is no seed."""
+        return [self._piece(slot, None, only) for slot in range(self.host.slots)]
+
     def _piece(self, slot: int, extra: tuple[int, Blueprint] | None, only: Sequence[int] | None) -> tuple[Layer, ...]:
         seed = self.seeds[slot]
         if extra is not None and extra[0] == slot:

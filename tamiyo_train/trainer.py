@@ -16,13 +16,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import torch
 import torch.nn.functional as F
 
+from tamiyo_train import charges
 from tamiyo_train.alignment import Embeddings, compared, own, strayed
 from tamiyo_train.blueprints import WithAuxiliaryLoss
 from tamiyo_train.channel_gate import ChannelGate, settled
 from tamiyo_train.config import Episode
 from tamiyo_train.data import Tensors
 from tamiyo_train.evaluation import without
-from tamiyo_train.footprint import Footprint
 from tamiyo_train.lifecycle import State
 from tamiyo_train.seed import GrownNetwork, Seed, held_loss, norms_held
 from tamiyo_train.seeding import generator
@@ -33,8 +33,6 @@ R = TypeVar("R")
 HOST = "host"
 SEED_WARMUP_STEPS = 10
 BLENDED = (State.SHADOWING, State.PROBATIONARY, State.FOSSILISED)
-BACKWARD_FACTOR = 3
-"""A training step takes about three forward passes: one forward, two of the same work backward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +63,9 @@ def _locked(method: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenat
 class Trainer:
     """A network, its optimiser, its data and its generators.
 
-    ``training_macs`` counts work done, rollbacks included; ``caution`` scales every learning rate. A snapshot restores
-    neither: one is history, the other what was learned from it. ``on_step`` is told the steps done after each of them.
+    ``training_macs`` counts work done, rollbacks included, see `charges`; ``caution`` scales every learning rate. A
+    snapshot restores neither: one is history, the other what was learned from it. ``on_step`` is told the steps done
+    after each of them.
     """
 
     def __init__(
@@ -78,6 +77,7 @@ class Trainer:
         self.config = config
         self.step_index = 0
         self.training_macs = 0
+        self._meter = charges.Meter(network, config)
         self.caution = 1.0
         self.on_step: Callable[[int], None] | None = None
         self.generators = {name: generator(seed, name) for name in ("batches", "gates")}
@@ -200,7 +200,7 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(group["params"], self.config.gradient_limit)
         self.optimiser.step()
         whole = tuple(alphas) == network.alphas()
-        self._account(training)
+        self.training_macs += self._meter.step(alphas, training)
         self.step_index += 1
         if self.on_step is not None:
             self.on_step(self.step_index)
@@ -329,18 +329,6 @@ class Trainer:
             for slot in self.network.slots_in(*BLENDED):
                 alphas[slot] = alphas[slot] if coins[slot] < 0.5 else 0.0
         return alphas
-
-    def _account(self, training: tuple[int, ...]) -> None:
-        network = self.network
-        on = [slot for slot, alpha in enumerate(network.alphas()) if alpha > 0]
-        samples = self.config.batch
-        held = [[slot] for slot in training] if self.config.apart else [list(training)] if training else []
-        passes = [(on, samples), *(([*on, *slots], samples) for slots in held)]
-        if self.config.attack:
-            passes.append((on, samples // 2))
-        for slots, count in passes:
-            macs = Footprint.of(layer for piece in network.graphs(only=slots) for layer in piece).macs
-            self.training_macs += BACKWARD_FACTOR * count * macs
 
 
 def _cosine(progress: float, floor: float) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -134,12 +135,12 @@ def attention_layers(
         footprint.linear(channels, channels, positions=asking),
         footprint.pointwise(Kind.MULTIPLY, channels * asking),
         *footprint.transposed(time, heads, batch=batch * width),
-        footprint.linear(channels, channels, positions=asked, bias=False),
+        replace(footprint.linear(channels, channels, positions=asked, bias=False), at_entry=True),
         *footprint.transposed(others, heads, batch=batch * width),
         footprint.matmul(time, width, others, batch=products),
         *((footprint.pointwise(Kind.ADD, weights),) if masked else ()),
         footprint.pointwise(Kind.SOFTMAX, weights),
-        footprint.linear(channels, channels, positions=asked),
+        replace(footprint.linear(channels, channels, positions=asked), at_entry=True),
         *footprint.transposed(others, heads, batch=batch * width),
         footprint.matmul(time, others, width, batch=products),
         *footprint.transposed(time, heads, batch=batch * width),
@@ -164,9 +165,9 @@ def _linear_layers(slot: Slot) -> tuple[Layer, ...]:
         *footprint.transposed(channels, time),
         footprint.linear(channels, channels, positions=time, bias=False),
         softmax,
-        linear,
+        replace(linear, at_entry=True),
         footprint.matmul(channels, time, channels),
-        linear,
+        replace(linear, at_entry=True),
         softmax,
         footprint.matmul(time, channels, channels),
         linear,

@@ -6,6 +6,8 @@ exported. Parameters 2d*d + 2d.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -32,7 +34,7 @@ def _layers(slot: Slot) -> tuple[Layer, ...]:
     written = slot.writable * slot.positions
     return (
         footprint.mix(slot, slot.channels, slot.writable),
-        footprint.mix(slot, slot.channels, slot.writable),
+        replace(footprint.mix(slot, slot.channels, slot.writable), at_entry=True),
         footprint.pointwise(Kind.LOGISTIC, written),
         footprint.pointwise(Kind.MULTIPLY, written, operands=2),
         *footprint.changed(slot),

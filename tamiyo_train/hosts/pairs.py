@@ -118,7 +118,7 @@ def _encoding(width: int, channels: int, gallery: int) -> tuple[Layer, ...]:
         footprint.conv((width, half, half), width, kernel=3, stride=2),
         footprint.activation(width * quarter**2),
         footprint.linear(width * quarter**2, channels),
-        footprint.linear(len(WORDS), channels, positions=gallery, bias=False),
+        replace(footprint.linear(len(WORDS), channels, positions=gallery, bias=False), at_entry=True),
         *footprint.transposed(gallery, channels),
         footprint.pointwise(Kind.CONCAT, 2 * channels * gallery),
     )

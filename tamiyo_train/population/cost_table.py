@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from tamiyo_runtime.contracts.errors import IncompatibleError
+from tamiyo_train import charges
 from tamiyo_train.blueprints import Blueprint
 from tamiyo_train.costs import footprint_in
 from tamiyo_train.footprint import Layer
@@ -38,7 +39,8 @@ class CostTable:
 
     ``host`` (P, limits): the bare host; ``parts`` (P, S, K, limits): what a seed adds to it, under memory its live
     activations; ``host_live`` (P,): those of the host. ``seed_latency`` (P, S, K), ms; ``seed_params`` and
-    ``seed_macs`` (S, K); ``features`` (P, profile features). float64, but int64 for the counts of seeds.
+    ``seed_macs`` (S, K); ``seed_tolls`` (4, S, K), see `charges`; ``features`` (P, profile features). float64, but
+    int64 for the counts of seeds.
     """
 
     host: Tensor
@@ -47,6 +49,7 @@ class CostTable:
     seed_latency: Tensor
     seed_params: Tensor
     seed_macs: Tensor
+    seed_tolls: Tensor
     features: Tensor
 
     @staticmethod
@@ -83,6 +86,9 @@ class CostTable:
             seed_latency=table([[[alone(p, slot, b) for b in options] for slot in slots] for p in pricers]),
             seed_params=table([[0 if f is None else f.params for f in row] for row in each], torch.int64),
             seed_macs=table([[0 if f is None else f.macs for f in row] for row in each], torch.int64),
+            seed_tolls=table(
+                [[charges.toll(b.layers(place) if b else ()) for b in options] for place in host.places], torch.int64
+            ).movedim(2, 0),
             features=table([[p.features.get(name, 0.0) for name in PROFILE_FEATURES] for p in pricers]),
         )
         made._check(host, options, pricers)

@@ -20,6 +20,7 @@ import torch
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_runtime.contracts.observation import INTENSITIES, Heads, Operation
+from tamiyo_train import charges
 from tamiyo_train.blueprints import Blueprint
 from tamiyo_train.config import Episode
 from tamiyo_train.costs import footprint_in
@@ -40,7 +41,6 @@ from tamiyo_train.population.sensing import Outcome, Sensed, answered, sense
 from tamiyo_train.population.state import Start
 from tamiyo_train.population.watching import Watches
 from tamiyo_train.seeding import initialising
-from tamiyo_train.trainer import BACKWARD_FACTOR
 
 Tensor = torch.Tensor
 
@@ -81,6 +81,7 @@ class TensorGrowth:
         dtype = tasks[0].variants.dtype
         self.nursery = Nursery(build, self.layout, grown, dtype=dtype)
         self.table = CostTable.of(self.host, grown, profiles, device=device)
+        self._trunk = charges.tolls(self.host.layers).to(self.device)
         self._families = torch.tensor([-1, *self.nursery.families], device=self.device)
         self._inputs = torch.cat([data.variants[0].flatten(1) for data in tasks]).to(self.device)
         self._labels = torch.cat([data.train_y for data in tasks]).to(self.device)
@@ -94,7 +95,7 @@ class TensorGrowth:
             config,
             tasks[0],
             families=len(families),
-            macs=self.host.footprint().macs,
+            trunk=self._trunk,
             draws=draws,
             device=self.device,
         )
@@ -119,8 +120,8 @@ class TensorGrowth:
         self.watches = Watches.fresh(count, self.config.limits, device)
         self.graded = torch.zeros_like(self.slots.live)
         self.window = self.step = 0
-        self.events, self.culled, self.training_macs, self.halvings = (
-            torch.zeros(count, dtype=torch.int64, device=device) for _ in range(4)
+        self.events, self.culled, self.training_macs, self.reading_macs, self.halvings = (
+            torch.zeros(count, dtype=torch.int64, device=device) for _ in range(5)
         )
         self.curve = torch.full((count, 3), torch.nan, dtype=torch.float64, device=device)
         self.training_accuracy = torch.full((count,), torch.nan, dtype=torch.float64, device=device)
@@ -183,14 +184,13 @@ class TensorGrowth:
         """Value the committed networks: host and fossilised seeds."""
         fossilised = self.slots.phase == Phase.FOSSILISED
         alphas = fossilised.double()
-        alone = BACKWARD_FACTOR * self.config.batch * self.host.footprint().macs * self.config.total_steps
         return Result(
             accuracy=self._answered("score", alphas).accuracy,
             test_accuracy=self._answered("test", alphas).accuracy,
             cost=self.table.of_lanes(self.profile, torch.where(fossilised, self.slots.code, 0)),
             events=self.events,
             training_macs=self.training_macs,
-            training_ratio=self.training_macs.double() / alone,
+            training_ratio=self.training_macs.double() / charges.alone(self.host, self.config),
             fossilised=fossilised,
         )
 
@@ -283,7 +283,6 @@ class TensorGrowth:
         low, high = 0.5, 2.0
         rise = 1 / (config.blend_windows * config.window / slots.rate.clamp(low, high)).clamp_min(1.0)
         whole = torch.full((count,), self.step, device=self.device)
-        numbers = torch.arange(self.host.slots, device=self.device)
         return Start(
             seed=self._seed,
             step=whole,
@@ -293,7 +292,7 @@ class TensorGrowth:
             family=slots.family,
             born=slots.born,
             rate=slots.rate,
-            macs=self.table.seed_macs[numbers, slots.code],
+            tolls=self._tolls(),
             alpha=slots.alpha,
             position=slots.position,
             rise=rise,
@@ -347,6 +346,13 @@ class TensorGrowth:
             family=self.slots.family,
             confidence=self.config.confidence,
         )
+        taken = charges.reading_pass(self._trunk, self._tolls(), self.slots.alpha > 0, self.slots.code > 0)
+        self.reading_macs += x.shape[-1] * taken
+
+    def _tolls(self) -> Tensor:
+        """Tolls of what is in the slots, (4, N, S)."""
+        numbers = torch.arange(self.host.slots, device=self.device)
+        return self.table.seed_tolls[:, numbers, self.slots.code]
 
     def _restrain(self) -> None:
         """Take back what drifts critically, blaming the first slot that does."""

@@ -19,12 +19,13 @@ Audit = Callable[[int, Transition], None]
 class Occupant:
     """A seed in a slot of a lane; its weights lie in the population's block.
 
-    ``macs``: multiply-accumulates a sample; ``updates``: steps of Adam it has taken. The rest as in `Seed`.
+    ``toll``: multiply-accumulates a sample, see `charges`; ``updates``: steps of Adam it has taken. The rest as in
+    `Seed`.
     """
 
     blueprint: Blueprint
     family: int
-    macs: int
+    toll: tuple[int, int, int, int]
     rate: float
     born_step: int
     alpha: float = 0.0

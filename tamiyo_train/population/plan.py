@@ -12,13 +12,14 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from tamiyo_train import charges
 from tamiyo_train.config import Episode
 from tamiyo_train.data import Tensors
 from tamiyo_train.population.adam import BETAS
 from tamiyo_train.population.draws import Draws, hashed_rows, stream_rows
 from tamiyo_train.population.lanes import Lane
 from tamiyo_train.population.state import Start, read_lanes, write_lanes
-from tamiyo_train.trainer import BACKWARD_FACTOR, SEED_WARMUP_STEPS
+from tamiyo_train.trainer import SEED_WARMUP_STEPS
 
 Tensor = torch.Tensor
 
@@ -75,18 +76,18 @@ class End:
 
 
 class Planner:
-    """Plans windows on ``device`` for lanes of one episode. ``macs``: of the bare host, a sample.
+    """Plans windows on ``device`` for lanes of one episode. ``trunk`` (4, 1 + S): tolls of the host, see `charges`.
 
     On a CUDA device it has a stream of its own, so that the next window is planned while the last one still trains.
     """
 
     def __init__(
-        self, config: Episode, data: Tensors, *, families: int, macs: int, draws: Draws, device: torch.device
+        self, config: Episode, data: Tensors, *, families: int, trunk: Tensor, draws: Draws, device: torch.device
     ) -> None:
         self.config = config
         self.data = data
         self.families = torch.arange(families, device=device)[:, None, None]
-        self.macs = macs
+        self.trunk = trunk.to(device)
         self.draws = draws
         self.rates = rate_table(config).to(device)
         dropouts = (config.gate_dropout, config.consolidation_dropout if config.consolidation_steps else 0.0)
@@ -165,7 +166,7 @@ class Planner:
             updates=updates[-1],
             alpha=torch.where(start.own[:, None] > 0, present[-1], start.alpha),
             position=torch.where(start.own[:, None] > 0, position[-1], start.position),
-            training_macs=self._work(start, taking, present, training),
+            training_macs=self._work(start, taking, present=present > 0, ran=present * kept > 0),
         )
 
     def _coefficients(self, start: Start, step: Tensor, updates: Tensor, active: Tensor) -> dict[str, Tensor]:
@@ -199,11 +200,12 @@ class Planner:
         dropped = (drawn[..., :1] < dropout[..., None]) & (drawn[..., 1:] >= 0.5)
         return ~(dropped & start.droppable)
 
-    def _work(self, start: Start, taking: Tensor, present: Tensor, training: Tensor) -> Tensor:
-        """Multiply-accumulates of each lane's window, (N,). See `Trainer._account`."""
-        forward = self.macs + (start.macs * (present > 0)).sum(2)
-        held = torch.where(training.any(2), forward + (start.macs * training).sum(2), 0)
-        return BACKWARD_FACTOR * self.config.batch * ((forward + held) * taking).sum(0)
+    def _work(self, start: Start, taking: Tensor, *, present: Tensor, ran: Tensor) -> Tensor:
+        """Multiply-accumulates of each lane's window, (N,). See `charges.Meter`."""
+        seeds = start.tolls[:, None]
+        learning = charges.learning_pass(self.trunk, seeds, ran)
+        held = charges.held_pass(self.trunk, seeds, present, start.training.expand_as(present))
+        return self.config.batch * ((learning + held) * taking).sum(0)
 
 
 def _each(steps: int, device: torch.device) -> Tensor:

@@ -15,11 +15,12 @@ import torch.nn.functional as F
 
 from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.errors import IncompatibleError
+from tamiyo_train import charges
 from tamiyo_train.blueprints import Blueprint
 from tamiyo_train.config import Episode
 from tamiyo_train.data import Labelled, Tensors
 from tamiyo_train.evaluation import Scores
-from tamiyo_train.footprint import Footprint, Layer
+from tamiyo_train.footprint import Layer
 from tamiyo_train.gates import probe_at_birth
 from tamiyo_train.hosts import Host
 from tamiyo_train.lifecycle import Event, State, Transition
@@ -100,7 +101,7 @@ class Population:
             config,
             data,
             families=len(self.layout.families),
-            macs=self.host.footprint().macs,
+            trunk=charges.tolls(self.host.layers),
             draws=draws,
             device=where,
         )
@@ -289,7 +290,7 @@ class Population:
         self.at(lane).seeds[slot] = Occupant(
             blueprint=seed.blueprint,
             family=family,
-            macs=Footprint.of(seed.blueprint.layers(self.host.places[slot])).macs,
+            toll=charges.toll(seed.blueprint.layers(self.host.places[slot])),
             rate=seed.rate,
             born_step=seed.born_step,
             alpha=seed.alpha,

@@ -23,8 +23,9 @@ class Start:
     """N lanes at the start of a window, float64, int64 and bool.
 
     (N,): ``seed`` (its lowest 31 bits), ``step``, ``own`` (steps until the horizon), ``learning_rate``. (N, 1 + S):
-    ``updates`` of Adam. (N, S): ``family``, ``born``, ``rate``, ``macs``, ``alpha``, ``position`` on the ramp and its
-    ``rise`` a step; whether the seed is ``rising``, in ``training``, or ``droppable`` by gate dropout.
+    ``updates`` of Adam. (N, S): ``family``, ``born``, ``rate``, ``alpha``, ``position`` on the ramp and its
+    ``rise`` a step; whether the seed is ``rising``, in ``training``, or ``droppable`` by gate dropout. ``tolls``
+    (4, N, S): see `charges`.
     """
 
     seed: Tensor
@@ -35,7 +36,7 @@ class Start:
     family: Tensor
     born: Tensor
     rate: Tensor
-    macs: Tensor
+    tolls: Tensor
     alpha: Tensor
     position: Tensor
     rise: Tensor
@@ -70,8 +71,8 @@ def read_lanes(lanes: Sequence[Lane | None], config: Episode, waiting: Mapping[i
         )
     seeds, steps, learning_rates, updates_of = zip(*heads, strict=True)
     table = torch.tensor(rows, dtype=torch.float64).movedim(2, 0)
-    family, born, macs = (table[column].long() for column in (0, 1, 3))
-    rising, training, droppable = (table[column] > 0 for column in (7, 8, 9))
+    family, born = (table[column].long() for column in (0, 1))
+    rising, training, droppable = (table[column] > 0 for column in (6, 7, 8))
     step = torch.tensor(steps)
     return Start(
         seed=torch.tensor(seeds),
@@ -82,10 +83,10 @@ def read_lanes(lanes: Sequence[Lane | None], config: Episode, waiting: Mapping[i
         family=family,
         born=born,
         rate=table[2],
-        macs=macs,
-        alpha=table[4],
-        position=table[5],
-        rise=table[6],
+        tolls=table[9:].long(),
+        alpha=table[3],
+        position=table[4],
+        rise=table[5],
         rising=rising,
         training=training,
         droppable=droppable,
@@ -109,7 +110,7 @@ def write_lanes(
                 seed.alpha, seed.blend_position = alphas[slot], positions[slot]
 
 
-_NOBODY: tuple[float, ...] = (_EMPTY, 0, 0.0, 0, 0.0, 0.0, 0.0, False, False, False)
+_NOBODY: tuple[float, ...] = (_EMPTY, 0, 0.0, 0.0, 0.0, 0.0, False, False, False, 0, 0, 0, 0)
 
 
 def _row(seed: Occupant, state: State, config: Episode, *, rises: bool) -> tuple[float, ...]:
@@ -118,11 +119,11 @@ def _row(seed: Occupant, state: State, config: Episode, *, rises: bool) -> tuple
         seed.family,
         seed.born_step,
         seed.rate,
-        seed.macs,
         seed.alpha,
         seed.blend_position,
         1 / max(1.0, config.blend_windows * config.window / min(max(seed.rate, low), high)),
         rises and state is State.BLENDING,
         state is State.TRAINING,
         state in BLENDED,
+        *seed.toll,
     )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tamiyo_runtime.contracts.errors import IncompatibleError, SchemaError, TamiyoError
 from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES, Operation
+from tamiyo_train import charges
 from tamiyo_train.blueprints import OFFERED, Domain, blueprints
 from tamiyo_train.config import Episode, Limits
 from tamiyo_train.env import GrowthEnv
@@ -88,6 +89,14 @@ def row(action: Action) -> list[int]:
     return [int(action.operation), action.slot, action.blueprint, action.intensity]
 
 
+def looking(env: GrowthEnv) -> int:
+    """What a reading of an episode as it stands takes."""
+    pieces, alphas = env.network.grown(range(env.network.slots)), torch.tensor(env.network.alphas())
+    there = torch.tensor([bool(piece) for piece in pieces])
+    taken = charges.reading_pass(charges.tolls(env.network.host.layers), charges.tolls(pieces), alphas > 0, there)
+    return len(env.trainer.data.gate.y) * int(taken)
+
+
 def kasmina():
     return KasminaMicro(
         KasminaSettings(patience=0, mature=0.0, order=(1, 2, 0), preference=(*TAUGHT[::-1],), intensity=4)
@@ -103,6 +112,7 @@ def test_lanes_see_what_ordinary_episodes_see_and_come_to_the_same_end(host):
     population = growth(host=host)
     seen = population.reset(lanes(seeds))
     taken = set()
+    looked = [looking(env) for env in envs]
     for _ in range(EPISODE.decisions):
         actions = []
         for lane, (env, decider) in enumerate(zip(envs, deciders, strict=True)):
@@ -118,6 +128,7 @@ def test_lanes_see_what_ordinary_episodes_see_and_come_to_the_same_end(host):
             restricted = replace(shown.masks, blueprint=there["blueprint"])
             action = decider.decide(replace(shown, masks=restricted))
             env.act(action)
+            looked[lane] += looking(env)
             actions.append(row(action))
             taken.add(action.operation)
         seen = population.act(torch.tensor(actions))
@@ -130,6 +141,7 @@ def test_lanes_see_what_ordinary_episodes_see_and_come_to_the_same_end(host):
         assert [float(result.cost[lane, LIMITS.index("params")])] == [outcome.cost.params]
         assert float(result.cost[lane, LIMITS.index("latency_ms")]) == pytest.approx(outcome.cost.latency_ms)
         assert int(result.training_macs[lane]) == outcome.training_macs
+        assert int(population.reading_macs[lane]) == looked[lane]
         assert tuple(result.fossilised[lane].nonzero()[:, 0].tolist()) == outcome.fossilised
         assert int(result.events[lane]) == outcome.safety_events
         assert float(worth[lane]) == pytest.approx(outcome.utility, abs=1e-12)

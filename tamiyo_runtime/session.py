@@ -25,6 +25,7 @@ from tamiyo_runtime.deployment import Deployment
 from tamiyo_runtime.executor import Executor
 from tamiyo_runtime.governor import MARGIN, Limits
 from tamiyo_runtime.meters import Board, VirtualClock
+from tamiyo_runtime.mission import Mission, Rationing
 from tamiyo_runtime.monitors import MonitorSettings
 from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.reporter import Narrator, Reporter
@@ -47,7 +48,8 @@ class Plan:
     bundle's. ``schedule``: budgets that replace it, (seconds since the start, budget). ``policy_every``: the policy is
     consulted when the board's speed, the budget, the choice, or the fill of the bucket (by 5 %) has changed, since it
     answers the same to the same state, and at the latest after so many samples. ``watchful``: of the monitors, None for
-    none. ``trace``: keep one row a sample.
+    none. ``trace``: keep one row a sample. ``mission``: how long the battery has to last; power is rationed by it,
+    whatever budget holds.
     """
 
     samples: int | None = None
@@ -59,6 +61,7 @@ class Plan:
     dwell_s: float = 1.0
     watchful: MonitorSettings | None = WATCHFUL
     trace: bool = False
+    mission: Mission | None = None
 
 
 class Session:
@@ -79,7 +82,8 @@ class Session:
         on_turn: Callable[[Turn], None] | None = None,
         control: Control | None = None,
     ) -> None:
-        """Check the plan; raises BudgetError when not even the bare host fits it, InputError without samples.
+        """Check the plan; raises BudgetError when not even the bare host fits it, or the battery would not last even
+        if nothing ran, InputError without samples.
 
         ``link_level``: share of the link's credit left at a time of the clock. ``on_sample`` is called after every
         sample, ``on_turn`` four times a second from the loop itself: when an inference hangs, it stops. ``control``
@@ -93,6 +97,7 @@ class Session:
         self._real = not isinstance(board.clock, VirtualClock)
         self._on = self._deployment(manifest, executor, policy)
         self._budget = self._plan.budget
+        self._rationing = self._rationed(self._plan.mission)
         self._limits(self._on, self._budget)
         for _, budget in self._plan.schedule:
             self._limits(self._on, budget)
@@ -255,6 +260,8 @@ class Session:
         fill = serving.fill(now_s)
         intake = self._follow_intake(now_s)
         self._tell.state(fill, serving.slowdown)
+        if self._rationing is not None and self._rationing.review(now_s, self._board.status().battery):
+            serving.under(self._limits(self._on, self._budget), now_s)
         self._reporter.pump(now_s)
         if self._on_turn is not None or self._control is not None:
             self._pass_on(fill, intake)
@@ -330,5 +337,14 @@ class Session:
             manifest, executor, policy, period_s=plan.period_s, in_real_time=self._real, watchful=plan.watchful
         )
 
+    def _rationed(self, mission: Mission | None) -> Rationing | None:
+        if mission is None:
+            return None
+        now_s, charge = self._board.clock.now_s(), self._board.status().battery
+        return Rationing(mission, self._on.manifest.profile, started_s=now_s, charge=charge)
+
     def _limits(self, on: Deployment, budget: Budget | None) -> Limits:
+        if self._rationing is not None:
+            dearest_uj = max(option.energy_worst_uj for option in on.options.items)
+            budget = self._rationing.applied(budget or on.manifest.budget, dearest_uj)
         return on.limits(budget, margin=self._plan.margin, dwell_s=self._plan.dwell_s)

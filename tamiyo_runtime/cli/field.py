@@ -20,7 +20,7 @@ from tamiyo_runtime.cli.delivering import FLUSH_S, deliver, ended_by_signals, lo
 from tamiyo_runtime.cli.field_checks import BROKERS, NO_BROKER, check_broker, check_flash, check_home, greet, open_link
 from tamiyo_runtime.cli.field_terms import FieldRequest, FieldResult
 from tamiyo_runtime.cli.render import hushed, note
-from tamiyo_runtime.cli.simulated import Later, Rest, left, open_board
+from tamiyo_runtime.cli.simulated import Later, Rest, left, open_board, rest_of_mission
 from tamiyo_runtime.cli.trust import write_down
 from tamiyo_runtime.contracts.errors import DowngradeError, IntegrityError
 from tamiyo_runtime.contracts.records import Mode
@@ -93,7 +93,7 @@ class FieldRun:
             replace(request.plan, period_s=0.0) if live and self.on_device and request.as_it_comes else request.plan
         )
         if rest is not None:
-            self.plan = replace(self.plan, samples=left(self, rest))
+            self.plan = replace(self.plan, samples=left(self, rest), mission=rest_of_mission(self, rest))
             self.source = Later(self.source, rest.gone) if isinstance(self.source, Sized) else self.source
         self._session(Silent())  # a budget that cannot be met is found out before anything is started
         self._stack = contextlib.ExitStack()

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tamiyo_runtime.contracts.budget import Budget
-from tamiyo_runtime.contracts.errors import UnknownNameError, UsageError
+from tamiyo_runtime.contracts.errors import SchemaError, UnknownNameError, UsageError
+from tamiyo_runtime.mission import Mission
 
 _BUDGET_KEYS = ("latency-ms", "power-mw", "energy-burst-mj", "temperature-c")
 
@@ -69,6 +70,20 @@ def changed_budget(
             hint="pass --power-mw and --energy-burst-mj; the burst is what may be spent at once",
         )
     return replace(budget, power_mw=power, energy_burst_uj=burst)
+
+
+def mission_of(hours: float | None, battery_mwh: float | None) -> Mission | None:
+    """How long which battery has to last, None for whatever; raises UsageError for one without the other."""
+    if hours is None and battery_mwh is None:
+        return None
+    if hours is None or battery_mwh is None:
+        raise UsageError(
+            "a mission needs both its length and its battery", hint="as in --mission-hours 24 --battery-mwh 8250"
+        )
+    try:
+        return Mission(battery_mwh=battery_mwh, hours=hours)
+    except SchemaError as exc:
+        raise UsageError(f"--mission-hours, --battery-mwh: {exc.message}", hint="write them like 24 and 8250") from exc
 
 
 def budget_schedule(texts: Sequence[str], start: Budget) -> list[tuple[float, Budget]]:

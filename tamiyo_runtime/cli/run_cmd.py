@@ -96,6 +96,12 @@ def run(
     temperature_c: Annotated[
         float | None, typer.Option(min=0, help="of the processor: from there on nothing runs; 0: no limit")
     ] = None,
+    mission_hours: Annotated[
+        float | None, typer.Option(help="the battery has to last so long, from now on: power is rationed by its charge")
+    ] = None,
+    battery_mwh: Annotated[
+        float | None, typer.Option(help="with --mission-hours: what a full battery gives this board")
+    ] = None,
     throttle: Annotated[
         str | None, typer.Option(help="slow a simulated board down: START_S:SLOWDOWN,...", metavar="PHASES")
     ] = None,
@@ -146,7 +152,7 @@ def run(
 
     from tamiyo_runtime.cli.field import FieldRun
     from tamiyo_runtime.cli.field_terms import FieldRequest
-    from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, check_finite, throttle_phases
+    from tamiyo_runtime.cli.parsing import budget_schedule, changed_budget, check_finite, mission_of, throttle_phases
     from tamiyo_runtime.cli.render import progress
     from tamiyo_runtime.cli.run_trace import check_trace
     from tamiyo_runtime.cli.run_view import show_plan
@@ -212,6 +218,7 @@ def run(
             schedule=tuple(budget_schedule(budget_at or [], budget)),
             watchful=MonitorSettings(false_alarm=false_alarm) if false_alarm else None,
             trace=trace is not None,
+            mission=mission_of(mission_hours, battery_mwh),
         )
         request = FieldRequest(
             device=device,

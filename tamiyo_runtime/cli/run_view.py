@@ -73,6 +73,7 @@ def show_plan(field: FieldRun, *, as_json: bool) -> None:
         "period_ms": field.plan.period_s * 1e3,
         "budget": dump(field.plan.budget or field.bundle.manifest.budget),
         "budget_schedule": [[when_s, dump(later)] for when_s, later in request.plan.schedule],
+        "mission": _mission(field),
         "throttle": [list(phase) for phase in request.throttle],
         "faults": list(request.faults),
         "state_dir": str(request.state_dir),
@@ -83,6 +84,25 @@ def show_plan(field: FieldRun, *, as_json: bool) -> None:
     for name, value in plan.items():
         say(f"{name:<16} {value}")
     say("dry run: everything is in order, nothing was run")
+
+
+def _mission(field: FieldRun) -> dict[str, float | str | None] | None:
+    """How long the battery has to last, and what inferences may draw for that as the board begins."""
+    from tamiyo_runtime.mission import ration_mw
+
+    mission, profile = field.plan.mission, field.bundle.manifest.profile
+    if mission is None:
+        return None
+    charge = field.board.status().battery
+    mean_mw = mission.mean_mw(0.0, charge)
+    return {
+        "hours": mission.hours,
+        "battery_mwh": mission.battery_mwh,
+        "charge": charge,
+        "mean_mw": round(mean_mw, 3),
+        "waiting_mw": profile.idle_mw,
+        "inferences_mw": round(ration_mw(mean_mw, profile), 3),
+    }
 
 
 def show(result: FieldResult, trace: Path | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, cycle, islice
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tamiyo_runtime.cli.field import FieldRun
     from tamiyo_runtime.cli.field_terms import FieldRequest
     from tamiyo_runtime.meters import Board
+    from tamiyo_runtime.mission import Mission
 
 
 def open_board(bundle: Bundle, request: FieldRequest, rig: Rig) -> Board:
@@ -112,3 +113,18 @@ def left(field: FieldRun, rest: Rest) -> int:
     """How many samples there still are to work on."""
     total = field.request.plan.samples or length_of(field.source) or 0
     return max(0, total - rest.gone)
+
+
+def rest_of_mission(field: FieldRun, rest: Rest) -> Mission | None:
+    """The same mission as it stands after the board has its power back; None when it is over.
+
+    What a gauge does not tell of the battery has gone evenly.
+    """
+    mission = field.request.plan.mission
+    if mission is None:
+        return None
+    hours = mission.hours - rest.board.clock.now_s() / 3600.0
+    if hours <= 0:
+        return None
+    gauged = rest.board.status().battery is not None
+    return replace(mission, hours=hours, battery_mwh=mission.battery_mwh * (1.0 if gauged else hours / mission.hours))

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.bench_running_policy import by_rule, fixed, on_card, play
+from benchmarks.bench_mission import OnMission
+from benchmarks.bench_running_policy import Decide, by_rule, fixed, on_card, play
 from benchmarks.running_scenarios import BUDGETS, FAMILIES, scenario
 from simulators.episodes.lanes import Lanes, Start
 from simulators.episodes.links import Links
@@ -78,3 +79,15 @@ def test_a_share_is_of_all_samples_and_a_skipped_one_counts_as_wrong() -> None:
 
     np.testing.assert_allclose(bare(0.0), 1.0)
     assert np.abs(bare(0.5) - 0.5).max() < 0.1
+
+
+def test_on_a_mission_batteries_last_and_more_is_answered_than_by_rule_alone() -> None:
+    def played(decide: Decide) -> tuple[float, float]:
+        made = scenario("harvest", lanes=48, slots=3, steps=150, seed=9)
+        found = play(made, decide, 150)
+        rich = made.budget >= BUDGETS.index(1.0)  # short of nothing but charge
+        return float(found.right[rich].mean()), float(found.died[rich].mean())
+
+    alone, sent = played(by_rule), played(OnMission(by_rule, steps=150, gauge=True))
+    assert sent[0] > alone[0]
+    assert sent[1] < alone[1]

@@ -105,3 +105,54 @@ def test_mistakes_end_with_exit_2_and_what_is_right(tamiyo: Any, own_bundle: Pat
 def test_a_dry_run_shows_the_faults(tamiyo: Any, own_bundle: Path) -> None:
     plan = json.loads(tamiyo("run", own_bundle, *RUN, "--dry-run", "--fault", "clock-drift?ppm=5").out)
     assert plan["faults"] == ["clock-drift?ppm=5"]
+
+
+def test_a_dry_run_says_what_a_mission_leaves_for_inferences(tamiyo: Any, own_bundle: Path) -> None:
+    asked = ("run", own_bundle, "--device", "simulated", "--mission-hours", 100, "--battery-mwh", 2000, "--dry-run")
+    mission = json.loads(tamiyo(*asked, "--json").out)["mission"]
+    assert mission == {
+        "hours": 100.0,
+        "battery_mwh": 2000.0,
+        "charge": None,
+        "mean_mw": 18.0,
+        "waiting_mw": 10.0,
+        "inferences_mw": pytest.approx(8.0 / 0.9, abs=1e-3),
+    }
+    assert "'inferences_mw': 8.889" in tamiyo(*asked).out
+    assert json.loads(tamiyo("run", own_bundle, "--device", "simulated", "--dry-run", "--json").out)["mission"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--mission-hours", 24), 2, "both its length and its battery"),
+        (("--battery-mwh", 24), 2, "both its length and its battery"),
+        (("--mission-hours", 0, "--battery-mwh", 24), 2, "must be above 0"),
+        (("--mission-hours", 24, "--battery-mwh", "inf"), 2, "--battery-mwh"),
+        (("--mission-hours", 1000, "--battery-mwh", 24), 3, "does not last 1000 h even if nothing is run"),
+    ],
+)
+def test_a_mission_that_cannot_be_meant_is_told_before_anything_runs(
+    tamiyo: Any, own_bundle: Path, options: tuple[object, ...], code: int, said: str
+) -> None:
+    outcome = tamiyo("run", own_bundle, "--device", "simulated", "--dry-run", *options)
+    assert outcome.code == code
+    assert said in outcome.err
+    assert "hint: " in outcome.err
+
+
+def test_a_mission_goes_on_after_a_loss_of_power_with_the_time_that_is_left(tamiyo: Any, own_bundle: Path) -> None:
+    run = (
+        *("run", own_bundle, "--device", "simulated", "--period-ms", 10, "--samples", 8000, "--json"),
+        *("--fault", "brown-out@10s+2s", "--energy-burst-mj", 0),
+    )
+
+    def spent_uj(*mission: object) -> float:
+        data = json.loads(tamiyo(*run, *mission).out)
+        assert len(data["restarts"]) == 1
+        return float(data["energy_uj"])  # since the restart
+
+    free, all_along = spent_uj(), spent_uj("--mission-hours", 80 / 3600, "--battery-mwh", 0.6)
+    until_60_s = spent_uj("--mission-hours", 60 / 3600, "--battery-mwh", 0.45)  # the same power, for less long
+    assert all_along < 0.6 * free
+    assert all_along + 0.2 * free < until_60_s < free

@@ -23,6 +23,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## the whole path: train, export, run two simulated boards, collect, report
 	$(BIN)/tamiyo demo --out demo-out --overwrite
 
+# The tests start hundreds of processes: modules are compiled once for all, also where the environment says not to keep that.
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(INSTALLED) ## all tests, with branch coverage
 	$(BIN)/python -m pytest --numprocesses 2 -m "not long" --cov --cov-report=term
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -20,13 +22,21 @@ settings.register_profile("tamiyo", derandomize=True, deadline=None, suppress_he
 settings.load_profile("tamiyo")
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A new folder for each test, counted here: `mktemp` lists all that there are before it makes the next one."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def tamiyo_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def tamiyo_home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keys, trust and state of a test never touch the user's own."""
-    home = tmp_path_factory.mktemp("tamiyo-home")
-    monkeypatch.setenv("TAMIYO_HOME", str(home))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("tamiyo-state")))
-    return home
+    folder = next(homes)
+    for name, variable in (("home", "TAMIYO_HOME"), ("state", "XDG_STATE_HOME")):
+        (folder / name).mkdir(parents=True)
+        monkeypatch.setenv(variable, str(folder / name))
+    return folder / "home"
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types

@@ -60,8 +60,8 @@ def test_a_campaign_below_the_floor_is_exit_3_and_a_misspelt_kind_exit_2(tamiyo:
     assert "Traceback" not in wrong.stderr
 
 
-def test_a_run_can_still_be_called_faults(tamiyo: Tamiyo, tmp_path: Path) -> None:
-    plan = tamiyo("train", "./faults", "--dry-run", "--json")
+def test_a_run_can_still_be_called_faults(here: Tamiyo) -> None:
+    plan = here("train", "./faults", "--dry-run", "--json")
     assert plan.returncode == 0, plan.stderr
     assert json.loads(plan.stdout)["run"] == "faults"
 
@@ -74,17 +74,17 @@ def test_missed_faults_are_listed() -> None:
 
 
 @pytest.mark.toolchain
-def test_the_audit_of_a_run_is_shown_verified_and_its_damage_named(tamiyo: Tamiyo, run_folder: Path) -> None:
-    whole = tamiyo("audit", "verify", run_folder)
+def test_the_audit_of_a_run_is_shown_verified_and_its_damage_named(here: Tamiyo, run_folder: Path) -> None:
+    whole = here("audit", "verify", run_folder)
     assert whole.returncode == 0, whole.stderr
     assert "follow one from the other" in whole.stdout
-    shown = tamiyo("audit", "show", run_folder)
+    shown = here("audit", "show", run_folder)
     assert "germinate" in shown.stdout
     document = json.loads((run_folder / "run.json").read_text())
     document["record"]["audit"][3]["data"]["changed"] = 1
     damaged = run_folder.parent / "damaged"
     damaged.mkdir()
     (damaged / "run.json").write_text(json.dumps(document))
-    refused = tamiyo("audit", "verify", damaged)
+    refused = here("audit", "verify", damaged)
     assert refused.returncode == 6
     assert "entry 3 " in refused.stderr

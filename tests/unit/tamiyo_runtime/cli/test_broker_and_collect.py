@@ -13,6 +13,7 @@ import pytest
 
 from collector.arrivals import Delivery
 from collector.store import Store
+from tamiyo_runtime.cli import collect_cmd
 from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.records import Batch, Event, EventRecord, LossReason, Numbered, Tombstone
 from tamiyo_runtime.contracts.skim import skimmed
@@ -84,7 +85,13 @@ def test_a_folder_as_a_store_is_refused_before_anything_is_started(
     ],
 )
 def test_a_broker_that_is_not_there_is_one_line_and_a_hint(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], broker: str, words: str, status: int
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    broker: str,
+    words: str,
+    status: int,
 ) -> None:
+    monkeypatch.setattr(collect_cmd, "_CONNECT_S", 0.5)
     assert main(["collect", "--broker", broker, "--store", str(tmp_path / "c.db")]) == status
     assert words in capsys.readouterr().err

@@ -8,12 +8,14 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tamiyo_runtime.cli import delivering
 from tamiyo_runtime.session import Session
 
 
 def test_a_spool_that_fails_in_the_run_makes_way_for_a_new_one(
     tamiyo: Any, own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(delivering, "FLUSH_S", 0.1)  # nobody collects here: what is not delivered by then will not be
     command = ("run", own_bundle, "--broker", "memory://damaged", "--state-dir", tmp_path / "state", "--samples", 5)
 
     def fails(_: Session) -> NoReturn:

@@ -51,6 +51,7 @@ def test_signatures_that_nobody_checks_are_told(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_connection_that_falls_back_to_plain_text_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(safeguards, "check_handshake", lambda url, access, timeout_s: None)
+    monkeypatch.setattr(safeguards, "_TIMEOUT_S", 0.1)  # nobody comes
     assert not held()["transmission"]
 
 

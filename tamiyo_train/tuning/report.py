@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tamiyo_train.config import Prices
-from tamiyo_train.tuning.difference import Difference, Resamples
+from tamiyo_train.tuning.difference import Difference, Jackknife
 from tamiyo_train.tuning.outcomes import Outcomes, at
 from tamiyo_train.tuning.yardstick import ACCURACY_GIVEN, FREE, Point, choose, columns, point
 
@@ -78,14 +78,14 @@ def report(played: Mapping[float, Outcomes], search: Search, *, score_shipped: f
     outcomes = at(played, Prices())
     judged = held_out(outcomes)
     seen = outcomes.rows(judged)
-    resamples = Resamples(seen, seed=seed)
+    jackknife = Jackknife(seen)
     sets = _sets(search.prices)
     choices = {name: _choice(at(played, prices), prices) for name, prices in sets.items()}
     found = {name: columns(at(played, prices).rows(judged), choices[name][seen.level]) for name, prices in sets.items()}
     rows = []
     for name, prices in sets.items():
         where = point(found[name])
-        volume, accuracy = resamples.differences(found[name], found[SHIPPED])
+        volume, accuracy = jackknife.differences(found[name], found[SHIPPED])
         rows.append(
             Row(
                 name=name,

@@ -74,6 +74,12 @@ def search(
     return Search(prices=prices, score=value, trials=done, importance=_importance(study, seed))
 
 
+def trials_in(storage: Path) -> list[tuple[Prices, float]]:
+    """Prices and score of every trial kept in a file, in order; the file has to be there."""
+    trials = _opened(storage).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [(Prices(**trial.params), trial.value) for trial in trials if trial.value is not None]
+
+
 def _settled(prices: Prices, value: float, score: Callable[[Prices], float]) -> tuple[Prices, float]:
     """Prices and score with every price as shipped that may be without a loss, one after the other."""
     for name, plain in asdict(Prices()).items():

@@ -8,7 +8,7 @@ study.db      the study, for Optuna's own tools too
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -161,14 +161,14 @@ def _is_study(folder: Path) -> bool:
     return is_unfinished(folder) and "tuning" in settings_of(folder)
 
 
-def _name(job: Job) -> str:
-    """Under which name its outcomes are kept."""
+def kept_as(job: Job) -> str:
+    """Under which name the outcomes of a job are kept in the study's work folder."""
     return f"outcomes-{job.family}-{job.draws[0]}-{job.gate:g}"
 
 
 def _is_played(folder: Path, settings: Settings) -> bool:
     """Whether outcomes of all jobs are there, so that nothing is left for a device to do."""
-    return all((folder / FOLDER / f"{_name(job)}.safetensors").is_file() for job in settings.plays())
+    return all((folder / FOLDER / f"{kept_as(job)}.safetensors").is_file() for job in settings.plays())
 
 
 def _played(settings: Settings, *, processes: Workers, work: Work, on_progress: OnProgress) -> dict[float, Outcomes]:
@@ -176,7 +176,7 @@ def _played(settings: Settings, *, processes: Workers, work: Work, on_progress: 
     plays = settings.plays()
     wanted = [
         jobs.Job(
-            name=_name(job),
+            name=kept_as(job),
             kind=Outcomes,
             function=play,
             arguments=(job,),
@@ -185,7 +185,10 @@ def _played(settings: Settings, *, processes: Workers, work: Work, on_progress: 
         for job in plays
     ]
     found = jobs.done("play", wanted, processes=processes, work=work, report=on_progress)
-    gates = {
-        job.gate: [one for other, one in zip(plays, found, strict=True) if other.gate == job.gate] for job in plays
-    }
-    return {gate: joined(parts) for gate, parts in gates.items()}
+    return by_gate(plays, found)
+
+
+def by_gate(plays: Sequence[Job], found: Sequence[Outcomes]) -> dict[float, Outcomes]:
+    """What each job gave, joined by the price at the gate."""
+    gates = dict.fromkeys(job.gate for job in plays)
+    return {gate: joined([one for job, one in zip(plays, found, strict=True) if job.gate == gate]) for gate in gates}

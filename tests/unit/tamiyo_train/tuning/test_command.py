@@ -16,19 +16,7 @@ from tamiyo_train.policy.levels import FAMILIES, PROFILES
 from tamiyo_train.tuning.outcomes import Outcomes, joined
 from tamiyo_train.tuning.tune import REPORT, STUDY
 from tamiyo_train.work import Work, keep, settings_of
-
-SMOKE = ["--smoke", "--families", "spirals", "--profiles", "cortex-m4", "--trials", "12"]
-
-
-def tune(folder, *options: str) -> int:
-    return main(["train", "tune-reward", str(folder), *SMOKE, "--workers", "1", *options])
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "reward"
-    assert tune(folder) == ExitCode.OK
-    return folder
+from tests.unit.tamiyo_train.tuning.helpers import SMOKE, tune
 
 
 def played_at(folder) -> dict[str, int]:

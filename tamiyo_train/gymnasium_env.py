@@ -31,7 +31,7 @@ _INITS = range(10_000, 10_064)
 class GrowthGym(gymnasium.Env[Vector, NDArray[np.int64]]):
     """``family``: one of `policy.levels.FAMILIES`; ``episode``: another horizon; ``shaping``: see `population.reward`.
 
-    Raises UnknownNameError when there is no such family.
+    Raises UnknownNameError when there is no such family, and for an episode what `TensorGrowth` raises.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012  (Gymnasium's own interface)

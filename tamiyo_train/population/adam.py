@@ -1,6 +1,6 @@
 """Adam on a block of parameters with rates, step counts and clipping of its own for every lane and group.
 
-The same formulas as ``torch.nn.utils.clip_grad_norm_`` and ``torch.optim.Adam``. A group is one row of the last axis:
+The same formulas as ``torch.nn.utils.clip_grad_norm_`` and ``torch.optim.AdamW``. A group is one row of the last axis:
 a lane's host in a block (N, P), one seed in a block (N, S, Q). A group that had no gradient in the ordinary trainer's
 step is left alone by weights of nought: its parameters, moments and count stay as they are.
 """
@@ -44,6 +44,10 @@ class Block:
         """Fresh moments for one group."""
         self.mean[index] = 0
         self.square[index] = 0
+
+    def decay(self, kept: Tensor) -> None:
+        """Leave every group this share of its weights, (..., 1)."""
+        self.params.mul_(kept)
 
     def update(self, step: Coefficients, gradient_limit: float) -> None:
         """Clip every group's gradient to an L2 norm of ``gradient_limit``, then one step of Adam."""

@@ -100,6 +100,9 @@ class Engine:
         window.correct[index] = correct(logits, y)
         if outline.training:
             window.seed_losses[index] = self._held_pass(plan, outline, index, (x, y))
+        if self.config.weight_decay:
+            self.hosts.decay(plan.weights_kept[index, :, 0])
+            self.seeds.decay(plan.weights_kept[index, :, 1:])
         self.hosts.update(_coefficients(plan, index, 0), self.config.gradient_limit)
         if slots:
             self.seeds.update(_coefficients(plan, index, slice(1, None)), self.config.gradient_limit)
@@ -126,6 +129,7 @@ def _capture(engine: Engine, plan: Plan, outline: Outline) -> _Captured:
     static = plan.copied()
     for name in ("step_size", "first", "second"):
         getattr(static, name).zero_()
+    static.weights_kept.fill_(1.0)
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

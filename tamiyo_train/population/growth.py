@@ -17,7 +17,6 @@ from dataclasses import replace
 
 import torch
 
-from tamiyo_runtime.contracts.document import require
 from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_runtime.contracts.observation import INTENSITIES, Heads, Operation
 from tamiyo_train import charges
@@ -30,6 +29,7 @@ from tamiyo_train.hosts import Host
 from tamiyo_train.population.cost_table import CostTable
 from tamiyo_train.population.draws import Draws, hashed_rows, stream_rows
 from tamiyo_train.population.engine import Engine
+from tamiyo_train.population.episodes import check_played
 from tamiyo_train.population.families import FAMILIES
 from tamiyo_train.population.growth_state import Lanes, Phase, Result, Seen, Slots, legal
 from tamiyo_train.population.lanes import Lane
@@ -48,9 +48,9 @@ Tensor = torch.Tensor
 class TensorGrowth:
     """N episodes in step. ``taught``: numbers, in ``blueprints``, of those that lanes can grow; the others are masked.
 
-    ``tasks``: data of one shape and size, taken as it comes, without augmentation. Raises SchemaError for an episode
-    with consolidation, gate dropout, learned gates, several evaluations or retirement, and IncompatibleError for hosts
-    that are no perceptrons.
+    ``tasks``: data of one shape and size, taken as it comes, without augmentation. Raises IncompatibleError for hosts
+    that are no perceptrons, and for an episode with consolidation, gate dropout, retirement or whatever else
+    `check_played` names.
     """
 
     def __init__(
@@ -65,8 +65,7 @@ class TensorGrowth:
         device: str = "cpu",
         draws: Draws = Draws.HASHED,
     ) -> None:
-        plain = replace(config, consolidation_steps=0, gate_dropout=0.0, blending="ramp", evaluations=1, attack=0.0)
-        require(config == replace(plain, utilisation=None), "config", "has more than a population of episodes can do")
+        check_played(config)
         with initialising(0):
             self.host = build()
         tasks = [replace(data, variants=data.variants[data.still][None], still=0) for data in tasks]

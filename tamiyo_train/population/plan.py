@@ -29,13 +29,15 @@ class Plan:
     """W steps of N lanes with S slots and F families; G = 1 + S groups, the host first.
 
     ``rows`` (W, N, B): variant * samples + sample. ``alphas`` and ``held`` (W, F, N, S, 1, 1): blending factors of the
-    step and of the held pass. ``training`` (W, N, S, 1) bool. The rest (W, N, G, 1): the coefficients of Adam.
+    step and of the held pass. ``training`` (W, N, S, 1) bool. ``weights_kept`` (W, N, G, 1): share of its weights that
+    weight decay leaves a group. The rest, of the same shape: the coefficients of Adam.
     """
 
     rows: Tensor
     alphas: Tensor
     held: Tensor
     training: Tensor
+    weights_kept: Tensor
     step_size: Tensor
     root_correction: Tensor
     first: Tensor
@@ -170,12 +172,13 @@ class Planner:
         )
 
     def _coefficients(self, start: Start, step: Tensor, updates: Tensor, active: Tensor) -> dict[str, Tensor]:
-        """Adam's numbers a group and step: nought where a group is not active, which leaves it as it is."""
+        """AdamW's numbers a group and step: those that leave a group as it is where it is not active."""
         host = start.learning_rate * self.rates[step.clamp_max(len(self.rates) - 1)]
         warming = ((step[..., None] - start.born + 1) / SEED_WARMUP_STEPS).clamp_max(1.0)
         rates = host[..., None] * torch.cat([torch.ones_like(host)[..., None], start.rate * warming], 2)
         counted = updates.clamp_min(1).double()
         numbers = {
+            "weights_kept": 1 - active * rates * self.config.weight_decay,
             "step_size": active * rates / (1 - BETAS[0] ** counted),
             "root_correction": (1 - BETAS[1] ** counted).rsqrt(),
             "first": active * (1 - BETAS[0]),

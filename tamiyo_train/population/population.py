@@ -27,6 +27,7 @@ from tamiyo_train.lifecycle import Event, State, Transition
 from tamiyo_train.population.convert import KIN, kinship, read, trunk_parts, write
 from tamiyo_train.population.draws import Draws
 from tamiyo_train.population.engine import Engine, Window
+from tamiyo_train.population.episodes import check_trained
 from tamiyo_train.population.families import FAMILIES
 from tamiyo_train.population.lanes import Audit, Lane, Occupant
 from tamiyo_train.population.layout import Layout
@@ -47,7 +48,7 @@ class Population:
     ``families``: kinds of seeds the slots are padded for, by name; ``inner``: K_max, inner units a seed may have, by
     default the host's width. Weights, moments and data lie on ``device``; ``tf32`` allows TF32 products on CUDA.
     ``draws``: where batches come from; only a stream gives a lane those of an ordinary trainer. Computes in the
-    precision of ``data``. Raises IncompatibleError for hosts that are no perceptrons and for learned gates.
+    precision of ``data``. Raises IncompatibleError for hosts that are no perceptrons, and what `check_trained` raises.
     """
 
     def __init__(
@@ -64,19 +65,7 @@ class Population:
         draws: Draws = Draws.STREAM,
         audit: Audit = _unheard,
     ) -> None:
-        if config.blending != "ramp":
-            raise IncompatibleError(
-                f"blending by a learned {config.blending} cannot be trained in a population",
-                hint="populations blend along a ramp; others go through Trainer",
-            )
-        if config.attack:
-            raise IncompatibleError("training against attacks is not for populations", hint="it goes through Trainer")
-        if config.drift_target is not None or config.space_target is not None:
-            raise IncompatibleError("limits on turning are not for populations", hint="they go through Trainer")
-        if config.apart:
-            raise IncompatibleError("newborns of a population learn together", hint="apart they learn in Trainer")
-        if config.weight_decay:
-            raise IncompatibleError("weight decay is not for populations", hint="it goes through Trainer")
+        check_trained(config)
         require(lanes > 0, "lanes", f"must be above 0, got {lanes}")
         for name in families:
             require(name in FAMILIES, "families", f"must be of {', '.join(FAMILIES)}, got '{name}'")

@@ -11,7 +11,7 @@ import pytest
 gymnasium = pytest.importorskip("gymnasium")
 from gymnasium.utils.env_checker import check_env  # noqa: E402
 
-from tamiyo_runtime.contracts.errors import UnknownNameError  # noqa: E402
+from tamiyo_runtime.contracts.errors import IncompatibleError, UnknownNameError  # noqa: E402
 from tamiyo_runtime.contracts.observation import Operation  # noqa: E402
 from tamiyo_train.gymnasium_env import GrowthGym  # noqa: E402
 from tamiyo_train.policy.levels import EPISODE  # noqa: E402
@@ -51,6 +51,12 @@ def test_an_action_the_masks_forbid_is_refused_and_the_window_spent():
     env.reset(seed=1)
     waited, *_ = env.step(WAIT)
     assert np.array_equal(seen, waited)
+
+
+def test_an_episode_that_would_be_played_otherwise_than_it_says_is_refused_with_what_to_set():
+    with pytest.raises(IncompatibleError, match="apart = True is not for populations") as caught:
+        gymnasium.make("tamiyo_train.gymnasium_env:tamiyo/Growth-v0", episode=replace(SHORT, apart=True))
+    assert "set apart = False" in str(caught.value.hint)
 
 
 def test_a_family_that_does_not_exist_is_refused_by_name():

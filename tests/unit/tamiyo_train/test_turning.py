@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tamiyo_runtime.contracts.errors import IncompatibleError, SchemaError
+from tamiyo_runtime.contracts.errors import SchemaError
 from tamiyo_train.blueprints import blueprints
 from tamiyo_train.channel_gate import ChannelGate
 from tamiyo_train.config import Episode
@@ -15,7 +15,6 @@ from tamiyo_train.curriculum.stages import CURRICULUM
 from tamiyo_train.data import data_of
 from tamiyo_train.hosts import hosts
 from tamiyo_train.lifecycle import Event
-from tamiyo_train.population.population import Population
 from tamiyo_train.seed import GrownNetwork, Seed, blend, evaluating
 from tamiyo_train.seeding import initialising
 from tamiyo_train.static import committed, train_static
@@ -144,12 +143,3 @@ def test_stages_train_towards_half_of_the_drift_that_their_gate_allows():
 def test_a_target_that_means_nothing_is_refused(changes):
     with pytest.raises(SchemaError, match=next(iter(changes))):
         Episode(**changes)
-
-
-def test_a_population_refuses_what_it_cannot_hold_to():
-    with pytest.raises(IncompatibleError, match="turning"):
-        Population(host, data_of("moons"), replace(EPISODE, drift_target=0.1), lanes=1)
-    with pytest.raises(IncompatibleError, match="learn together"):
-        Population(host, data_of("moons"), replace(EPISODE, apart=True), lanes=1)
-    with pytest.raises(IncompatibleError, match="weight decay"):
-        Population(host, data_of("moons"), replace(EPISODE, weight_decay=0.1), lanes=1)

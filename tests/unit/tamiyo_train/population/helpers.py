@@ -45,9 +45,11 @@ def spirals(dtype: torch.dtype = torch.float32) -> Tensors:
     )
 
 
-def population(*, lanes: int = 3, dtype: torch.dtype = torch.float32, host: str = "mlp", **options) -> Population:
+def population(
+    *, lanes: int = 3, dtype: torch.dtype = torch.float32, host: str = "mlp", config: Episode = EPISODE, **options
+) -> Population:
     """Lanes with seeds 0, 1, 2, ..."""
-    made = Population(builder(host), spirals(dtype), EPISODE, lanes=lanes, **options)
+    made = Population(builder(host), spirals(dtype), config, lanes=lanes, **options)
     for lane in range(lanes):
         made.fill(lane, seed=lane)
     return made
@@ -56,12 +58,14 @@ def population(*, lanes: int = 3, dtype: torch.dtype = torch.float32, host: str 
 class Ordinary:
     """A network of modules with its trainer and gardener, from the same seed as a lane."""
 
-    def __init__(self, seed: int, *, dtype: torch.dtype = torch.float32, host: str = "mlp") -> None:
+    def __init__(
+        self, seed: int, *, dtype: torch.dtype = torch.float32, host: str = "mlp", config: Episode = EPISODE
+    ) -> None:
         with initialising(derive(seed, "host")):
             built: Host = builder(host)()
         self.dtype = dtype
         self.network = GrownNetwork(built, lambda transition: None).to(dtype)
-        self.trainer = Trainer(self.network, spirals(dtype), EPISODE, seed=seed)
+        self.trainer = Trainer(self.network, spirals(dtype), config, seed=seed)
         pricer = Pricer(None)
         offered = [blueprints.get(name) for name in OFFERED[Domain.VECTOR]]
         self.gardener = Gardener(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -66,11 +68,19 @@ def live(ordinary: Ordinary, lanes, names: tuple[str, str, str]) -> list[tuple[f
     return losses
 
 
-@pytest.mark.parametrize("host", ["mlp", "mlp-skip"])
-@pytest.mark.parametrize("names", [("bottleneck",) * 3, ("squeeze-excite", "bottleneck", "squeeze-excite")])
-def test_a_lane_and_an_ordinary_network_agree_in_double_precision(host, names):
-    ordinary = Ordinary(LANE, dtype=torch.float64, host=host)
-    lanes = population(dtype=torch.float64, host=host, families=FAMILIES)
+@pytest.mark.parametrize(
+    ("host", "names", "weight_decay"),
+    [
+        ("mlp", ("bottleneck",) * 3, 0.0),
+        ("mlp", ("squeeze-excite", "bottleneck", "squeeze-excite"), 0.1),
+        ("mlp-skip", ("bottleneck",) * 3, 0.1),
+        ("mlp-skip", ("squeeze-excite", "bottleneck", "squeeze-excite"), 0.0),
+    ],
+)
+def test_a_lane_and_an_ordinary_network_agree_in_double_precision(host, names, weight_decay):
+    config = replace(EPISODE, weight_decay=weight_decay)
+    ordinary = Ordinary(LANE, dtype=torch.float64, host=host, config=config)
+    lanes = population(dtype=torch.float64, host=host, families=FAMILIES, config=config)
     losses = live(ordinary, lanes, names)
     assert ordinary.trainer.step_index == lanes.at(LANE).step_index == EPISODE.total_steps >= 100
     assert max(abs(a - b) for a, b in losses) < 1e-7
@@ -89,6 +99,16 @@ def test_a_lane_and_an_ordinary_network_agree_to_float_tolerance():
     assert len(losses) > 180
     assert max(abs(a - b) for a, b in losses) < 1e-3
     assert worst(lanes.to_network(LANE), ordinary.network) < 5e-3
+
+
+def test_weight_decay_takes_from_weights_in_a_lane():
+    kept, decayed = population(), population(config=replace(EPISODE, weight_decay=0.5))
+    for lanes in (kept, decayed):
+        lanes.germinate(LANE, 1, blueprints.get("bottleneck"))
+        lanes.train(30)
+    for block in ("hosts", "seeds"):
+        norms = [float(getattr(lanes.engine, block).params[LANE].norm()) for lanes in (kept, decayed)]
+        assert norms[1] < norms[0]
 
 
 def test_lanes_do_not_notice_what_happens_in_other_lanes():

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tamiyo_runtime.contracts.errors import IncompatibleError, SchemaError, TamiyoError
+from tamiyo_runtime.contracts.errors import IncompatibleError, TamiyoError
 from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES, Operation
 from tamiyo_train import charges
 from tamiyo_train.blueprints import OFFERED, Domain, blueprints
@@ -287,10 +287,19 @@ def test_budgets_are_drawn_round_what_the_hosts_cost_and_some_leave_no_room():
 
 @pytest.mark.parametrize(
     "change",
-    [{"consolidation_steps": 10}, {"gate_dropout": 0.1}, {"evaluations": 3}, {"utilisation": 0.01}, {"attack": 0.1}],
+    [
+        {"consolidation_steps": 10},
+        {"gate_dropout": 0.1},
+        {"evaluations": 3},
+        {"utilisation": 0.01},
+        {"attack": 0.1},
+        {"drift_target": 0.1},
+        {"apart": True},
+    ],
 )
-def test_an_episode_that_a_population_cannot_play_is_refused(change):
-    with pytest.raises(SchemaError, match="more than a population of episodes can do"):
+def test_an_episode_that_a_population_cannot_play_is_refused_by_its_field(change):
+    ((name, value),) = change.items()
+    with pytest.raises(IncompatibleError, match=f"{name} = {value!r} is not for populations"):
         growth(config=replace(EPISODE, **change))
 
 

@@ -202,8 +202,16 @@ def test_hosts_of_another_kind_or_shape_are_refused():
         lanes.load(0, wider, seed=0)
     with pytest.raises(SchemaError, match="families"):
         population(families=("attention",))
-    with pytest.raises(IncompatibleError, match="learned gate"):
-        Population(builder(), spirals(), replace(EPISODE, blending="gate"), lanes=1)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"blending": "gate"}, {"attack": 0.1}, {"drift_target": 0.1}, {"space_target": 0.1}, {"apart": True}]
+)
+def test_an_episode_that_lanes_would_train_otherwise_is_refused_by_its_field(asked):
+    ((name, value),) = asked.items()
+    with pytest.raises(IncompatibleError, match=f"{name} = {value!r} is not for populations") as caught:
+        Population(builder(), spirals(), replace(EPISODE, **asked), lanes=1)
+    assert f"set {name} = " in str(caught.value.hint) and "Trainer" in str(caught.value.hint)
 
 
 def test_prices_of_seeds_are_the_gardeners(tended):

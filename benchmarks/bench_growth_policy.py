@@ -5,12 +5,13 @@
     python benchmarks/bench_growth_policy.py teach --device cuda --out DIR [--seeds 0 1 2]
     python benchmarks/bench_growth_policy.py judge --device cuda --out DIR
     python benchmarks/bench_growth_policy.py table --out DIR
+    python benchmarks/bench_growth_policy.py confirm --device cuda --out DIR
     python benchmarks/bench_growth_policy.py ship --out DIR --machine "one ..., torch ..."
 
 ``teach`` writes the search for habits, the atlas, the bandit, and for every seed a forecast, the cloned policy and the
 one after PPO with their scores on fresh episodes of the training levels; ``judge`` plays all methods on the held-out
-levels; ``table`` compares what was played; ``ship`` puts the policy that is best on training levels in the package. All
-of them take up what is there.
+levels; ``table`` compares what was played; ``confirm`` plays and compares once more, on levels that no examination had
+before; ``ship`` puts the policy that is best on training levels in the package. All of them take up what is there.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ import torch
 if __package__ is None or __package__ == "":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import growth_recheck
+from benchmarks.growth_confirming import confirm
 from benchmarks.growth_front import beside_gromo, beside_twin
-from benchmarks.growth_judging import judge
+from benchmarks.growth_judging import Court, judge
 from benchmarks.growth_prices import price_table
 from benchmarks.growth_setting import SMOKE, Scale, held_out_envs, training_envs, write
 from benchmarks.growth_shipping import ship
@@ -37,7 +39,7 @@ from benchmarks.growth_table import Table, text
 from benchmarks.growth_teaching import fitted_bandit, searched, surveyed, teach, tutor_of
 
 HERE = Path(__file__).parent
-WHAT = ("check", "smoke", "teach", "judge", "table", "ship")
+WHAT = ("check", "smoke", "teach", "judge", "table", "confirm", "ship")
 VARIANTS = ("policy", "unshaped", "from-scratch")
 
 
@@ -99,7 +101,10 @@ def main() -> int:
         seeds = [0] if arguments.what == "smoke" else arguments.seeds
         teach_all(scale, arguments.device, out, seeds, arguments.variants)
     if arguments.what in ("smoke", "judge"):
-        judge(scale, held_out_envs(scale, arguments.device), out, only=arguments.only)
+        judge(Court(scale, held_out_envs(scale, arguments.device), out), only=arguments.only)
+    if arguments.what == "confirm":
+        confirm(scale, device=arguments.device, learned=out, out=out / "confirm")
+        tabulate(out / "confirm")
     if arguments.what in ("smoke", "table"):
         tabulate(out)
     if arguments.what == "ship":

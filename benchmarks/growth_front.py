@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.growth_statistics import compare
-from benchmarks.growth_table import NOT_INFERIOR, Table, mean
+from benchmarks.growth_statistics import compare, mean
+from benchmarks.growth_table import NOT_INFERIOR, Table
 
 FAR = 40.0
 """Cost over the bare host's at which a front is worth nothing."""

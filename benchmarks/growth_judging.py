@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.growth_calibration import calibration
 from benchmarks.growth_setting import HEADS, HELD_OUT, REFERENCE, Scale, load_policy, say, write
 from benchmarks.growth_teaching import grid_of, load_atlases, load_bandit, load_tutor
 from tamiyo_runtime.contracts.observation import Operation
 from tamiyo_train.policy import dagger
 from tamiyo_train.policy.lane_deciders import Chance, Habit, Kasminas, LaneDecider, MatchedChance, Networked, Waiting
-from tamiyo_train.policy.network import HeadViews, PolicyNetwork
-from tamiyo_train.policy.ppo import calibration_error
+from tamiyo_train.policy.network import PolicyNetwork
 from tamiyo_train.policy.rollout import Rollout, drawn_lanes, roll, side_by_side
 from tamiyo_train.population.cost_table import LIMITS
 from tamiyo_train.population.growth import TensorGrowth
@@ -31,7 +31,6 @@ from tamiyo_train.population.growth_state import Lanes
 
 SHIPPED = Habit(patience=1, improvement=0.15, mature=0.05, trial=0.6, forward=False)
 """`KasminaSettings` as they ship."""
-SAFETY, HARDWARE = ("drift risk", "rollback need", "alert"), ("latency ok", "memory ok")
 _PARAMS, _MACS = LIMITS.index("params"), LIMITS.index("macs")
 Columns = dict[str, NDArray[np.float64]]
 
@@ -57,13 +56,32 @@ class Method:
         return self.name if self.seed is None else f"{self.name}-{self.seed}"
 
 
-class Court:
-    """Held-out environments with the episodes that everybody plays, and the folder ``out`` where plays are kept."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """What the episodes of an examination are drawn with: seeds of weights, and of devices, budgets and batches."""
 
-    def __init__(self, scale: Scale, envs: Mapping[str, TensorGrowth], out: Path) -> None:
-        self.scale, self.envs, self.out = scale, envs, out
+    inits: range = HELD_OUT
+    seed: int = 13
+
+
+class Court:
+    """Held-out environments with the episodes that everybody plays.
+
+    ``out``: the folder where plays are kept; ``learned``: where those who play lie, ``out`` unless given.
+    """
+
+    def __init__(
+        self,
+        scale: Scale,
+        envs: Mapping[str, TensorGrowth],
+        out: Path,
+        *,
+        learned: Path | None = None,
+        draw: Draw | None = None,
+    ) -> None:
+        self.scale, self.envs, self.out, self.learned = scale, envs, out, learned or out
         self.device = str(next(iter(envs.values())).device)
-        self.lanes = {name: held_out_lanes(env, scale.episodes) for name, env in envs.items()}
+        self.lanes = {name: held_out_lanes(env, scale.episodes, draw) for name, env in envs.items()}
         (out / "plays").mkdir(parents=True, exist_ok=True)
 
     def path(self, method: str) -> Path:
@@ -96,11 +114,12 @@ class Court:
         return rollouts
 
 
-def held_out_lanes(env: TensorGrowth, episodes: int) -> Lanes:
+def held_out_lanes(env: TensorGrowth, episodes: int, draw: Draw | None = None) -> Lanes:
     """``episodes`` a level: every held-out host equally often, with devices and budgets drawn for each."""
-    lanes = drawn_lanes(env, np.random.default_rng(13), count=episodes * len(env.tasks), inits=HELD_OUT)
-    turn = [number // len(env.tasks) % len(HELD_OUT) for number in range(len(lanes.init))]
-    return replace(lanes, init=[HELD_OUT[number] for number in turn])
+    draw = draw or Draw()
+    lanes = drawn_lanes(env, np.random.default_rng(draw.seed), count=episodes * len(env.tasks), inits=draw.inits)
+    turn = [number // len(env.tasks) % len(draw.inits) for number in range(len(lanes.init))]
+    return replace(lanes, init=[draw.inits[number] for number in turn])
 
 
 def outcome(env: TensorGrowth, lanes: Lanes, rollout: Rollout, method: Method) -> Columns:
@@ -131,9 +150,8 @@ def outcome(env: TensorGrowth, lanes: Lanes, rollout: Rollout, method: Method) -
     return found | {"init": np.asarray(lanes.init, np.float64)}
 
 
-def judge(scale: Scale, envs: Mapping[str, TensorGrowth], out: Path, *, only: Sequence[str] | None = None) -> None:
+def judge(court: Court, *, only: Sequence[str] | None = None) -> None:
     """Play what is not yet there: all methods and seeds, or those with a stem in ``only``."""
-    court = Court(scale, envs, out)
 
     def wanted(stem: str) -> bool:
         return not court.path(stem).exists() and (only is None or stem in only)
@@ -146,13 +164,13 @@ def judge(scale: Scale, envs: Mapping[str, TensorGrowth], out: Path, *, only: Se
     if wanted("oracle"):
         oracle = oracle_of(court)
         court.play(Method(name="oracle", seed=None, decider=oracle))
-    for path in sorted(out.glob("*-[0-9]*.safetensors")):
+    for path in sorted(court.learned.glob("*-[0-9]*.safetensors")):
         name, _, number = path.stem.rpartition("-")
         if name == "forecast":
-            tutor = load_tutor(load_atlases(out), path, court.device)
+            tutor = load_tutor(load_atlases(court.learned), path, court.device)
             if wanted(f"tutor-{number}"):
-                begin = functools.partial(_begun, tutor, envs)
-                macs = scale.episode.decisions * (0 if tutor.forecast is None else linear_macs(tutor.forecast))
+                begin = functools.partial(_begun, tutor, court.envs)
+                macs = court.scale.episode.decisions * (0 if tutor.forecast is None else linear_macs(tutor.forecast))
                 court.play(Method(name="tutor", seed=int(number), decider=begin, inference_macs=macs))
         elif wanted(path.stem) or (name == "policy" and (wanted(f"matched-{number}") or wanted(f"twin-{number}"))):
             _judge_network(court, name, int(number), load_policy(path, court.device))
@@ -165,7 +183,7 @@ def _begun(tutor: Any, envs: Mapping[str, TensorGrowth], family: str) -> LaneDec
 
 def fixed_methods(court: Court) -> list[Method]:
     """Those that learn nothing."""
-    tuned = Habit(**json.loads((court.out / "search.json").read_text())["tuned"])
+    tuned = Habit(**json.loads((court.learned / "search.json").read_text())["tuned"])
 
     def habits(habit: Habit) -> Callable[[str], LaneDecider]:
         return lambda family: Kasminas([habit] * len(court.lanes[family].init), device=court.device)
@@ -180,7 +198,7 @@ def fixed_methods(court: Court) -> list[Method]:
 
 def bandit_of(court: Court) -> Method:
     """The bandit as it was kept."""
-    learned = load_bandit(court.scale, court.out, court.device)
+    learned = load_bandit(court.scale, court.learned, court.device)
     macs = linear_macs(learned.network)
     return Method(name="bandit", seed=None, decider=lambda family: learned.begin(), inference_macs=macs)
 
@@ -245,17 +263,3 @@ def matched(rollout: Rollout, *, seed: int) -> MatchedChance:
     planted = actions[..., 0] == Operation.GERMINATE
     kinds = torch.where(planted, actions[..., 2], -1)
     return MatchedChance(kinds, actions[..., 3], decisions=actions.shape[1], seed=1000 + seed)
-
-
-def calibration(network: PolicyNetwork, rollouts: Sequence[Rollout]) -> dict[str, dict[str, float]]:
-    """Expected calibration error of every auxiliary head over all decisions, and how often its event came."""
-    views, found = HeadViews(network.heads), {}
-    with torch.no_grad():
-        outs = [views(network(rollout.decisions.vector)) for rollout in rollouts]
-    for head, names in (("safety", SAFETY), ("hardware", HARDWARE)):
-        logits = torch.cat([out[head] for out in outs])
-        happened = torch.cat([getattr(rollout.decisions, head) for rollout in rollouts])
-        for index, name in enumerate(names):
-            error = calibration_error(logits[:, index], happened[:, index])
-            found[name] = {"ece": error, "share": float(happened[:, index].mean())}
-    return found

@@ -90,42 +90,70 @@ def say(text: str) -> None:
     print(f"[{time.monotonic() - _STARTED:6.1f} s] {text}", file=sys.stderr, flush=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A level of a family, to learn on or to be ``judged`` on; ``number``: among those, ``value``: how hard it is.
+
+    ``seed``: of its samples, None: the family's own.
+    """
+
+    family: str
+    number: int
+    value: float
+    judged: bool
+    seed: int | None = None
+
+    def data(self) -> Tensors | None:
+        """Its samples; None where the package that makes them is not installed."""
+        family = FAMILIES[self.family]
+        try:
+            if self.seed is not None:
+                return family.judged_level(self.value, seed=self.seed)
+            return family.held_out_level(self.number) if self.judged else family.training_level(self.number)
+        except MissingExtraError:
+            return None
+
+
 def training_envs(scale: Scale, device: str) -> dict[str, TensorGrowth]:
     """One environment a family, on all its training levels."""
-    return _envs(scale, device, held_out=False)
+    return envs(
+        scale,
+        device,
+        [
+            Level(family=name, number=number, value=value, judged=False)
+            for name in scale.families
+            for number, value in enumerate(FAMILIES[name].training)
+        ],
+    )
 
 
 def held_out_envs(scale: Scale, device: str) -> dict[str, TensorGrowth]:
     """One environment a family, on all its held-out levels."""
-    return _envs(scale, device, held_out=True)
+    return envs(
+        scale,
+        device,
+        [
+            Level(family=name, number=number, value=value, judged=True)
+            for name in scale.families
+            for number, value in enumerate(FAMILIES[name].held_out)
+        ],
+    )
 
 
-def _envs(scale: Scale, device: str, *, held_out: bool) -> dict[str, TensorGrowth]:
-    jobs = [
-        (name, number, held_out)
-        for name in scale.families
-        for number in range(len(FAMILIES[name].held_out if held_out else FAMILIES[name].training))
-    ]
+def envs(scale: Scale, device: str, levels: Sequence[Level]) -> dict[str, TensorGrowth]:
+    """One environment a family, on its levels in their order; their samples are made side by side."""
     with ProcessPoolExecutor(min(8, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
-        made = list(pool.map(_data, jobs))
+        made = list(pool.map(Level.data, levels))
     by_family: dict[str, list[Tensors]] = {}
-    for (name, _, _), data in zip(jobs, made, strict=True):
+    for level, data in zip(levels, made, strict=True):
         if data is not None:
-            by_family.setdefault(name, []).append(data)
+            by_family.setdefault(level.family, []).append(data)
     for name in sorted(set(scale.families) - set(by_family)):
         say(f"{name} is left out: its package is not installed")
     return {
         name: growth(FAMILIES[name].builder(), data, device=device, episode=scale.episode)
         for name, data in by_family.items()
     }
-
-
-def _data(job: tuple[str, int, bool]) -> Tensors | None:
-    name, number, held_out = job
-    try:
-        return FAMILIES[name].held_out_level(number) if held_out else FAMILIES[name].training_level(number)
-    except MissingExtraError:
-        return None
 
 
 def write(path: Path, document: Any) -> None:

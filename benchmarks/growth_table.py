@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.growth_statistics import Comparison, compare, holm
+from benchmarks.growth_statistics import Comparison, ahead, compare, holm, interquartile_mean, mean
 
 NOT_INFERIOR = -0.005
 """Test accuracy that a twin or a peer may be ahead, fraction."""
@@ -20,13 +20,10 @@ ORDER = (
     *("none", "random", "matched", "bandit", "twin", "kasmina", "tuned"),
     *("tutor", "cloned", "ppo", "policy", "oracle"),
 )
+RELIABILITY = ("ece", "share", "skill")
+"""Figures of `growth_calibration.reliability` that are averaged over policy seeds."""
 Values = NDArray[np.float64]
 _COLUMNS = ("utility", "accuracy", "test_accuracy", "params", "macs", "training_ratio", "events", "seeds", "violations")
-
-
-def mean(values: Values) -> Values:
-    """Along the last axis."""
-    return np.asarray(values.mean(axis=-1))
 
 
 class Table:
@@ -64,7 +61,9 @@ class Table:
             "comparisons": {name: own.to_json() for name, own in comparisons.items()},
             "over_tuned_by_family": self._over_tuned_by_family(),
             "over_tuned_by_seed": self._over_tuned_by_seed(),
-            "ties_with_tuned": float((self.difference("tuned") == 0).mean()),
+            "over_tuned_by_level": self._over_tuned_by_level(),
+            "over_tuned_host_by_host": self._over_tuned_host_by_host(),
+            "episodes_over": {name: ahead(self.difference(name)) for name in MAIN},
             "passes": self._verdicts(comparisons),
             "calibration": _averaged(self._calibration),
         }
@@ -129,6 +128,28 @@ class Table:
             }
         return found
 
+    def _over_tuned_by_level(self) -> dict[str, list[float]]:
+        """Plain means."""
+        found = {}
+        for family, tasks in self.strata.items():
+            own = np.asarray(self.of("policy", "utility", family) - self.of("tuned", "utility", family))
+            found[family] = [float(own[tasks == number].mean()) for number in np.unique(tasks)]
+        return found
+
+    def _over_tuned_host_by_host(self) -> dict[str, dict[str, float | None]]:
+        """Intervals where all episodes of a host of a level are drawn together: they share its weights."""
+        hosts = self.mean("none", "init").astype(np.int64)
+        return {
+            name: compare(
+                self.difference("tuned", column), self._all_strata(), clusters=hosts, statistic=statistic
+            ).to_json()
+            for name, column, statistic in (
+                ("utility, interquartile mean", "utility", interquartile_mean),
+                ("utility, mean", "utility", mean),
+                ("test accuracy, mean", "test_accuracy", mean),
+            )
+        }
+
     def _over_tuned_by_seed(self) -> dict[str, dict[str, float | None]]:
         tuned, strata = self.mean("tuned", "utility"), self._all_strata()
         return {
@@ -154,12 +175,16 @@ def _families(path: Path) -> dict[str, dict[str, Values]]:
     return found
 
 
-def _averaged(seeds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+def _averaged(seeds: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float | None]]:
     """Mean over policy seeds of what each says."""
     if not seeds:
         return {}
     return {
-        name: {key: float(np.mean([seed[name][key] for seed in seeds])) for key in own}
+        name: {
+            key: None if own[key] is None else float(np.mean([seed[name][key] for seed in seeds]))
+            for key in RELIABILITY
+            if key in own
+        }
         for name, own in seeds[0].items()
     }
 

@@ -56,7 +56,11 @@ class Family:
 
     def held_out_level(self, number: int) -> Tensors:
         """Samples of a held-out level."""
-        return tensors(self.judged(self.held_out[number], seed=HELD_OUT_DATA + number, score=SCORE))
+        return self.judged_level(self.held_out[number], seed=HELD_OUT_DATA + number)
+
+    def judged_level(self, level: float, *, seed: int) -> Tensors:
+        """Samples of any level to be judged on; ``seed``: of the samples."""
+        return tensors(self.judged(level, seed=seed, score=SCORE))
 
     def training_data(self) -> list[Tensors]:
         """Samples of all training levels."""

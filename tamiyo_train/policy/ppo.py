@@ -290,15 +290,3 @@ class Learner:
             dict(zip(FACTORS, table.nanmean(0).tolist(), strict=True)),
             dict(zip(FACTORS, counts, strict=True)),
         )
-
-
-def calibration_error(logits: Tensor, happened: Tensor, *, bins: int = 10) -> float:
-    """Expected calibration error of predictions (D,): mean gap of predicted and seen share over equal bins of p."""
-    p = logits.sigmoid()
-    number = (p * bins).long().clamp_max(bins - 1)
-    gaps: list[float] = []
-    for index in range(bins):
-        inside = number == index
-        if bool(inside.any()):
-            gaps.append(float(inside.float().mean()) * abs(float(p[inside].mean() - happened[inside].mean())))
-    return sum(gaps)

@@ -84,6 +84,10 @@ def test_a_better_policy_passes_and_an_equal_one_does_not(tmp_path):
         assert figures["passes"]["no limit exceeded"] and figures["passes"]["not inferior to its twin"]
         assert figures["methods"]["policy"]["policy_seeds"] == 2 and figures["episodes"] == 48
         assert set(figures["over_tuned_by_seed"]) == {"0", "1"}
+        assert all(len(levels) == 2 for levels in figures["over_tuned_by_level"].values())
+        by_host = figures["over_tuned_host_by_host"]["utility, mean"]
+        assert by_host["low"] <= by_host["mean"] <= by_host["high"]
+        assert (figures["episodes_over"]["tuned"]["ahead"] > 0.9) == passes
         assert "FAILS" in text(figures) or passes
 
 

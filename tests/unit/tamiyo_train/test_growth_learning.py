@@ -203,13 +203,6 @@ def test_advantages_without_a_critic_are_returns_and_with_a_perfect_one_nothing(
     assert ppo.explained_variance(torch.zeros(9), torch.ones(9)) == 0.0
 
 
-def test_calibration_error_is_nought_for_shares_foretold_and_the_gap_otherwise():
-    happened = (torch.arange(1000) % 10 < 3).float()
-    told = torch.full((1000,), float(torch.logit(torch.tensor(0.3))))
-    assert ppo.calibration_error(told, happened) == pytest.approx(0.0, abs=1e-6)
-    assert ppo.calibration_error(torch.full((1000,), 20.0), happened) == pytest.approx(0.7, abs=1e-3)
-
-
 def test_the_value_head_says_the_same_when_its_unit_moves():
     policy, scale = network(), ppo.Scale(0.5, 2.0)
     seen = drawn_seen().vector

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.growth_statistics import compare, holm, interquartile_mean
+from benchmarks.growth_statistics import ahead, compare, holm, interquartile_mean, mean
+from tamiyo_runtime.contracts.errors import SchemaError
 
 
 def test_the_interquartile_mean_forgets_the_outer_quarters():
@@ -44,3 +45,31 @@ def test_holms_correction_multiplies_by_what_is_left_and_never_falls():
     assert corrected[ordered[0]].p_holm == pytest.approx(min(1.0, 3 * plain[ordered[0]].p))
     values = [corrected[name].p_holm for name in ordered]
     assert values == sorted(values) and all(value <= 1 for value in values)
+
+
+def test_episodes_of_one_host_are_no_more_evidence_than_the_host():
+    """Six times the same difference: drawn by host the interval is that of the hosts, one by one it is too narrow."""
+    hosts = np.random.default_rng(3).normal(0.0, 1.0, 60)
+    strata, clusters = np.repeat([0, 1], 180), np.tile(np.repeat(np.arange(30), 6), 2)
+    differences = np.repeat(hosts, 6)
+    alone = compare(hosts, np.repeat([0, 1], 30), statistic=mean, samples=4000)
+    together = compare(differences, strata, clusters=clusters, statistic=mean, samples=4000)
+    singly = compare(differences, strata, statistic=mean, samples=4000)
+    assert together.high - together.low == pytest.approx(alone.high - alone.low, rel=0.05)
+    assert singly.high - singly.low < 0.5 * (alone.high - alone.low)
+
+
+def test_clusters_may_lie_anywhere_in_a_stratum_but_have_to_be_of_one_size():
+    rng = np.random.default_rng(4)
+    clusters, order = np.repeat(np.arange(20), 3), rng.permutation(60)
+    differences, strata = rng.normal(size=60), np.zeros(60, dtype=np.int64)
+    found = compare(differences, strata, clusters=clusters, statistic=mean, samples=2000)
+    moved = compare(differences[order], strata, clusters=clusters[order], statistic=mean, samples=2000)
+    assert (moved.low, moved.high) == pytest.approx((found.low, found.high), abs=0.02)
+    with pytest.raises(SchemaError, match="differ in size"):
+        compare(differences, strata, clusters=np.minimum(clusters, 18), samples=10)
+
+
+def test_a_difference_counts_as_ahead_or_behind_only_when_it_is_worth_mentioning():
+    found = ahead(np.array([0.01, 0.0004, 0.0, -0.0004, -0.0009, -0.002]))
+    assert found == pytest.approx({"above": 2 / 6, "ahead": 1 / 6, "behind": 1 / 6, "level": 4 / 6})

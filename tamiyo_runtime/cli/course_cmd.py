@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from tamiyo_train.curriculum.round import CourseRecord, Round
     from tamiyo_train.curriculum.runner import Settings
 
-_NETWORKS = 5
+NETWORKS = 5
+"""That an examination takes at least, for the bounds of a gate to be worth something."""
 
 
 def course(
@@ -30,7 +31,7 @@ def course(
         typer.Option(metavar="STAGE=PATH", help="your own files in place of a stage's samples; once a stage"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="everything random follows from it")] = 0,
-    networks: Annotated[int, typer.Option(min=2, help="networks grown for an examination")] = _NETWORKS,
+    networks: Annotated[int, typer.Option(min=2, help="networks grown for an examination")] = NETWORKS,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="leave a stage behind that cannot be passed, instead of ending there")
     ] = False,
@@ -56,7 +57,7 @@ def course(
 
       tamiyo train --curriculum runs/course --resume
     """
-    from tamiyo_runtime.cli.render import emit_json, note, say
+    from tamiyo_runtime.cli.render import note
     from tamiyo_runtime.cli.train_cmd import stoppable
     from tamiyo_runtime.cli.train_report import reported
     from tamiyo_runtime.contracts.errors import UsageError
@@ -65,7 +66,7 @@ def course(
     crew = workers_for(workers, dry_run=dry_run)  # loads torch beside this process, which takes as long
     from tamiyo_runtime.cli.course_page import render
     from tamiyo_runtime.cli.int8_judge import int8_accuracy
-    from tamiyo_train.curriculum.coursework import carry_out, check_course
+    from tamiyo_train.curriculum.coursework import carry_out, check_course, is_over
     from tamiyo_train.curriculum.files import with_files
     from tamiyo_train.curriculum.measures import FAULTS
     from tamiyo_train.curriculum.runner import Settings
@@ -74,6 +75,11 @@ def course(
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="go on with the work, or start anew")
+    if networks < NETWORKS and not smoke_run:
+        raise UsageError(
+            f"an examination of {networks} networks shows too little: a gate asks for {NETWORKS} or more",
+            hint="fewer are for --smoke, which tries the path",
+        )
     settings = Settings(
         stages=with_files(CURRICULUM.between(first, last), data or ()),
         seed=seed,
@@ -82,14 +88,19 @@ def course(
         keep_going=keep_going,
         smoke=smoke_run,
     )
+    report = folder / "report.html"
+    if resume and is_over(folder):
+        _show_again(folder, report, as_json=as_json)
+        return
     check_course(folder, settings, resume=resume, overwrite=overwrite)
     if dry_run:
         _show_plan(folder, settings, as_json=as_json)
         return
 
-    def on_round(one: Round) -> None:
+    def on_round(sofar: CourseRecord) -> None:
+        write_atomic_text(report, render(sofar, settings.stages), overwrite=True)
         if not as_json:
-            show_round(one)
+            show_round(sofar.rounds[-1])
 
     again = _again(folder, first=first, last=last, seed=seed, networks=networks, data=data or ())
     again += " --keep-going" * keep_going + " --smoke" * smoke_run
@@ -104,15 +115,31 @@ def course(
             on_remark=note,
             judge=int8_accuracy,
         )
-    report = folder / "report.html"
     write_atomic_text(report, render(record, settings.stages), overwrite=True)
+    _finish(folder, report, record, as_json=as_json)
+
+
+def _show_again(folder: Path, report: Path, *, as_json: bool) -> None:
+    """A course that is over, as it lies there: what is left to do of it is its report."""
+    from tamiyo_runtime.cli.course_page import render
+    from tamiyo_runtime.files import write_atomic_text
+    from tamiyo_train.curriculum.coursework import load_course, stages_of
+
+    record = load_course(folder)
+    write_atomic_text(report, render(record, stages_of(record)), overwrite=True)
+    _finish(folder, report, record, as_json=as_json)
+
+
+def _finish(folder: Path, report: Path, record: CourseRecord, *, as_json: bool) -> None:
+    """Show a course that is over; exit 3 when a stage was not passed."""
+    from tamiyo_runtime.cli.render import emit_json, say
+
     if as_json:
         emit_json(as_data(folder, record))
     else:
         _show_course(record)
         say(f"Look:  {report}")
-        other = _again(folder, first=first, last=last, seed=seed + 1, networks=networks, data=data or ())
-        say(f"Next:  tamiyo audit show {folder} | {other} --overwrite")
+        say(f"Next:  tamiyo audit show {folder} | tamiyo audit verify {folder}")
     if not record.complete:
         raise typer.Exit(3)
 
@@ -125,7 +152,7 @@ def _again(folder: Path, *, first: str | None, last: str | None, seed: int, netw
     for name, value in (("--from", first), ("--to", last)):
         words += [] if value is None else [name, value]
     words += [] if seed == 0 else ["--seed", str(seed)]
-    words += [] if networks == _NETWORKS else ["--networks", str(networks)]
+    words += [] if networks == NETWORKS else ["--networks", str(networks)]
     for text in data:
         words += ["--data", text]
     return shlex.join(words)
@@ -196,7 +223,7 @@ def _show_course(record: CourseRecord) -> None:
                 stage,
                 state_of(record, stage),
                 len(rounds),
-                f"{sum(one.training_macs for one in rounds) / 1e9:.3g}",
+                f"{sum(one.training_macs.total for one in rounds) / 1e9:.3g}",
                 "; ".join(str(verdict.condition) for verdict in missed) or None,
             ]
         )

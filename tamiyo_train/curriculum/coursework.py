@@ -9,7 +9,8 @@ policy-LAYOUT.safetensors  the policy of each layout, as the course left it
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from tamiyo_train import tensorfile
 from tamiyo_train.audit_file import NAME as AUDIT
 from tamiyo_train.audit_file import AuditFile
 from tamiyo_train.codec import decode, encode
+from tamiyo_train.curriculum.course import Standing
 from tamiyo_train.curriculum.files import files_of
 from tamiyo_train.curriculum.measures import INT8_ACCURACY, Judge
 from tamiyo_train.curriculum.round import SCHEMA, CourseRecord, Round
 from tamiyo_train.curriculum.runner import Finished, Runner, Settings
-from tamiyo_train.curriculum.stage import ids
+from tamiyo_train.curriculum.stage import Stage, ids
+from tamiyo_train.curriculum.stages import CURRICULUM
 from tamiyo_train.data import task_of
 from tamiyo_train.fingerprint import versions
 from tamiyo_train.pool import Workers
@@ -70,13 +73,14 @@ def carry_out(
     resume: bool,
     processes: Workers,
     on_progress: OnProgress,
-    on_round: Callable[[Round], None],
+    on_round: Callable[[CourseRecord], None],
     on_remark: Callable[[str], None],
     judge: Judge | None = None,
 ) -> CourseRecord:
     """Do a course, or the rest of it, write it down, and clear the work away.
 
-    ``judge``: of networks as they are deployed, see `measures.Judge`.
+    ``on_round`` hears after each round of the course so far. ``judge``: of networks as they are deployed, see
+    `measures.Judge`.
     """
     work = Work(folder, on_remark=on_remark)
     try:
@@ -88,13 +92,27 @@ def carry_out(
             work.begin(described)
         with AuditFile(work.folder / AUDIT) as audit:
             runner = Runner(settings, processes=processes, work=work, audit=audit, on_progress=on_progress, judge=judge)
-            finished = runner.run(on_round)
+            finished = runner.run(lambda rounds, standing: on_round(_record(settings, rounds, standing, policies={})))
         record = _save(folder, settings, finished)
         (work.folder / AUDIT).replace(folder / AUDIT)
         work.remove()
     finally:
         work.release()
     return record
+
+
+def is_over(folder: Path) -> bool:
+    """Whether a folder holds a course that is over, and none that was begun anew."""
+    return (folder / RECORD).is_file() and not is_unfinished(folder)
+
+
+def stages_of(record: CourseRecord) -> tuple[Stage, ...]:
+    """The stages of a course that was kept, on the files it was done on."""
+    files = record.files
+    return tuple(
+        replace(stage, task=files[stage.id].format, data=files[stage.id].path) if stage.id in files else stage
+        for stage in map(CURRICULUM.stage, record.stages)
+    )
 
 
 def load_course(folder: Path) -> CourseRecord:
@@ -119,22 +137,29 @@ def _save(folder: Path, settings: Settings, finished: Finished) -> CourseRecord:
     for layout, weights in finished.policies.items():
         policies[layout] = f"policy-{layout}.safetensors"
         tensorfile.write(folder / policies[layout], {"layout": layout}, weights)
-    record = CourseRecord(
+    record = _record(settings, finished.rounds, finished.standing, policies=policies)
+    text = json.dumps(encode(record, {}), indent=1, sort_keys=True, allow_nan=False)
+    write_atomic_text(folder / RECORD, text, overwrite=True)
+    return record
+
+
+def _record(
+    settings: Settings, rounds: tuple[Round, ...], standing: Standing, *, policies: Mapping[str, str]
+) -> CourseRecord:
+    return CourseRecord(
         schema=SCHEMA,
         seed=settings.seed,
         networks=settings.networks,
         smoke=settings.smoke,
         stages=ids(settings.stages),
-        rounds=finished.rounds,
-        passed=tuple(stage for stage in ids(settings.stages) if stage in finished.standing.passed),
-        left=finished.standing.left,
+        rounds=rounds,
+        following=None if standing.over else settings.stages[standing.stage].id,
+        passed=tuple(stage for stage in ids(settings.stages) if stage in standing.passed),
+        left=standing.left,
         policies=policies,
         files=files_of(settings.stages),
         versions=versions(),
     )
-    text = json.dumps(encode(record, {}), indent=1, sort_keys=True, allow_nan=False)
-    write_atomic_text(folder / RECORD, text, overwrite=True)
-    return record
 
 
 def _described(settings: Settings) -> dict[str, Any]:

@@ -28,10 +28,26 @@ class NetworkLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingMacs:
+    """Multiply-accumulates of a round's training, by what it was for; faults injected and teaching the policy apart."""
+
+    lessons: int
+    examination: int
+    rehearsal: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.lessons + self.examination + self.rehearsal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
     """One examination and its consequence. ``beside``: networks of the stage's other tasks, by task; ``rehearsed``:
-    success of earlier stages, more is better; ``lessons``: episodes by stage that the policy was taught with before it;
-    ``training_macs``: of the networks examined; ``seconds``: of all of it."""
+    success of earlier stages, more is better; ``lessons``: episodes by stage that the policy was taught with before it.
+
+    ``seconds``: of all of it, as far as it was done since the course was last taken up.
+    """
 
     number: int
     stage: str
@@ -43,7 +59,7 @@ class Round:
     lessons: Mapping[str, int]
     move: Move
     why: str
-    training_macs: int
+    training_macs: TrainingMacs
     seconds: float
 
     @property
@@ -54,8 +70,8 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CourseRecord:
-    """Contents of ``course.json``. ``passed`` and ``left``: stages; ``policies``: file of each layout's policy;
-    ``files``: the user's own, by stage."""
+    """Contents of ``course.json``. ``passed`` and ``left``: stages; ``following``: the stage that comes next, None
+    when the course is over; ``policies``: file of each layout's policy, then; ``files``: the user's own, by stage."""
 
     schema: str
     seed: int
@@ -63,11 +79,17 @@ class CourseRecord:
     smoke: bool
     stages: tuple[str, ...]
     rounds: tuple[Round, ...]
+    following: str | None
     passed: tuple[str, ...]
     left: tuple[str, ...]
     policies: Mapping[str, str]
     files: Mapping[str, Files]
     versions: Mapping[str, str]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing follows."""
+        return self.following is None
 
     @property
     def complete(self) -> bool:

@@ -22,7 +22,7 @@ from tamiyo_train.curriculum.examine import Examination, Tried, judged, merit, t
 from tamiyo_train.curriculum.files import files_of
 from tamiyo_train.curriculum.jobs import Job, done
 from tamiyo_train.curriculum.measures import FAULTS, Examined, Judge, wholes
-from tamiyo_train.curriculum.round import NetworkLine, Round
+from tamiyo_train.curriculum.round import NetworkLine, Round, TrainingMacs
 from tamiyo_train.curriculum.school import Layout, Lesson, layout_of, lessons, opening
 from tamiyo_train.curriculum.stage import Stage, ids
 from tamiyo_train.jobs import POLICY, EpisodeResult, collect
@@ -49,15 +49,14 @@ class Settings:
     keep_going: bool = False
     smoke: bool = False
 
-    @property
-    def rules(self) -> Rules:
-        """How the course goes on."""
-        return Rules(stages=ids(self.stages), keep_going=self.keep_going)
+    def layouts(self) -> dict[str, Layout]:
+        """What the policy of each stage decides over, by stage."""
+        return {stage.id: layout_of(stage.config(is_smoke=self.smoke)) for stage in self.stages}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A course that is over."""
+    """A course that is over: where it ended, and the policies it left, by layout."""
 
     standing: Standing
     rounds: tuple[Round, ...]
@@ -79,11 +78,14 @@ class Runner:
     ) -> None:
         self.settings, self._processes, self._judge = settings, processes, judge
         self._work, self._audit, self._report = work, audit, on_progress
+        self._layouts = settings.layouts()
+        policies = tuple(str(layout) for layout in self._layouts.values())
+        self._rules = Rules(stages=ids(settings.stages), policies=policies, keep_going=settings.keep_going)
         self._seen: dict[Layout, list[Experience]] = {}
         self._policies: dict[Layout, dict[str, torch.Tensor]] = {}
 
-    def run(self, on_round: Callable[[Round], None]) -> Finished:
-        """Go on until the course is over; ``on_round`` hears of each round."""
+    def run(self, on_round: Callable[[tuple[Round, ...], Standing], None]) -> Finished:
+        """Go on until the course is over; ``on_round`` hears after each round of all of them, and where it stands."""
         standing, confirming = Standing(), False
         rounds: list[Round] = []
         for stage, files in files_of(self.settings.stages).items():
@@ -91,7 +93,7 @@ class Runner:
         while not standing.over:
             one, standing = self._round(len(rounds), standing, confirming=confirming)
             rounds.append(one)
-            on_round(one)
+            on_round(tuple(rounds), standing)
             confirming = one.move is Move.CONFIRM
         policies = {str(layout): policy for layout, policy in self._policies.items()}
         return Finished(standing=standing, rounds=tuple(rounds), policies=policies)
@@ -99,23 +101,17 @@ class Runner:
     def _round(self, number: int, standing: Standing, *, confirming: bool) -> tuple[Round, Standing]:
         settings, began = self.settings, time.perf_counter()
         stage = settings.stages[standing.stage]
-        layout = layout_of(stage.config(is_smoke=settings.smoke))
+        layout = self._layouts[stage.id]
         earlier = [
             one
             for one in settings.stages
-            if one.id in standing.passed
-            and one is not stage
-            and layout_of(one.config(is_smoke=settings.smoke)) == layout
+            if one.id in standing.passed and one is not stage and self._layouts[one.id] == layout
         ]
-        taught: tuple[Lesson, ...] = ()
-        if not confirming:
-            taught = self._teach(number, stage, earlier, layout)
+        taught, lesson_macs = ((), 0) if confirming else self._teach(number, stage, earlier, layout)
         examined = self._examine(number, stage, layout)
-        rehearsed: dict[str, float] = {}
-        if earlier and not confirming:
-            back = earlier[number % len(earlier)]
-            rehearsed[back.id] = merit(self._examine(number, back, layout, only=back.success).verdicts[0])
-        standing, move, why = after(standing, examined.outcome(rehearsed), settings.rules)
+        back = {} if confirming else {one.id: self._examine(number, one, layout, only=one.success) for one in earlier}
+        rehearsed = {name: merit(again.verdicts[0]) for name, again in back.items()}
+        standing, move, why = after(standing, examined.outcome(rehearsed), self._rules)
         self._audit.append(
             "course",
             step=number,
@@ -137,15 +133,19 @@ class Runner:
             lessons=_counted(taught),
             move=move,
             why=why,
-            training_macs=examined.training_macs,
+            training_macs=TrainingMacs(
+                lessons=lesson_macs,
+                examination=examined.training_macs,
+                rehearsal=sum(again.training_macs for again in back.values()),
+            ),
             seconds=time.perf_counter() - began,
         )
         return one, standing
 
-    def _layout(self, stage: Stage) -> Layout:
-        return layout_of(stage.config(is_smoke=self.settings.smoke))
-
-    def _teach(self, number: int, stage: Stage, earlier: Sequence[Stage], layout: Layout) -> tuple[Lesson, ...]:
+    def _teach(
+        self, number: int, stage: Stage, earlier: Sequence[Stage], layout: Layout
+    ) -> tuple[tuple[Lesson, ...], int]:
+        """Teach the policy anew; the lessons, and the multiply-accumulates that their episodes trained with."""
         settings = self.settings
         if layout not in self._policies:
             self._open(number, stage, layout)
@@ -174,7 +174,7 @@ class Runner:
         seen = self._seen.setdefault(layout, [])
         seen += [replace(episode.experience, group=episode.experience.group + len(seen)) for episode in episodes]
         self._policies[layout] = self._taught(number, stage, layout, seen)
-        return plan
+        return plan, sum(episode.outcome.training_macs for episode in episodes)
 
     def _open(self, number: int, stage: Stage, layout: Layout) -> None:
         """Begin with the policy that comes with the package where it fits: it plays in the first lessons already."""

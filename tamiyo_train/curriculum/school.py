@@ -61,14 +61,14 @@ def lessons(
     is_smoke: bool,
 ) -> tuple[Lesson, ...]:
     """The episodes of one round at a stage: heuristics and chance, the policy itself once there is one, on the stage's
-    tasks in turn; a ``share`` of them, rounded up, on ``earlier`` stages in turn.
+    tasks in turn; a ``share`` of them, rounded, but one at least, on ``earlier`` stages in turn.
 
     Warm-ups are small: one episode in four is theirs. Episodes come in groups of as many as there are hosts, so that
     each method meets every host.
     """
     config = stage.config(is_smoke=is_smoke)
     count = config.episodes
-    rehearsed = -(-int(share * count * 100) // 100) if earlier else 0
+    rehearsed = max(1, round(share * count)) if earlier else 0
     methods = collection(count)
     made = []
     for index, heuristic in enumerate(methods):

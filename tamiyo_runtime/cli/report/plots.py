@@ -82,57 +82,6 @@ def learning_curve(
     return _svg(figure)
 
 
-def learning_curves(curves: Sequence[tuple[Sequence[float], Sequence[float]]], *, goal: float | None) -> str:
-    """Accuracy over training steps of several networks at once: each a thin line, the median drawn over them."""
-    figure, (axes,) = _figure(3.0, 1)
-    for steps, accuracy in curves:
-        axes.plot(steps, [100 * a for a in accuracy], color=BLUE, linewidth=0.8, alpha=0.45)
-    middle = [sorted(values)[len(values) // 2] for values in zip(*(accuracy for _, accuracy in curves), strict=False)]
-    axes.plot(curves[0][0][: len(middle)], [100 * a for a in middle], color=BLUE, linewidth=2, label="median network")
-    if goal is not None:
-        axes.axhline(100 * goal, color=GREEN, linewidth=1.2, linestyle="--", label=f"bound: {100 * goal:g} %")
-    axes.set_xlabel("training step")
-    axes.set_ylabel("validation accuracy, %")
-    axes.legend(loc="lower right", fontsize=8.5, frameon=False)
-    return _svg(figure)
-
-
-LIFE_COLOURS = {
-    "germinated": "#d6dce4",
-    "training": ORANGE,
-    "blending": "#e8c25a",
-    "shadowing": VIOLET,
-    "probationary": BLUE,
-    "fossilised": GREEN,
-    "culled": RED,
-    "embargoed": "#e3a9a5",
-}
-"""A colour for each state of a seed's life that is shown; a dormant slot is empty."""
-
-
-def lives(rows: Sequence[tuple[str, Sequence[tuple[float, float, str]]]], *, end: float) -> str:
-    """The life of the seed in each slot over training steps: ``rows`` are a label and stretches (start, end, state)."""
-    figure, (axes,) = _figure(0.9 + 0.24 * max(2, len(rows)), 1)
-    shown: set[str] = set()
-    for index, (label, stretches) in enumerate(rows):
-        y = len(rows) - 1 - index
-        for start, stop, state in stretches:
-            colour = LIFE_COLOURS.get(state)
-            if colour is None:
-                continue
-            axes.barh(y, stop - start, left=start, height=0.76, color=colour, linewidth=0,
-                      label=None if state in shown else state)  # fmt: skip
-            shown.add(state)
-        axes.text(-0.005, y, label, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8)
-    axes.set_ylim(-0.6, max(1, len(rows)) - 0.4)
-    axes.set_xlim(0, end)
-    axes.set_yticks([])
-    axes.set_xlabel("training step")
-    if shown:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=8, fontsize=8, frameon=False)
-    return _svg(figure)
-
-
 def pareto(points: Sequence[Point], *, cost_label: str) -> str:
     """Accuracy against cost of every configuration, chosen ones filled, cost intervals as bars."""
     figure, (axes,) = _figure(3.4, 1)

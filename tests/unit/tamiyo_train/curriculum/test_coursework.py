@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,10 +20,10 @@ from tamiyo_train.audit_file import read_entries
 from tamiyo_train.blueprints import OFFERED, Domain
 from tamiyo_train.curriculum.coursework import carry_out, check_course, load_course
 from tamiyo_train.curriculum.measures import networks, wholes
-from tamiyo_train.curriculum.round import CourseRecord, Round
+from tamiyo_train.curriculum.round import CourseRecord
 from tamiyo_train.curriculum.runner import Settings
-from tamiyo_train.curriculum.school import opening
-from tamiyo_train.curriculum.stage import at_least, at_most
+from tamiyo_train.curriculum.school import lessons, opening
+from tamiyo_train.curriculum.stage import Stage, at_least, at_most
 from tamiyo_train.curriculum.stages import CURRICULUM
 from tamiyo_train.presets import preset
 from tamiyo_train.work import Work
@@ -36,7 +37,7 @@ class StoppedError(Exception):
 
 
 def do(
-    folder: Path, settings: Settings, *, on_round: Callable[[Round], None] = lambda one: None, **options: bool
+    folder: Path, settings: Settings, *, on_round: Callable[[CourseRecord], None] = lambda one: None, **options: bool
 ) -> CourseRecord:
     resume = options.get("resume", False)
     check_course(folder, settings, resume=resume, overwrite=False)
@@ -78,7 +79,7 @@ def test_a_gate_that_is_missed_ends_the_course_with_what_is_missing(course: Path
     assert success.short_by is not None and success.short_by > 0
     assert drift.passed
     assert record.rounds[0].lessons == {"3.5": 2}
-    assert record.rounds[1].training_macs > 0
+    assert record.rounds[1].training_macs.lessons > 0
 
 
 def test_the_audit_log_tells_of_every_round(course: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_course_begins_with_the_shipped_policy_where_that_knows_the_blueprints
 def test_a_course_that_was_stopped_ends_as_one_that_was_not(course: Path, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
 
-    def stop(one: Round) -> None:
+    def stop(one: CourseRecord) -> None:
         raise StoppedError
 
     with pytest.raises(StoppedError):
@@ -220,10 +221,76 @@ def test_the_command_exits_with_3_when_a_gate_is_missed(capsys: pytest.CaptureFi
     page = (tmp_path / "c" / "report.html").read_text()
     assert "Stage 0: two spirals of 2.5 turns, not passed" in page
     assert "A smoke run" in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 5
     assert main(["audit", "show", str(tmp_path / "c")]) == ExitCode.OK
     assert "stage 0: stop" in capsys.readouterr().out
     assert main(["audit", "verify", str(tmp_path / "c")]) == ExitCode.OK
+
+
+def test_fewer_networks_than_a_gate_asks_for_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["train", "--curriculum", str(tmp_path / "c"), "--to", "0", "--networks", "4"]) == ExitCode.USAGE
+    assert "a gate asks for 5 or more" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_course_that_is_over_is_shown_again_and_its_page_written_anew(
+    course: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "over"
+    shutil.copytree(course, folder)
+    assert main(["train", "--curriculum", str(folder), "--resume"]) == ExitCode.BUDGET
+    out = capsys.readouterr().out
+    assert "purity at least 0.99" in out
+    assert f"tamiyo audit verify {folder}" in out
+    assert "Stage 3.5: Gaussian clusters, not passed" in (folder / "report.html").read_text()
+    assert main(["train", "--curriculum", str(folder), "--resume", "--json"]) == ExitCode.BUDGET
+    assert json.loads(capsys.readouterr().out)["following"] is None
+
+
+def test_a_course_under_way_says_after_each_round_what_comes_next(tmp_path: Path) -> None:
+    told: list[tuple[int, str | None, bool]] = []
+    do(
+        tmp_path / "c",
+        replace(SHORT, stages=(replace(CLUSTERS, success=at_least("purity", 0.0)),)),
+        on_round=lambda sofar: told.append((len(sofar.rounds), sofar.following, sofar.over)),
+    )
+    assert told == [(1, "3.5", False), (2, None, True)]
+
+
+def test_every_earlier_stage_that_shares_the_policy_is_rehearsed_and_what_all_of_it_cost_is_kept(
+    tmp_path: Path,
+) -> None:
+    easy = tuple(
+        replace(CURRICULUM.stage(name), success=at_least(measure, -1.0), safety=())
+        for name, measure in (("0", "accuracy"), ("3.5", "purity"), ("4", "accuracy"))
+    )
+    do(tmp_path / "c", replace(SHORT, stages=easy))
+    rounds = load_course(tmp_path / "c").rounds
+    assert [(one.stage, sorted(one.rehearsed)) for one in rounds[:4]] == [
+        ("0", []),
+        ("0", []),
+        ("3.5", ["0"]),
+        ("3.5", []),
+    ]
+    assert {name for one in rounds if one.stage == "4" for name in one.rehearsed} == {"0", "3.5"}
+    taught, confirmed = rounds[:2]
+    assert taught.training_macs.lessons > 0 and taught.training_macs.rehearsal == 0
+    assert confirmed.training_macs.lessons == 0 and confirmed.training_macs.examination > 0
+    assert rounds[2].training_macs.rehearsal > 0
+    macs = rounds[2].training_macs
+    assert macs.total == macs.lessons + macs.examination + macs.rehearsal
+
+
+@pytest.mark.parametrize("stage", CURRICULUM.stages, ids=lambda stage: stage.id)
+def test_between_a_tenth_and_a_fifth_of_the_lessons_are_of_earlier_stages(stage: Stage) -> None:
+    episodes = preset(stage.task).episodes
+    plan = lessons(
+        stage, [CLUSTERS], seed=0, share=Settings(stages=(stage,)).rehearsal, has_policy=True, is_smoke=False
+    )
+    rehearsed = sum(lesson.config.task == "clusters" for lesson in plan)
+    if stage.id != "3.5":
+        assert len(plan) == episodes
+        assert 0.1 <= rehearsed / episodes <= 0.2
 
 
 def test_a_stage_grows_on_a_host_of_its_own_width_and_against_its_own_attack() -> None:

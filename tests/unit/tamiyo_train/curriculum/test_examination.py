@@ -95,7 +95,7 @@ def test_networks_of_both_tasks_are_grown_from_seeds_of_their_own_and_shown(tmp_
     assert [verdict.condition.name for verdict in last.verdicts] == ["accuracy", "accuracy on checkerboard"]
     grown = [net for found in (last.networks, *last.beside.values()) for net in found]
     assert len(grown) == 4
-    assert last.training_macs == sum(net.result.training_macs for net in grown)
+    assert last.training_macs.examination == sum(net.result.training_macs for net in grown)
     assert last.verdicts[1].evidence.estimate == pytest.approx(
         sum(net.figures["accuracy"] for net in last.beside["checkerboard"]) / 2
     )

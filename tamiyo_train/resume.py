@@ -72,7 +72,7 @@ _STEWARD = _Fields(
 )
 _TRAINER = _Fields(
     kept={"step_index": int, "training_macs": int, "caution": float},
-    made=frozenset({"network", "data", "config", "generators", "optimiser", "on_step"}),
+    made=frozenset({"network", "data", "config", "generators", "optimiser", "on_step", "_meter"}),
 )
 _GARDENER = _Fields(
     kept={"culled": int, "_embargo": dict[int, int]},

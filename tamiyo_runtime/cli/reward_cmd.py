@@ -78,7 +78,7 @@ def tune_reward(
     given: dict[str, Any] = {
         "families": None if families is None else _names(families),
         "profiles": None if profiles is None else _names(profiles),
-        "hosts": LEAST_HOSTS if smoke_run else hosts,
+        "hosts": LEAST_HOSTS if smoke_run and hosts is None and not resume else hosts,
         "seed": seed,
         "device": device,
         "smoke": smoke_run or None,

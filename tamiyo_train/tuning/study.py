@@ -133,5 +133,5 @@ def _sampler(seed: int) -> optuna.samplers.TPESampler:
 def _importance(study: optuna.Study, seed: int) -> dict[str, float] | None:
     if len({trial.value for trial in study.get_trials(deepcopy=False)}) < 2:
         return None
-    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
+    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed % 2**32))
     return {name: float(share) for name, share in found.items()}

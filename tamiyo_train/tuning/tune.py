@@ -50,8 +50,10 @@ class Settings:
     smoke: bool = False
 
     def __post_init__(self) -> None:
-        require(bool(self.families), "families", "there must be one at least")
-        require(bool(self.profiles), "profiles", "there must be one at least")
+        for name in ("families", "profiles"):
+            given: tuple[str, ...] = getattr(self, name)
+            require(bool(given), name, "there must be one at least")
+            require(len(set(given)) == len(given), name, f"must be named once each, got {', '.join(given)}")
         require(LEAST_HOSTS <= self.hosts <= INITS, "hosts", f"must be in {LEAST_HOSTS}..{INITS}, got {self.hosts}")
         require(self.device in _TOGETHER, "device", f"must be cpu or cuda, got '{self.device}'")
 
@@ -136,7 +138,8 @@ def carry_out(
         if resume:
             work.go_on(described)
         else:
-            (folder / STUDY).unlink(missing_ok=True)
+            for name in (STUDY, REPORT):
+                (folder / name).unlink(missing_ok=True)
             work.begin(described)
         played = _played(settings, processes=processes, work=work, on_progress=on_progress)
         yardstick = Yardstick({gate: outcomes.rows(~held_out(outcomes)) for gate, outcomes in played.items()})

@@ -80,6 +80,18 @@ def test_a_study_that_is_there_is_not_replaced_unasked(study, capsys):
     assert (study / REPORT).read_bytes() == before
 
 
+def test_a_study_begun_anew_does_not_lie_beside_the_report_of_the_old_one(study, tmp_path, monkeypatch):
+    folder = tmp_path / "anew"
+    shutil.copytree(study, folder)
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tamiyo_train.tuning.tune.jobs.done", interrupted)
+    assert tune(folder, "--overwrite") == 130
+    assert [path.name for path in folder.iterdir()] == [".work"]
+
+
 def test_a_study_is_not_gone_on_with_under_other_settings(study, capsys):
     assert tune(study, "--resume", "--seed", "1") == ExitCode.USAGE
     err = capsys.readouterr().err
@@ -130,6 +142,9 @@ def test_a_dry_run_says_what_would_be_played_and_writes_nothing(tmp_path, capsys
     assert main(arguments) == ExitCode.OK
     out = capsys.readouterr().out
     assert "spirals" in out and max(map(len, out.splitlines()[1:])) <= 100
+    for options, hosts in (["--smoke"], 6), (["--smoke", "--hosts", "7"], 7), ([], 9):
+        assert main(["train", "tune-reward", str(folder), "--dry-run", "--json", *options]) == ExitCode.OK
+        assert json.loads(capsys.readouterr().out)["settings"]["hosts"] == hosts
     assert not folder.exists()
 
 
@@ -139,6 +154,8 @@ def test_a_dry_run_says_what_would_be_played_and_writes_nothing(tmp_path, capsys
         (["--families", "spirlas"], ExitCode.USAGE, "did you mean spirals"),
         (["--profiles", "cortex-m44"], ExitCode.USAGE, "cortex-m4"),
         (["--families", ","], ExitCode.USAGE, "families"),
+        (["--families", "spirals,imu,spirals"], ExitCode.USAGE, "once each"),
+        (["--profiles", "cortex-m4,cortex-m4"], ExitCode.USAGE, "once each"),
         (["--device", "tpu"], ExitCode.USAGE, "cpu or cuda"),
         (["--resume"], ExitCode.USAGE, "no study"),
     ],

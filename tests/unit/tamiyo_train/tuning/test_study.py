@@ -77,6 +77,10 @@ def test_another_seed_tries_other_weights(tmp_path):
     assert trials_of(tmp_path / "0.db")[1] != trials_of(tmp_path / "1.db")[1]
 
 
+def test_a_seed_may_be_as_large_as_one_likes(tmp_path):
+    assert search(peak, trials=3, seed=2**70, storage=tmp_path / "study.db").importance is not None
+
+
 def test_where_the_score_never_varies_no_weight_is_said_to_matter(tmp_path):
     assert search(lambda prices: 0.5, trials=3, seed=0, storage=tmp_path / "flat.db").importance is None
 

@@ -20,7 +20,7 @@ from tamiyo_runtime.cli.delivering import FLUSH_S, deliver, ended_by_signals, lo
 from tamiyo_runtime.cli.field_checks import BROKERS, NO_BROKER, check_broker, check_flash, check_home, greet, open_link
 from tamiyo_runtime.cli.field_terms import FieldRequest, FieldResult
 from tamiyo_runtime.cli.render import hushed, note
-from tamiyo_runtime.cli.simulated import Later, Rest, left, open_board, rest_of_mission
+from tamiyo_runtime.cli.simulated import Later, Rest, left, open_board, rest_of_mission, rig_of
 from tamiyo_runtime.cli.trust import write_down
 from tamiyo_runtime.contracts.errors import DowngradeError, IntegrityError
 from tamiyo_runtime.contracts.records import Mode
@@ -69,10 +69,8 @@ class FieldRun:
         """
         self.bundle, self.request, self._deployed = bundle, request, deployed
         self.gate, self._again = gate, again
-        from simulators.faults.kinds import rig_of
-
         check_broker(request.broker)
-        self.rest, rig = rest, rig_of(request.faults)
+        self.rest, rig = rest, rig_of(request)
         self.board: Board = rest.board if rest else open_board(bundle, request, rig)
         self._downgrade = self._check_version()  # before anything of an old bundle is loaded
         if self.on_device and gate is not None:
@@ -83,10 +81,11 @@ class FieldRun:
         if request.home_assistant:
             check_home(request.broker, self.link)
         self.source: Source | Stream = open_source(request.source, bundle)
-        if isinstance(self.board.clock, VirtualClock):
+        if rig is not None and isinstance(self.board.clock, VirtualClock):
             self.source = rig.disturbed(self.source, bundle.manifest.input, clock=self.board.clock, seed=request.seed)
         with hushed():
-            self.executor = Executor(rig.in_memory(bundle, seed=request.seed), request.variant)
+            in_memory = bundle if rig is None else rig.in_memory(bundle, seed=request.seed)
+            self.executor = Executor(in_memory, request.variant)
             self.policy = Policy.of(bundle, self.executor.variant.format) if request.use_policy else None
         live = getattr(self.source, "live", False)
         self.plan = (

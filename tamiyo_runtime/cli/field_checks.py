@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tamiyo_runtime.transport.access import Access
 
 NO_BROKER = "none"
+ETHERNET = "ethernet"
 BROKERS = ("auto", "embedded", "mosquitto")
 
 
@@ -55,6 +56,10 @@ def greet(url: str, access: Access) -> None:
 
 def open_link(name: str) -> Link:
     """A link by name; raises UnknownNameError, UsageError."""
+    if name == ETHERNET:  # the runtime's own: no simulator is loaded for it
+        from tamiyo_runtime.link import Ethernet
+
+        return Ethernet()
     from simulators.links import open_link as opened
 
     return opened(name)

@@ -9,6 +9,7 @@ from itertools import chain, cycle, islice
 from typing import TYPE_CHECKING
 
 from tamiyo_runtime.contracts.errors import UsageError
+from tamiyo_runtime.meters import find_meters, host_board
 from tamiyo_runtime.sources import length_of
 from tamiyo_runtime.sources.base import Sample, Source
 
@@ -22,8 +23,22 @@ if TYPE_CHECKING:
     from tamiyo_runtime.mission import Mission
 
 
-def open_board(bundle: Bundle, request: FieldRequest, rig: Rig) -> Board:
+def rig_of(request: FieldRequest) -> Rig | None:
+    """The faults that ``--fault`` asks for; None for this machine as it is, which needs nothing of the simulators.
+
+    They would take 2 MiB of its memory. Raises as `simulators.faults.kinds.rig_of` does.
+    """
+    if request.device == "host" and not request.faults and not request.throttle:
+        return None
+    from simulators.faults.kinds import rig_of as asked_for
+
+    return asked_for(request.faults)
+
+
+def open_board(bundle: Bundle, request: FieldRequest, rig: Rig | None) -> Board:
     """The board that ``--device``, ``--throttle`` and ``--fault`` ask for; raises as `parse_device` does."""
+    if rig is None:
+        return host_board(bundle.manifest.profile, find_meters())
     from simulators.devices import only, parse_device
     from simulators.throttle import Phase, ThrottleSchedule
 

@@ -61,6 +61,8 @@ def tabulate(out: Path) -> dict[str, Any]:
     """The table of what was played, with the hashes of who played it."""
     table = Table(out / "plays")
     figures = table.figures() | {"twin": beside_twin(table)}
+    if table.has("thrifty-twin"):
+        figures["thrifty"] = beside_twin(table, ours="thrifty", theirs="thrifty-twin")
     peer = out / "gromo-judge.jsonl"
     if peer.exists():
         figures["gromo"] = beside_gromo(table, peer)

@@ -37,7 +37,7 @@ def hypervolume(points: Iterable[Point], *, error: float, macs: float) -> float:
     return area
 
 
-def beside_twin(table: Table) -> dict[str, Any]:
+def beside_twin(table: Table, *, ours: str = "policy", theirs: str = "twin") -> dict[str, Any]:
     """Hypervolumes over those of the static twins, and test accuracy over a twin's of no more training.
 
     That twin is the one with the most training MACs that are not above the policy's, on the same task and seed and
@@ -48,7 +48,7 @@ def beside_twin(table: Table) -> dict[str, Any]:
     strata: list[int] = []
     unmatched = 0
     for number, family in enumerate(table.strata):
-        pairs = list(zip(table.each_seed("policy", family), table.each_seed("twin", family), strict=True))
+        pairs = list(zip(table.each_seed(ours, family), table.each_seed(theirs, family), strict=True))
         groups = _groups(pairs[0][0])
         for cost, name in COSTS.items():
             ratios = [

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.growth_calibration import calibration
 from benchmarks.growth_setting import HEADS, HELD_OUT, REFERENCE, Scale, load_policy, say, write
 from benchmarks.growth_teaching import grid_of, load_atlases, load_bandit, load_tutor
+from benchmarks.growth_thrift import Thrifty
 from tamiyo_runtime.contracts.observation import Operation
 from tamiyo_train.policy import dagger
 from tamiyo_train.policy.lane_deciders import Chance, Habit, Kasminas, LaneDecider, MatchedChance, Networked, Waiting
@@ -29,8 +30,12 @@ from tamiyo_train.population.cost_table import LIMITS
 from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.population.growth_state import Lanes
 
+THRIFT = {"patience": 3, "until": 13}
+"""Windows a newborn may wait to be advanced; from which decision on none can be kept any more, see `Thrifty`."""
 SHIPPED = Habit(patience=1, improvement=0.15, mature=0.05, trial=0.6, forward=False)
 """`KasminaSettings` as they ship."""
+BESIDE = ("matched", "thrifty", "twin", "thrifty-twin")
+"""What is played with a policy."""
 _PARAMS, _MACS = LIMITS.index("params"), LIMITS.index("macs")
 Columns = dict[str, NDArray[np.float64]]
 
@@ -172,7 +177,7 @@ def judge(court: Court, *, only: Sequence[str] | None = None) -> None:
                 begin = functools.partial(_begun, tutor, court.envs)
                 macs = court.scale.episode.decisions * (0 if tutor.forecast is None else linear_macs(tutor.forecast))
                 court.play(Method(name="tutor", seed=int(number), decider=begin, inference_macs=macs))
-        elif wanted(path.stem) or (name == "policy" and (wanted(f"matched-{number}") or wanted(f"twin-{number}"))):
+        elif wanted(path.stem) or (name == "policy" and any(wanted(f"{own}-{number}") for own in BESIDE)):
             _judge_network(court, name, int(number), load_policy(path, court.device))
 
 
@@ -229,23 +234,29 @@ def oracle_of(court: Court) -> Callable[[str], LaneDecider]:
 
 
 def _judge_network(court: Court, name: str, seed: int, network: PolicyNetwork) -> None:
-    """A policy; and for one after PPO chance with its germinations and its networks from step 0."""
+    """A policy; with the one that is judged chance with its germinations, itself held to thrift, and static twins."""
     macs = court.scale.episode.decisions * macs_of(network)
-    own = court.play(Method(name=name, seed=seed, decider=lambda family: Networked(network), inference_macs=macs))
+    plain = Method(name=name, seed=seed, decider=lambda family: Networked(network), inference_macs=macs)
     if name != "policy":
+        court.play(plain)
         return
-    if own is None:  # the play was there, what comes of it was not: what it did has to be seen again
-        own = side_by_side(
-            {
-                family: functools.partial(roll, env, court.lanes[family], Networked(network))
-                for family, env in court.envs.items()
-            },
-            warm=court.warm,
-        )
+    thrift = functools.partial(Thrifty, decisions=court.scale.episode.decisions, **THRIFT)
+    held = Method(name="thrifty", seed=seed, decider=lambda family: thrift(Networked(network)), inference_macs=macs)
+    own, saving = (court.play(method) or seen_again(court, method) for method in (plain, held))
     write(court.out / "plays" / f"calibration-{seed}.json", calibration(network, list(own.values())))
     court.play(Method(name="matched", seed=seed, decider=lambda family: matched(own[family], seed=seed)))
-    codes = {family: rollout.codes for family, rollout in own.items()}
-    court.play(Method(name="twin", seed=seed, decider=lambda family: Waiting(), looks=False, codes=codes))
+    for stem, grown in (("twin", own), ("thrifty-twin", saving)):
+        codes = {family: rollout.codes for family, rollout in grown.items()}
+        court.play(Method(name=stem, seed=seed, decider=lambda family: Waiting(), looks=False, codes=codes))
+
+
+def seen_again(court: Court, method: Method) -> dict[str, Rollout]:
+    """A play that was kept: what came of it is there, what was done is not."""
+    jobs = {
+        family: functools.partial(roll, env, court.lanes[family], method.decider(family))
+        for family, env in court.envs.items()
+    }
+    return side_by_side(jobs, warm=court.warm)
 
 
 def macs_of(network: PolicyNetwork) -> int:

@@ -17,8 +17,8 @@ NOT_INFERIOR = -0.005
 MAIN = ("tuned", "kasmina", "matched", "random", "bandit")
 """Comparisons that Holm's correction is over."""
 ORDER = (
-    *("none", "random", "matched", "bandit", "twin", "kasmina", "tuned"),
-    *("tutor", "cloned", "ppo", "policy", "oracle"),
+    *("none", "random", "matched", "bandit", "twin", "thrifty-twin", "kasmina", "tuned"),
+    *("tutor", "cloned", "ppo", "thrifty", "policy", "oracle"),
 )
 RELIABILITY = ("ece", "share", "skill")
 """Figures of `growth_calibration.reliability` that are averaged over policy seeds."""
@@ -68,6 +68,10 @@ class Table:
             "calibration": _averaged(self._calibration),
         }
 
+    def has(self, method: str) -> bool:
+        """Whether it was played."""
+        return method in self._rows
+
     def of(self, method: str, column: str, family: str) -> Values:
         """Of every episode of a family, the mean over policy seeds."""
         return np.asarray(np.mean([own[family][column] for own in self._rows[method].values()], axis=0))
@@ -100,19 +104,21 @@ class Table:
         found = holm({f"over {name}": compare(self.difference(name), strata) for name in MAIN})
         others = ("cloned", "ppo", "tutor", "none", "twin", "oracle")
         found |= {f"over {name}": compare(self.difference(name), strata) for name in others if name in self._rows}
-        for ours in ("cloned", "ppo", "tutor", "unshaped", "from-scratch"):
+        for ours in ("cloned", "ppo", "tutor", "thrifty", "unshaped", "from-scratch"):
             if ours in self._rows:
                 found[f"{ours} over tuned"] = compare(self.difference("tuned", ours=ours), strata)
         for other in ("tuned", "kasmina", "cloned"):
             if other in self._rows:
                 found[f"mean utility over {other}"] = compare(self.difference(other), strata, statistic=mean)
-        for other in ("twin", "tuned"):
-            found[f"test accuracy over {other}, mean"] = compare(
-                self.difference(other, "test_accuracy"), strata, statistic=mean
-            )
-        found["training MACs over twin, mean"] = compare(
-            self.difference("twin", "training_ratio"), strata, statistic=mean
+        found["test accuracy over tuned, mean"] = compare(
+            self.difference("tuned", "test_accuracy"), strata, statistic=mean
         )
+        for ours, other in (("policy", "twin"), ("thrifty", "thrifty-twin"), ("thrifty", "policy")):
+            if ours in self._rows and other in self._rows:
+                who = "" if ours == "policy" else f"{ours}'s "
+                for what, column in (("training MACs", "training_ratio"), ("test accuracy", "test_accuracy")):
+                    difference = self.difference(other, column, ours)
+                    found[f"{who}{what} over {other}, mean"] = compare(difference, strata, statistic=mean)
         return found
 
     def _over_tuned_by_family(self) -> dict[str, dict[str, Any]]:

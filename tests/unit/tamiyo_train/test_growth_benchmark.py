@@ -22,6 +22,8 @@ METHODS = {
     "ppo",
     "policy",
     "matched",
+    "thrifty",
+    "thrifty-twin",
     "twin",
 }
 

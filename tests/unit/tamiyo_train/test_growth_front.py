@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.growth_front import beside_gromo, hypervolume
+from benchmarks.growth_front import beside_gromo, beside_twin, hypervolume
 from benchmarks.growth_table import Table, text
 
 FAMILIES = ("a", "b", "c", "d")
+SPENT = ("training_macs", "training_ratio")
 
 
 def test_a_hypervolume_is_the_area_that_is_dominated():
@@ -36,6 +37,7 @@ def plays(folder, *, gain=0.02):
         "policy-1",
         "matched-0",
         "twin-0",
+        "twin-1",
     ):
         columns = {}
         for family in FAMILIES:
@@ -114,3 +116,27 @@ def test_episodes_that_no_network_of_the_peer_fits_are_counted(tmp_path):
     path.write_text("\n".join(map(json.dumps, rows)))
     found = beside_gromo(table, path)
     assert found["episodes"] == 24 and found["unmatched"] == 24
+
+
+def test_beside_its_twin_a_better_policy_has_the_larger_front_and_a_dearer_one_loses_what_it_spent(tmp_path):
+    found = beside_twin(plays(tmp_path))
+    assert found["unmatched"] == 0 and found["episodes_at_equal_training"] == 48
+    assert found["test_accuracy_at_equal_training"]["low"] > 0
+    assert set(found["hypervolume_over_twin"]) == set(FAMILIES)
+    assert min(found["hypervolume_over_twin"].values()) > 1.01
+    for path in tmp_path.glob("policy-*.npz"):
+        columns = dict(np.load(path))
+        columns |= {f"{family}/{name}": 2 * columns[f"{family}/{name}"] for family in FAMILIES for name in SPENT}
+        np.savez(path, **columns)
+    dearer = beside_twin(Table(tmp_path))
+    assert dearer["hypervolume_over_twin"] == found["hypervolume_over_twin"]
+    assert max(dearer["training_hypervolume_over_twin"].values()) < 0.95
+
+
+def test_plays_that_train_less_than_every_twin_are_counted(tmp_path):
+    plays(tmp_path)
+    for path in tmp_path.glob("policy-0.npz"):
+        columns = dict(np.load(path))
+        np.savez(path, **columns | {f"a/{name}": columns[f"a/{name}"] / 2 for name in SPENT})
+    found = beside_twin(Table(tmp_path))
+    assert found["unmatched"] == 12 and found["episodes_at_equal_training"] == 48

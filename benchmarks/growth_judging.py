@@ -177,8 +177,11 @@ def judge(court: Court, *, only: Sequence[str] | None = None) -> None:
                 begin = functools.partial(_begun, tutor, court.envs)
                 macs = court.scale.episode.decisions * (0 if tutor.forecast is None else linear_macs(tutor.forecast))
                 court.play(Method(name="tutor", seed=int(number), decider=begin, inference_macs=macs))
-        elif wanted(path.stem) or (name == "policy" and any(wanted(f"{own}-{number}") for own in BESIDE)):
-            _judge_network(court, name, int(number), load_policy(path, court.device))
+        elif name != "policy":
+            if wanted(path.stem):
+                court.play(_networked(court, path))
+        elif any(wanted(f"{stem}-{number}") for stem in (name, *BESIDE)):
+            _judge_policy(court, path, [stem for stem in BESIDE if wanted(f"{stem}-{number}")])
 
 
 def _begun(tutor: Any, envs: Mapping[str, TensorGrowth], family: str) -> LaneDecider:
@@ -233,21 +236,35 @@ def oracle_of(court: Court) -> Callable[[str], LaneDecider]:
     return lambda family: teachers.for_lanes(family, court.lanes[family], court.envs[family].device)
 
 
-def _judge_network(court: Court, name: str, seed: int, network: PolicyNetwork) -> None:
-    """A policy; with the one that is judged chance with its germinations, itself held to thrift, and static twins."""
+def _networked(court: Court, path: Path) -> Method:
+    """A policy as it was kept."""
+    network, (name, _, seed) = load_policy(path, court.device), path.stem.rpartition("-")
     macs = court.scale.episode.decisions * macs_of(network)
-    plain = Method(name=name, seed=seed, decider=lambda family: Networked(network), inference_macs=macs)
-    if name != "policy":
-        court.play(plain)
-        return
-    thrift = functools.partial(Thrifty, decisions=court.scale.episode.decisions, **THRIFT)
-    held = Method(name="thrifty", seed=seed, decider=lambda family: thrift(Networked(network)), inference_macs=macs)
-    own, saving = (court.play(method) or seen_again(court, method) for method in (plain, held))
+    return Method(name=name, seed=int(seed), decider=lambda family: Networked(network), inference_macs=macs)
+
+
+def _judge_policy(court: Court, path: Path, beside: Sequence[str]) -> None:
+    """The policy that is judged, and of `BESIDE`: chance with its germinations, itself held to thrift, static twins."""
+    plain = _networked(court, path)
+    own = court.play(plain) or seen_again(court, plain)
+    seed = int(path.stem.rpartition("-")[2])
+    network = load_policy(path, court.device)
     write(court.out / "plays" / f"calibration-{seed}.json", calibration(network, list(own.values())))
-    court.play(Method(name="matched", seed=seed, decider=lambda family: matched(own[family], seed=seed)))
-    for stem, grown in (("twin", own), ("thrifty-twin", saving)):
-        codes = {family: rollout.codes for family, rollout in grown.items()}
-        court.play(Method(name=stem, seed=seed, decider=lambda family: Waiting(), looks=False, codes=codes))
+    if "matched" in beside:
+        court.play(Method(name="matched", seed=seed, decider=lambda family: matched(own[family], seed=seed)))
+    if "twin" in beside:
+        court.play(twin_of("twin", seed, own))
+    if "thrifty" in beside or "thrifty-twin" in beside:
+        thrift = functools.partial(Thrifty, decisions=court.scale.episode.decisions, **THRIFT)
+        held = replace(plain, name="thrifty", decider=lambda family: thrift(plain.decider(family)))
+        saving = court.play(held) or seen_again(court, held)
+        court.play(twin_of("thrifty-twin", seed, saving))
+
+
+def twin_of(name: str, seed: int, grown: Mapping[str, Rollout]) -> Method:
+    """What was grown, from step 0."""
+    codes = {family: rollout.codes for family, rollout in grown.items()}
+    return Method(name=name, seed=seed, decider=lambda family: Waiting(), looks=False, codes=codes)
 
 
 def seen_again(court: Court, method: Method) -> dict[str, Rollout]:

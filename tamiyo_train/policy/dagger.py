@@ -225,6 +225,6 @@ def _fit(
 
 def _likelihood(network: PolicyNetwork, output: Tensor, batch: Decisions) -> Tensor:
     """Mean negative log-likelihood of what the tutor did, weighted by what hangs on it."""
-    nll = -ActionDistribution.of(output, batch.seen(), network.heads).log_probability(batch.actions)
+    nll = -ActionDistribution.of(output, batch, network.heads).log_probability(batch.actions)
     found: Tensor = (nll * batch.weight).sum() / batch.weight.sum().clamp_min(1e-6)
     return found

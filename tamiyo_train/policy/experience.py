@@ -37,13 +37,6 @@ class Experience:
     def __len__(self) -> int:
         return len(self.action)
 
-    @property
-    def operation_mask(self) -> NDArray[np.bool_]:
-        """(N, operations): WAIT always, the others where a slot allows them."""
-        allowed: NDArray[np.bool_] = np.asarray(self.slot_mask.any(axis=2))
-        allowed[:, 0] = True
-        return allowed
-
 
 def concatenate(parts: Sequence[Experience]) -> Experience:
     """All decisions of all parts, in order."""

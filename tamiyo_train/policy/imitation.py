@@ -2,7 +2,7 @@
 
 Growth: every decision of every episode is cloned with weight exp(advantage / temperature), the advantage being the
 episode's utility less the mean over episodes on the same host, in standard deviations (advantage-weighted regression,
-Peng et al. 2019). The likelihood is the factorised one of `actions`, masks applied. Value, safety and hardware heads
+Peng et al. 2019). The likelihood is that of `distribution`, masks applied. Value, safety and hardware heads
 are regressed on what came out. Running: each gate is cloned from the plan (`gate_lesson`).
 """
 
@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from tamiyo_runtime.contracts.observation import Heads, Operation
+from tamiyo_runtime.contracts.observation import Heads
 from tamiyo_train.config import Teaching
 from tamiyo_train.policy.actions import Action, Observation, choose
+from tamiyo_train.policy.distribution import ActionDistribution
 from tamiyo_train.policy.experience import Experience
 from tamiyo_train.policy.gate_lesson import GateLesson
 from tamiyo_train.policy.network import HeadViews, PolicyNetwork
@@ -128,7 +129,6 @@ class _Batches:
     def __init__(self, experience: Experience, heads: Heads, config: Teaching) -> None:
         self.views = HeadViews(heads)
         self.observation = torch.from_numpy(experience.observation)
-        self.operation_mask = torch.from_numpy(experience.operation_mask)
         self.slot_mask = torch.from_numpy(experience.slot_mask)
         self.blueprint_mask = torch.from_numpy(experience.blueprint_mask)
         self.action = torch.from_numpy(experience.action)
@@ -140,41 +140,14 @@ class _Batches:
     def losses(self, network: PolicyNetwork, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Weighted negative log-likelihood and the regressions, for some rows."""
         out = self.views(network(self.observation[rows]))
-        nll = -log_likelihood(
-            out, self.action[rows], self.operation_mask[rows], self.slot_mask[rows], self.blueprint_mask[rows]
-        )
+        chosen = ActionDistribution(out, self.slot_mask[rows], self.blueprint_mask[rows], floor=0.0)
+        nll = -chosen.log_probability(self.action[rows])
         return {
             "action": (self.weight[rows] * nll).mean(),
             "value": F.mse_loss(out["value"][:, 0], self.utility[rows]),
             "safety": F.binary_cross_entropy_with_logits(out["safety"], self.safety[rows]),
             "hardware": F.binary_cross_entropy_with_logits(out["hardware"], self.hardware[rows]),
         }
-
-
-def log_likelihood(
-    out: dict[str, torch.Tensor],
-    action: torch.Tensor,
-    operation_mask: torch.Tensor,
-    slot_mask: torch.Tensor,
-    blueprint_mask: torch.Tensor,
-) -> torch.Tensor:
-    """ln p(action), (N,): the sum of the factors that mean something for each action's operation."""
-    rows = torch.arange(len(action))
-    operation, slot, blueprint, intensity = action.unbind(1)
-    total = _masked_log_softmax(out["operation"], operation_mask)[rows, operation]
-    acts = operation != Operation.WAIT
-    grows = operation == Operation.GERMINATE
-    slots = _masked_log_softmax(out["slot"][rows, operation], slot_mask[rows, operation])
-    kinds = _masked_log_softmax(out["blueprint"][rows, slot], blueprint_mask[rows, slot])
-    eager = F.log_softmax(out["intensity"][rows, blueprint], dim=1)
-    zero = torch.zeros_like(total)
-    total = total + torch.where(acts, slots[rows, slot], zero)
-    return total + torch.where(grows, kinds[rows, blueprint] + eager[rows, intensity], zero)
-
-
-def _masked_log_softmax(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Over what is allowed; a large negative number stands for -inf, so that rows nothing is asked of stay finite."""
-    return F.log_softmax(torch.where(mask, logits, torch.full_like(logits, -1e9)), dim=1)
 
 
 def _fit(

@@ -19,6 +19,8 @@ from torch import nn
 
 from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, INTENSITIES, SLOT_FEATURES, Heads, Operation
 
+WIDTH, SLOT_WIDTH = 96, 64
+"""Units of the layers of the context and of each slot; some 41,000 weights for nine blueprints."""
 CLIP = 6.0
 """Normalised features are clipped to this many standard deviations."""
 UNTAUGHT = -30.0
@@ -37,21 +39,21 @@ class PolicyNetwork(nn.Module):
     mean: torch.Tensor
     inverse_deviation: torch.Tensor
 
-    def __init__(self, heads: Heads, *, width: int = 96, slot_width: int = 64) -> None:
+    def __init__(self, heads: Heads) -> None:
         super().__init__()
         self.heads = heads
         size = _GLOBALS + heads.slots * _PER_SLOT
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("inverse_deviation", torch.ones(size))
-        self.slot_in = nn.Linear(_PER_SLOT, slot_width)
-        self.global_in = nn.Linear(_GLOBALS, slot_width, bias=False)
-        self.slot_mid = nn.Linear(slot_width, slot_width)
-        self.context_in = nn.Linear(_GLOBALS + slot_width, width)
-        self.context_mid = nn.Linear(width, width)
-        self.slot_code = nn.Linear(slot_width, slot_width)
-        self.slot_context = nn.Linear(width, slot_width, bias=False)
-        self.slot_out = nn.Linear(slot_width, len(Operation) + heads.blueprints + 1)
-        self.global_out = nn.Linear(width, len(Operation) + heads.blueprints * len(INTENSITIES) + 1 + 3 + 2)
+        self.slot_in = nn.Linear(_PER_SLOT, SLOT_WIDTH)
+        self.global_in = nn.Linear(_GLOBALS, SLOT_WIDTH, bias=False)
+        self.slot_mid = nn.Linear(SLOT_WIDTH, SLOT_WIDTH)
+        self.context_in = nn.Linear(_GLOBALS + SLOT_WIDTH, WIDTH)
+        self.context_mid = nn.Linear(WIDTH, WIDTH)
+        self.slot_code = nn.Linear(SLOT_WIDTH, SLOT_WIDTH)
+        self.slot_context = nn.Linear(WIDTH, SLOT_WIDTH, bias=False)
+        self.slot_out = nn.Linear(SLOT_WIDTH, len(Operation) + heads.blueprints + 1)
+        self.global_out = nn.Linear(WIDTH, len(Operation) + heads.blueprints * len(INTENSITIES) + 1 + 3 + 2)
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """All heads, concatenated."""

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from tamiyo_runtime.contracts.document import require
 from tamiyo_train.policy.distribution import FACTORS, ActionDistribution
 from tamiyo_train.policy.gate_lesson import GateLesson
 from tamiyo_train.policy.lane_deciders import Networked
@@ -66,6 +67,14 @@ class Settings:
     gradient_limit: float = 0.5
     shaping: float = SHAPING
     inits: tuple[int, int] = (10_000, 10_064)
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "lanes", "group", "epochs", "minibatches"):
+            require(getattr(self, name) > 0, name, f"must be above 0, got {getattr(self, name)}")
+        require(self.lanes % self.group == 0, "lanes", f"{self.lanes} are no whole number of groups of {self.group}")
+        require(0 <= self.floor < 1, "floor", f"must be in 0..1, below 1, got {self.floor}")
+        require(0 <= self.lam <= 1, "lam", f"must be in 0..1, got {self.lam}")
+        require(self.inits[0] < self.inits[1], "inits", f"{self.inits} is an empty range")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +182,8 @@ class Learner:
         """All iterations that are left, or fewer when the value head explains nothing; `state` may be kept between."""
         history = self._history
         for iteration in range(len(history), self.settings.iterations):
+            if iteration > UPDATES_ALLOWED and history[-1].explained < LEAST_EXPLAINED:
+                break
             left = 1 - iteration / self.settings.iterations
             for group in self.optimiser.param_groups:
                 group["lr"] = self.settings.learning_rate * max(left, 0.1)
@@ -180,8 +191,6 @@ class Learner:
             history.append(self._update(rollouts, iteration, left))
             if on_progress is not None:
                 on_progress(history[-1])
-            if iteration >= UPDATES_ALLOWED and history[-1].explained < LEAST_EXPLAINED:
-                break
         self.network.rescale_value(factor=self.scale.deviation, shift=self.scale.mean)
         self.network.eval()
         return history
@@ -238,7 +247,7 @@ class Learner:
     def _evaluated(self, batch: Decisions) -> tuple[Tensor, Tensor]:
         """Values as returns and ln p of the actions, of every decision."""
         output = self.network(batch.vector)
-        chosen = ActionDistribution.of(output, batch.seen(), self.network.heads, floor=self.settings.floor)
+        chosen = ActionDistribution.of(output, batch, self.network.heads, floor=self.settings.floor)
         return self.scale.raw(self._views(output)["value"][:, 0]), chosen.log_probability(batch.actions)
 
     def _advantages(self, rollouts: Mapping[str, Rollout], values: Tensor) -> Tensor:
@@ -256,10 +265,10 @@ class Learner:
         """One update on a minibatch; its KL to the collecting policy and to the cloned one, and the share clipped."""
         settings, heads = self.settings, self.network.heads
         output = self.network(batch.vector)
-        out, seen = self._views(output), batch.seen()
-        chosen = ActionDistribution.of(output, seen, heads, floor=settings.floor)
+        out = self._views(output)
+        chosen = ActionDistribution.of(output, batch, heads, floor=settings.floor)
         with torch.no_grad():
-            cloned = ActionDistribution.of(self.reference(batch.vector), seen, heads, floor=settings.floor)
+            cloned = ActionDistribution.of(self.reference(batch.vector), batch, heads, floor=settings.floor)
         change = chosen.log_probability(batch.actions) - before
         ratio = change.exp()
         gain = torch.minimum(ratio * advantage, ratio.clamp(1 - settings.clip, 1 + settings.clip) * advantage).mean()
@@ -267,7 +276,7 @@ class Learner:
         loss = (
             -gain
             + settings.value * F.mse_loss(out["value"][:, 0], targets)
-            - settings.entropy * left * chosen.entropies(batch.actions).nanmean()
+            - settings.entropy * left * chosen.mean_entropy(batch.actions)
             + settings.leash * left * leash
             + settings.auxiliary * F.binary_cross_entropy_with_logits(out["safety"], batch.safety)
             + settings.auxiliary * F.binary_cross_entropy_with_logits(out["hardware"], batch.hardware)
@@ -283,7 +292,7 @@ class Learner:
     @torch.no_grad()
     def _entropies(self, batch: Decisions) -> tuple[dict[str, float], dict[str, int]]:
         output = self.network(batch.vector)
-        chosen = ActionDistribution.of(output, batch.seen(), self.network.heads, floor=self.settings.floor)
+        chosen = ActionDistribution.of(output, batch, self.network.heads, floor=self.settings.floor)
         table = chosen.entropies(batch.actions)
         counts = (~table.isnan()).sum(0).tolist()
         return (

@@ -13,7 +13,7 @@ from tamiyo_train.policy.experience import DRIFT_RISK
 from tamiyo_train.policy.lane_deciders import LaneDecider
 from tamiyo_train.population.cost_table import LIMITS, drawn_budgets
 from tamiyo_train.population.growth import TensorGrowth
-from tamiyo_train.population.growth_state import Lanes, Result, Seen
+from tamiyo_train.population.growth_state import Lanes, Result
 from tamiyo_train.population.observing import observed
 from tamiyo_train.population.reward import SHAPING, rewards, utilities
 
@@ -41,12 +41,6 @@ class Decisions:
 
     def __len__(self) -> int:
         return len(self.actions)
-
-    def seen(self) -> Seen:
-        """What was shown, for a distribution over actions."""
-        return Seen(
-            vector=self.vector, slot_mask=self.slot_mask, blueprint_mask=self.blueprint_mask, params=self.vector[:, :0]
-        )
 
     def rows(self, index: Tensor) -> Decisions:
         """Some of them."""

@@ -49,10 +49,8 @@ class Seen:
 
     @property
     def operation_mask(self) -> Tensor:
-        """(N, operations): WAIT always, the others where a slot allows them."""
-        allowed = self.slot_mask.any(2)
-        allowed[:, Operation.WAIT] = True
-        return allowed
+        """(N, operations), see `operations`."""
+        return operations(self.slot_mask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +101,15 @@ class Slots:
     def live(self) -> Tensor:
         """Seeds that can still be culled."""
         return (self.phase >= Phase.TRAINING) & (self.phase <= Phase.PROBATION)
+
+
+def operations(slot_mask: Tensor) -> Tensor:
+    """What may be done at all, (N, operations): WAIT always, the others where ``slot_mask`` (N, operations, S) allows a
+    slot.
+    """
+    allowed = slot_mask.any(2)
+    allowed[:, Operation.WAIT] = True
+    return allowed
 
 
 def legal(actions: Tensor, seen: Seen) -> Tensor:

@@ -15,10 +15,7 @@ from tamiyo_runtime.contracts.errors import IntegrityError, UsageError
 from tamiyo_runtime.contracts.observation import INTENSITIES, Heads, Operation, observation_size
 from tamiyo_train.jobs import rebuilt
 from tamiyo_train.policy import bandit, dagger, ppo, shipped
-from tamiyo_train.policy.actions import Masks, Observation, choose
 from tamiyo_train.policy.baselines import KasminaMicro, KasminaSettings
-from tamiyo_train.policy.distribution import ActionDistribution
-from tamiyo_train.policy.imitation import log_likelihood
 from tamiyo_train.policy.lane_deciders import (
     Chance,
     Habit,
@@ -28,16 +25,14 @@ from tamiyo_train.policy.lane_deciders import (
     Waiting,
 )
 from tamiyo_train.policy.levels import EPISODE, FAMILIES, OFFERS, TAUGHT, TRAINING_SCORE, growth
-from tamiyo_train.policy.network import HeadViews, PolicyNetwork
 from tamiyo_train.policy.oracle import simulate
 from tamiyo_train.policy.rollout import Rollout, drawn_lanes, joined, repeated, roll, side_by_side
 from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.population.growth_state import Seen, legal
-from tamiyo_train.seeding import initialising
 from tamiyo_train.tasks.generated import SCORE
+from tests.unit.tamiyo_train.drawn import HEADS, drawn_seen, network, one
 
 SHORT = replace(EPISODE, steps=60)
-HEADS = Heads(slots=3, blueprints=len(OFFERS))
 INITS = range(10_000, 10_004)
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "growth_policy"
 
@@ -57,34 +52,8 @@ def roomy(env, count=6):
     return replace(lanes(env, count), budget=torch.full((count, 5), torch.inf, dtype=torch.float64))
 
 
-def network(seed=0) -> PolicyNetwork:
-    with initialising(seed):
-        return PolicyNetwork(HEADS).eval()
-
-
 def eager(env, count=6) -> Rollout:
     return roll(env, lanes(env, count), Kasminas([Habit(intensity=4)] * count))
-
-
-def drawn_seen(count=64, seed=0) -> Seen:
-    rng = torch.Generator().manual_seed(seed)
-    blueprint = torch.rand(count, 3, HEADS.blueprints, generator=rng) < 0.4
-    slot = torch.rand(count, len(Operation), 3, generator=rng) < 0.4
-    slot[:, Operation.WAIT] = False
-    slot[:, Operation.GERMINATE] = blueprint.any(2)
-    return Seen(
-        vector=torch.randn(count, observation_size(3), generator=rng),
-        slot_mask=slot,
-        blueprint_mask=blueprint,
-        params=torch.randint(1, 500, (count, 3, HEADS.blueprints), generator=rng),
-    )
-
-
-def one(seen: Seen, row: int) -> Observation:
-    masks = Masks(
-        slot=seen.slot_mask[row].numpy(), blueprint=seen.blueprint_mask[row].numpy(), params=seen.params[row].numpy()
-    )
-    return Observation(vector=seen.vector[row].numpy(), masks=masks)
 
 
 def test_training_and_held_out_levels_are_disjoint_and_so_are_their_samples():
@@ -157,62 +126,6 @@ def test_matched_chance_germinates_what_it_is_given_and_no_more(env):
     rollout = roll(env, roomy(env, 4), MatchedChance(kinds, torch.full_like(kinds, 2), decisions=4, seed=1))
     planted = rollout.actions[..., 0] == Operation.GERMINATE
     assert planted.sum(0).tolist() == [1, 2, 0, 0]
-
-
-def test_the_distribution_is_that_of_single_decisions_and_of_cloning():
-    seen, policy = drawn_seen(), network()
-    with torch.no_grad():
-        output = policy(seen.vector)
-    chosen = ActionDistribution.of(output, seen, HEADS)
-    actions = chosen.choose()
-    for row in range(64):
-        expected = choose(output[row].numpy(), one(seen, row).masks, HEADS)
-        assert actions[row, 0] == expected.operation
-        if expected.operation is Operation.GERMINATE:
-            assert actions[row, 1:].tolist() == [expected.slot, expected.blueprint, expected.intensity]
-    drawn = chosen.choose(torch.Generator().manual_seed(1))
-    views = HeadViews(HEADS)(output)
-    expected = log_likelihood(views, drawn, seen.operation_mask, seen.slot_mask, seen.blueprint_mask)
-    assert torch.allclose(chosen.log_probability(drawn), expected, atol=1e-5)
-    assert torch.allclose(chosen.divergence(chosen, drawn), torch.zeros(64), atol=1e-6)
-    table = chosen.entropies(drawn)
-    assert bool(table[drawn[:, 0] == Operation.WAIT, 1:].isnan().all())
-    assert float(table.nan_to_num(0.5).min()) >= 0 and float(table.nan_to_num(0.5).max()) <= 1 + 1e-5
-
-
-def test_a_floor_keeps_every_allowed_choice_possible_and_no_other():
-    seen, policy = drawn_seen(), network()
-    with torch.no_grad():
-        output = policy(seen.vector) * 1000
-    rows = torch.zeros(64, 4, dtype=torch.int64)
-    for operation in Operation:
-        rows[:, 0] = operation
-        p = ActionDistribution.of(output, seen, HEADS, floor=0.1)._mixed(
-            HeadViews(HEADS)(output)["operation"], seen.operation_mask
-        )[:, operation]
-        allowed = seen.operation_mask[:, operation]
-        assert bool((p[allowed] >= 0.1 / len(Operation) - 1e-6).all()) and bool((p[~allowed] == 0).all())
-
-
-def test_advantages_without_a_critic_are_returns_and_with_a_perfect_one_nothing():
-    rewards = torch.rand(15, 4, dtype=torch.float64)
-    returns = rewards.flip(0).cumsum(0).flip(0)
-    assert torch.allclose(ppo.advantages(rewards, torch.zeros_like(rewards), lam=1.0), returns)
-    assert torch.allclose(ppo.advantages(rewards, returns, lam=0.95), torch.zeros_like(rewards), atol=1e-12)
-    assert ppo.explained_variance(returns, returns) == pytest.approx(1.0)
-    assert ppo.explained_variance(torch.zeros(9), torch.ones(9)) == 0.0
-
-
-def test_the_value_head_says_the_same_when_its_unit_moves():
-    policy, scale = network(), ppo.Scale(0.5, 2.0)
-    seen = drawn_seen().vector
-    views = HeadViews(HEADS)
-    with torch.no_grad():
-        before = scale.raw(views(policy(seen))["value"])
-        scale.follow(torch.tensor([1.0, 3.0, 2.0]), policy)
-        after = scale.raw(views(policy(seen))["value"])
-    assert torch.allclose(before, after, atol=1e-5)
-    assert scale.mean == pytest.approx(0.8)
 
 
 def test_episodes_leave_what_can_be_learned_from_and_teachers_label_them(env):
@@ -308,41 +221,6 @@ def test_search_finds_habits_clones_and_improves_them_and_a_bandit_chooses_among
     played = roll(env, lanes(env), made.begin())
     assert bool((played.actions[0, :, 0] == Operation.WAIT).all())
     assert made.predict(drawn_seen(5).vector).shape == (5, 3)
-
-
-def test_ppo_learns_what_pays_when_only_one_thing_does():
-    """With rewards for waiting alone, the likeliest action becomes WAIT wherever something else was."""
-    policy = network(3)
-    settings = ppo.Settings(minibatches=1, epochs=8, target_kl=10.0, leash=0.0, entropy=0.0, gates=0.0, group=1)
-    learner = ppo.Learner(policy, settings, scale=ppo.Scale(0.0, 1.0), running=simulate(64, 3, seed=0), seed=0)
-    seen = drawn_seen(512, seed=4)
-    for _ in range(12):
-        with torch.no_grad():
-            chosen = ActionDistribution.of(policy(seen.vector), seen, HEADS, floor=settings.floor)
-            actions = chosen.choose(torch.Generator().manual_seed(1))
-            before = chosen.log_probability(actions)
-        pays = (actions[:, 0] == Operation.WAIT).float()
-        batch = replace_decisions(seen, actions, pays)
-        learner._step(batch, pays - pays.mean(), pays, before, 1.0)
-    with torch.no_grad():
-        now = ActionDistribution.of(policy(seen.vector), seen, HEADS).choose()
-    assert float((now[:, 0] == Operation.WAIT).float().mean()) > 0.9
-
-
-def replace_decisions(seen: Seen, actions: torch.Tensor, pays: torch.Tensor):
-    from tamiyo_train.policy.rollout import Decisions
-
-    return Decisions(
-        vector=seen.vector,
-        slot_mask=seen.slot_mask,
-        blueprint_mask=seen.blueprint_mask,
-        actions=actions,
-        returns=pays,
-        utility=pays,
-        safety=torch.zeros(len(pays), 3),
-        hardware=torch.ones(len(pays), 2),
-        weight=torch.ones(len(pays)),
-    )
 
 
 def test_the_shipped_policy_is_that_of_its_card_and_fits_hosts_of_vectors():

@@ -26,6 +26,7 @@ import torch
 
 if __package__ is None or __package__ == "":
     sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.growth_ablation_table import FIGURES, REFERENCE, summary, text
 from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES, Heads
 from tamiyo_train.config import Episode
 from tamiyo_train.policy import dagger, ppo
@@ -41,7 +42,6 @@ RESULTS = Path(__file__).parent / "growth_policy"
 SLOTS = 3
 HEADS = Heads(slots=SLOTS, blueprints=len(OFFERS))
 TRAINING, HELD_OUT = range(10_000, 10_064), range(20_000, 20_020)
-REFERENCE = "policy"
 HISTORY, COUNTERFACTUAL = ("loss_slope", "loss_curvature"), ("contribution", "utilisation")
 
 
@@ -186,7 +186,10 @@ class Bench:
             env.hide(names)
 
     def judge(self, decider_of: Any) -> dict[str, dict[str, list[float]]]:
-        """By family, means over the episodes of each held-out level, all of them the same for everybody."""
+        """By family, means over the episodes of each held-out level, all of them the same for everybody.
+
+        The utility of every episode as well: levels take turns in them.
+        """
         found = {}
         for name, env in self.judging.items():
             lanes = drawn_lanes(
@@ -195,16 +198,18 @@ class Bench:
             decider: LaneDecider = decider_of(len(lanes.init), env)
             rollout = roll(env, lanes, decider)
             result = rollout.result
-            columns = {
-                "utility": rollout.utility,
-                "test_accuracy": result.test_accuracy,
-                "params": result.cost[:, 0],
-                "training_ratio": result.training_ratio,
-                "events": result.events,
-            }
+            columns = (
+                rollout.utility,
+                result.test_accuracy,
+                result.cost[:, 0],
+                result.training_ratio,
+                result.events,
+            )
             found[name] = {
-                key: column.double().reshape(-1, len(env.tasks)).mean(0).tolist() for key, column in columns.items()
+                key: column.double().reshape(-1, len(env.tasks)).mean(0).tolist()
+                for key, column in zip(FIGURES, columns, strict=True)
             }
+            found[name]["utility_of_episodes"] = [round(value, 6) for value in rollout.utility.tolist()]
         return found
 
 
@@ -253,7 +258,9 @@ def run(scale: Scale, device: str, seeds: Sequence[int], names: Sequence[str], l
     def tell(name: str, about: str, seed: int | None, found: Mapping[str, Any]) -> None:
         line = {"variant": name, "about": about, "seed": seed, "judged": found, "settings": _settings(scale, device)}
         written.append(line)
-        print(json.dumps({**line, "settings": None, "seconds": round(time.monotonic() - began, 1)}), flush=True)
+        means = {family: {key: columns[key] for key in FIGURES} for family, columns in found.items()}
+        seconds = round(time.monotonic() - began, 1)
+        print(json.dumps({**line, "judged": means, "settings": None, "seconds": seconds}), flush=True)
         with lines.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -281,48 +288,6 @@ def _settings(scale: Scale, device: str) -> dict[str, Any]:
         "ppo": asdict(scale.ppo),
         "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
     }
-
-
-def summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Every variant's means, and its utility less that of the reference of the same seed: mean and each seed's.
-
-    Raises ValueError on lines of different settings: they cannot be compared.
-    """
-    if len({json.dumps(line["settings"], sort_keys=True) for line in lines}) != 1:
-        raise ValueError("the lines are of different settings")
-    rows: dict[str, Any] = {}
-    of_seed = {line["seed"]: _mean(line, "utility") for line in lines if line["variant"] == REFERENCE}
-    for line in lines:
-        row = rows.setdefault(line["variant"], {"about": line["about"], "seeds": [], "utility_less_reference": []})
-        row["seeds"].append(line["seed"])
-        for key in ("utility", "test_accuracy", "params", "training_ratio", "events"):
-            row.setdefault(key, []).append(_mean(line, key))
-        own = of_seed.values() if line["seed"] is None else [of_seed.get(line["seed"])]
-        row["utility_less_reference"] += [_mean(line, "utility") - value for value in own if value is not None]
-    return {"settings": lines[0]["settings"], "held_out_levels": _levels(lines[0]), "variants": rows}
-
-
-def _mean(line: Mapping[str, Any], key: str) -> float:
-    return float(np.mean([value for columns in line["judged"].values() for value in columns[key]]))
-
-
-def _levels(line: Mapping[str, Any]) -> int:
-    return sum(len(columns["utility"]) for columns in line["judged"].values())
-
-
-def text(table: Mapping[str, Any]) -> str:
-    """The table for people: means over policy seeds, with the range of the differences."""
-    out = [
-        f"{'variant':<18}{'utility':>9}{'less policy (range over seeds)':>34}{'test %':>8}{'params':>8}{'training':>10}"
-    ]
-    for name, row in table["variants"].items():
-        change = row["utility_less_reference"]
-        spread = f"{np.mean(change):+.4f} ({min(change):+.4f} to {max(change):+.4f})" if change else "-"
-        out.append(
-            f"{name:<18}{np.mean(row['utility']):>9.4f}{spread:>34}{100 * np.mean(row['test_accuracy']):>8.2f}"
-            f"{np.mean(row['params']):>8.0f}{np.mean(row['training_ratio']):>10.2f}"
-        )
-    return "\n".join(out)
 
 
 def main() -> int:

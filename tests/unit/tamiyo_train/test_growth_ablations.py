@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.bench_growth_ablations import HEADS, HISTORY, REFERENCE, SMOKE, VARIANTS, Blind, _env, summary
+from benchmarks.bench_growth_ablations import HEADS, HISTORY, SMOKE, VARIANTS, Blind, _env
+from benchmarks.growth_ablation_table import FIGURES, REFERENCE, summary, text
 from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES
 from tamiyo_train.policy import ppo
 from tamiyo_train.policy.network import PolicyNetwork
@@ -27,8 +29,12 @@ def blind() -> Blind:
     return _env("spirals", SMOKE, "cpu", held_out=False)
 
 
-def line(variant: str, seed: int | None, utility: float, **settings: int) -> dict:
-    columns = {key: [utility, utility] for key in ("utility", "test_accuracy", "params", "training_ratio", "events")}
+def line(
+    variant: str, seed: int | None, utility: float, *, luck: Sequence[float] = (0.0,) * 8, **settings: int
+) -> dict:
+    """Two levels that take turns in eight episodes."""
+    columns = {key: [utility, utility] for key in FIGURES}
+    columns["utility_of_episodes"] = [utility + value for value in luck]
     return {"variant": variant, "about": "", "seed": seed, "judged": {"spirals": columns}, "settings": settings}
 
 
@@ -59,8 +65,33 @@ def test_the_table_compares_each_seed_with_the_reference_of_the_same_seed():
     assert rows["unshaped"]["utility_less_reference"] == pytest.approx([0.1, -0.1])
     assert rows[REFERENCE]["utility_less_reference"] == [0.0, 0.0]
     assert rows["none"]["utility_less_reference"] == pytest.approx([-0.1, -0.3])
+    assert rows["unshaped"]["over_episodes"]["mean"] == pytest.approx(0.0)
     with pytest.raises(ValueError, match="different settings"):
         summary([*lines, line("cloned", 0, 0.5, lanes=3)])
+
+
+def test_episodes_are_compared_in_pairs_within_their_levels_and_seeds_beforehand():
+    hard = [0.0, -0.3] * 4  # the second level
+    even = [line(REFERENCE, seed, 0.5 + 0.1 * seed, luck=hard) for seed in (0, 1)]
+    gained = [line("unshaped", seed, 0.6 + 0.1 * seed, luck=hard) for seed in (0, 1)]
+    found = summary([*even, *gained])["variants"]["unshaped"]["over_episodes"]
+    assert found["low"] == pytest.approx(0.1) and found["high"] == pytest.approx(0.1)
+    lucky = summary([even[0], line("unshaped", 0, 0.5, luck=[0.4, -0.3, *hard[2:]])])["variants"]["unshaped"]
+    assert lucky["over_episodes"]["mean"] == pytest.approx(0.05)
+    assert lucky["over_episodes"]["low"] == pytest.approx(0.0) and lucky["over_episodes"]["high"] > 0.05
+
+
+def test_a_variant_whose_seed_has_no_reference_is_compared_with_nothing():
+    table = summary([line(REFERENCE, 0, 0.5), line("cloned", 1, 0.4)])
+    assert table["variants"]["cloned"]["over_episodes"] is None
+    rows = text(table).splitlines()
+    assert len(rows) == 3 and rows[2].split()[:4] == ["cloned", "0.4000", "-", "-"]
+
+
+def test_the_hash_is_of_the_lines_whatever_their_order():
+    lines = [line(REFERENCE, 0, 0.5), line("cloned", 0, 0.4)]
+    assert summary(lines)["lines_sha256"] == summary(lines[::-1])["lines_sha256"]
+    assert summary(lines)["lines_sha256"] != summary([lines[0], line("cloned", 0, 0.41)])["lines_sha256"]
 
 
 @pytest.mark.parametrize("group", [1, 4])
@@ -97,4 +128,5 @@ def test_the_smoke_version_teaches_every_kind_of_variant_and_writes_the_spread_o
         row = table["variants"][name]
         assert row["about"] == VARIANTS[name].about and row["seeds"] == [0, 1]
         assert len(row["utility"]) == len(row["utility_less_reference"]) == 2
+        assert row["over_episodes"]["mean"] == pytest.approx(sum(row["utility_less_reference"]) / 2, abs=1e-5)
     assert table["variants"]["none"]["training_ratio"] == [1.0]

@@ -169,7 +169,10 @@ def rollback(examined: Examined) -> Evidence:
     config = examined.pupils[0].config
     task, data = config.task, config.data
     report = run_campaign(faults=examined.faults, seed=examined.seed, task=task, data=data, processes=examined.workers)
-    return of_rate(report.rolled_back, len(report.trials), note=f"faults injected while growing on {task}")
+    note = f"faults injected while growing on {task}"
+    missed = [(kind.kind, kind.faults - kind.rolled_back, kind.faults) for kind in report.by_kind()]
+    told = ", ".join(f"{lost} of {all_of_it} {name}" for name, lost, all_of_it in missed if lost)
+    return of_rate(report.rolled_back, len(report.trials), note=f"{note}; missed: {told}" if told else note)
 
 
 @wholes.register("latency p99 (ms)")

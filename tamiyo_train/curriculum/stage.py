@@ -121,11 +121,12 @@ class Curriculum:
     def between(self, first: str | None, last: str | None) -> tuple[Stage, ...]:
         """The stages from one to another, both included; None is the first or the last there is.
 
-        Raises UnknownNameError for an id that is none, SchemaError when the last comes before the first.
+        Raises UnknownNameError for an id that is none, UsageError when the last comes before the first.
         """
         begin = 0 if first is None else self.stages.index(self.stage(first))
         end = len(self.stages) - 1 if last is None else self.stages.index(self.stage(last))
-        require(begin <= end, "stages", f"stage {last} comes before stage {first}")
+        if begin > end:
+            raise UsageError(f"stage {last} comes before stage {first}", hint=f"--from {last} --to {first}")
         return self.stages[begin : end + 1]
 
 

@@ -12,12 +12,14 @@ from tamiyo_runtime.cli.course_page import render
 from tamiyo_train.curriculum.conditions import Evidence
 from tamiyo_train.curriculum.coursework import carry_out, load_course
 from tamiyo_train.curriculum.examine import judged, try_one
-from tamiyo_train.curriculum.measures import clean_loss, networks, wholes
+from tamiyo_train.curriculum.measures import Examined, clean_loss, networks, wholes
 from tamiyo_train.curriculum.pupil import Pupil
 from tamiyo_train.curriculum.runner import Settings
 from tamiyo_train.curriculum.stage import at_least, at_most
 from tamiyo_train.curriculum.stages import CURRICULUM
 from tamiyo_train.evaluation import score
+from tamiyo_train.faults.campaign import Report
+from tamiyo_train.faults.kinds import Trial
 from tamiyo_train.jobs import trained
 from tamiyo_train.measures import clean_digits
 
@@ -100,6 +102,22 @@ def test_networks_of_both_tasks_are_grown_from_seeds_of_their_own_and_shown(tmp_
         sum(net.figures["accuracy"] for net in last.beside["checkerboard"]) / 2
     )
     assert "network on checkerboard" in render(record, (stage,))
+
+
+def test_faults_that_were_not_rolled_back_are_told_by_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def campaign(**asked: object) -> Report:
+        trials = [
+            Trial(kind=kind, index=index, fault="f", steps=1, whole=kind != "drift", metric=0.0)
+            for index, kind in enumerate(["drift", "label-noise", "drift", "label-noise"])
+        ]
+        return Report(task=str(asked["task"]), seed=0, trials=tuple(trials))
+
+    monkeypatch.setattr("tamiyo_train.curriculum.measures.run_campaign", campaign)
+    config = CURRICULUM.stage("4").config(is_smoke=True)
+    pupil = Pupil(config=config, grown=try_one(config, "none", None, ()).grown)
+    found = wholes.get("rollback")(Examined(pupils=(pupil,), seed=0, workers=1, faults=4))
+    assert (found.estimate, found.count) == (0.5, 4)
+    assert found.note == "faults injected while growing on spheres; missed: 2 of 2 drift"
 
 
 def test_what_is_asked_of_another_task_is_asked_of_single_networks() -> None:

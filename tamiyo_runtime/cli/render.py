@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from tamiyo_runtime.contracts.errors import TamiyoError
+from tamiyo_runtime.contracts.units import duration
 from tamiyo_runtime.files import folder_in_memory
 
 _REDRAW_S = 0.1
@@ -137,7 +138,7 @@ class Progress:
             text += f"/{self.total} ({100 * self.done // self.total} %)"
         text += f"  {rate:.3g}/s"
         if self.total and rate:
-            text += f"  {max(self.total - self.done, 0) / rate:.0f} s left"
+            text += f"  {duration(round(max(self.total - self.done, 0) / rate))} left"
         return text + (f"  {self.remark}" if self.remark else "")
 
 

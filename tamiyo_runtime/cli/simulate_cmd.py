@@ -75,8 +75,8 @@ def simulate(
     from simulators.fleet.legality import check_legal
     from simulators.fleet.resolve import resolve
     from simulators.fleet.summary import record
-    from tamiyo_runtime.cli import simulate_files, simulate_view
-    from tamiyo_runtime.cli.render import emit_json, say
+    from tamiyo_runtime.cli import simulate_files, simulate_time, simulate_view
+    from tamiyo_runtime.cli.render import emit_json, note, say
     from tamiyo_runtime.contracts.errors import UsageError
 
     if packets and out is None:
@@ -103,6 +103,8 @@ def simulate(
         if scenario is not None and report.resolve() == scenario.resolve():
             raise UsageError(f"--report {report} would replace the scenario", hint="as in --report fleet.html")
         simulate_files.check_page(report, overwrite=overwrite)
+    if (announced := simulate_time.announcement(resolved, expected, workers=workers)) is not None:
+        note(announced)
     with asked.blame():
         result = _run(resolved, expected, workers=workers, files=files)
     result, detail = _in_detail(resolved, result, workers=workers)
@@ -203,9 +205,11 @@ def _run(resolved: Resolved, expected: Forecast, *, workers: int, files: object)
     from simulators.fleet.engine import Watch, run
     from tamiyo_runtime.cli.render import progress
     from tamiyo_runtime.cli.simulate_files import Files
+    from tamiyo_runtime.contracts.units import duration
 
     total = max(1, round(expected.messages))
     with progress(f"simulate {resolved.scenario.name}", total) as bar:
+        bar.show(f"messages, about {duration(expected.seconds)} in all (estimate)")
         watch = Watch(share=lambda share: bar.show("messages", done=round(share * total)))
         if not isinstance(files, Files):
             return run(resolved, workers=workers, watch=watch)

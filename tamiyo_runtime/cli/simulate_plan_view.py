@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tamiyo_runtime.cli.render import labelled, say, table
 from tamiyo_runtime.contracts.errors import BudgetError
-from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, plural, si, size
+from tamiyo_runtime.contracts.units import duration, microjoules, milliseconds, percent, plural, si, size
 
 if TYPE_CHECKING:
     from simulators.fleet.group import Group
@@ -94,16 +94,6 @@ def show(found: Planning, group: Group, network: str, update: UpdateCost | None,
     _asleep(found, group)
     if group.listens or scenario.faults or scenario.schedule is not None:
         say("\nnote: planned for unconfirmed reports without ADR, around the clock and without the scenario's faults")
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    if seconds < 1:
-        return si(seconds, "s")
-    for length, unit in ((86_400.0, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def years(value: float) -> str:

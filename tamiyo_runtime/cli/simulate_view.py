@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tamiyo_runtime.cli import simulate_time
 from tamiyo_runtime.cli.render import labelled, say, table
-from tamiyo_runtime.contracts.units import microjoules, milliseconds, percent, plural, si, size
+from tamiyo_runtime.contracts.units import duration, microjoules, milliseconds, percent, plural, si, size
 
 if TYPE_CHECKING:
     from simulators.fleet.costs import Inference
@@ -73,6 +74,7 @@ def plan(resolved: Resolved, costs: Sequence[Inference | None], expected: Foreca
         "messages": round(expected.messages),
         "memory_bytes": round(expected.memory_bytes),
         "seconds": expected.seconds,
+        "detail_s": simulate_time.detail_s(resolved),
     }
 
 
@@ -105,9 +107,10 @@ def show_plan(plan: dict[str, Any], notes: Sequence[str]) -> None:
             say(f"inference  {group['name']}: one{which} every {cost['period_s']:g} s, {said}")
     say(f"messages   {plan['messages']} expected")
     say(f"memory     about {size(plan['memory_bytes'])} (estimate)")
-    say(f"time       about {si(plan['seconds'], 's', digits=2)} (estimate, within a factor of 3 on a machine of today)")
+    say(f"time       about {duration(plan['seconds'])} ({simulate_time.ERROR})")
     if scenario["sample"]:
-        say(f"detail     {scenario['sample']} of each group by the real runtime, on top: from 0.1 s a device and day")
+        took = duration(plan["detail_s"])
+        say(f"detail     {scenario['sample']} of each group by the real runtime, on top: from {took}")
     for note in notes:
         say(labelled("taken      ", note))
 

@@ -30,6 +30,16 @@ def milliseconds(value_ms: float) -> str:
     return si(value_ms * 1e-3, "s")
 
 
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it: ``duration(5400) == "1.5 h"``."""
+    if seconds < 1:
+        return si(seconds, "s")
+    for length, unit in ((86_400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
 def microjoules(value_uj: float) -> str:
     """An energy given in microjoules, as text."""
     return si(value_uj * 1e-6, "J")

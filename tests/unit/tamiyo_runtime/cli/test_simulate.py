@@ -10,7 +10,7 @@ import pytest
 
 from device_profiles.loader import read_profile
 from tamiyo_runtime.bundle import Bundle
-from tamiyo_runtime.cli import simulate_files
+from tamiyo_runtime.cli import simulate_files, simulate_time
 from tamiyo_runtime.cli.main import main
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
@@ -269,3 +269,19 @@ def test_a_bundles_configurations_are_what_inferences_cost(
 def test_the_examples_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", str(EXAMPLES / f"{name}.toml"), "--days", "0.2"]) == 0
     assert "every figure simulated" in capsys.readouterr().out
+
+
+def test_a_run_that_takes_long_says_so_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = ("simulate", "--link", "lora-eu868", "--fleet", "3")
+    assert main([*quick]) == 0
+    assert "takes about" not in capsys.readouterr().err
+    long = ("simulate", "--link", "lora-eu868", "--fleet", "40000", "--days", "1000", "--dry-run")
+    assert main([*long]) == 0
+    assert "time       about 16 min (estimate, within a factor of 3" in capsys.readouterr().out
+    monkeypatch.setattr(simulate_time, "LONG_S", 0.0)  # what follows is the same for a run of hours
+    assert main([*quick, "--sample", "2", "--workers", "2"]) == 0
+    err = capsys.readouterr().err
+    assert "with 2 workers (estimate, within a factor of 3 on a machine of today), then 100 ms or more" in err
+    assert "fewer --days" in err

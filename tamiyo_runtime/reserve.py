@@ -38,6 +38,11 @@ class Space:
         return cls(total=stat.f_blocks * stat.f_frsize, free=stat.f_bavail * stat.f_frsize)
 
 
+def space_of(path: Path | None) -> Space | None:
+    """As `Space.of`; None for a spool in memory, which has no disk."""
+    return None if path is None else Space.of(path)
+
+
 class Reserve:
     """``share``: of the disk, 0..1, that is to stay free. ``space`` asks how the disk is; now and then on ``clock``."""
 

@@ -24,10 +24,9 @@ import contextlib
 import math
 import secrets
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import groupby, takewhile
+from itertools import takewhile
 from pathlib import Path
 
 from tamiyo_runtime import ages
@@ -37,12 +36,13 @@ from tamiyo_runtime.contracts.records import Ack, LossReason, Priority, Record, 
 from tamiyo_runtime.contracts.stamp import Stamp, TimeQuality
 from tamiyo_runtime.files import lacks_space
 from tamiyo_runtime.meters import Clock, MonotonicClock
-from tamiyo_runtime.reserve import SHARE, Reserve, Space
+from tamiyo_runtime.reserve import SHARE, Reserve, Space, space_of
 from tamiyo_runtime.spool_file import FlashMeter
+from tamiyo_runtime.spool_group import Group
 from tamiyo_runtime.spool_home import Home
-from tamiyo_runtime.spool_rows import ROW_BYTES, Row, Rows, read_record
+from tamiyo_runtime.spool_losses import Losses
+from tamiyo_runtime.spool_rows import ROW_BYTES, Rows, read_record
 from tamiyo_runtime.spooled import RANDOM_BITS, Accounts, Key, Spooled, boot_name
-from tamiyo_runtime.tombstones import class_of, merged
 
 __all__ = ["ROW_BYTES", "Accounts", "Key", "Spool", "Spooled", "boot_name"]
 
@@ -89,16 +89,11 @@ class Spool:
         self._group_records = group_records
         self._group_s = group_s
         self._clock = clock or MonotonicClock()
-        self._reserve = Reserve(reserve, self._clock, space or _space_of(path))
-        self._group: list[Row] = []
-        self._group_bytes = 0
-        self._group_since_s = 0.0
-        self._tombstone: tuple[Key, Tombstone] | None = None  # the last one, while it may still grow
+        self._reserve = Reserve(reserve, self._clock, space or partial(space_of, path))
+        self._group = Group()
+        self._losses = Losses(lambda: self._rows, self._group, self._clock)
         self.commits = 0
         """Grows whenever `pending` may hold more."""
-        self.drops = 0
-        """Grows whenever `pending` may have given out something that is no longer here."""
-        self._next_seq = 0
         self._flash = FlashMeter()
         self._since_ms = int(self._clock.now_s() * 1000)
         self._machine = machine
@@ -107,7 +102,7 @@ class Spool:
         self.flash_bytes = 0
         """What this boot's writes have cost in flash so far, as the kernel counts them; 0 where it doesn't."""
         self._home = Home(path)
-        self.boot = randbits(RANDOM_BITS)
+        self._group.boot = randbits(RANDOM_BITS)
         try:
             self._begin_boot()
         except (TamiyoError, sqlite3.OperationalError) as exc:
@@ -115,6 +110,16 @@ class Spool:
                 self._release()
                 raise
             self._take_refuge(str(exc.__cause__ or exc))
+
+    @property
+    def boot(self) -> int:
+        """Number of this boot."""
+        return self._group.boot
+
+    @property
+    def drops(self) -> int:
+        """Grows whenever `pending` may have given out something that is no longer here."""
+        return self._losses.drops
 
     @property
     def trouble(self) -> str | None:
@@ -131,13 +136,11 @@ class Spool:
         Raises SchemaError for a record that no frame can carry.
         """
         body = wire.encode_record(record, self.boot)
-        if not self._group:
-            self._group_since_s = self._clock.now_s()
-        seq = self._next_seq
-        self._next_seq += 1
-        self._group.append((record.PRIORITY, self.boot, seq, body))
-        self._group_bytes += len(body) + ROW_BYTES
-        if len(self._group) >= self._group_records or record.PRIORITY is Priority.ALARM:
+        if not self._group.rows:
+            self._group.since_s = self._clock.now_s()
+        seq = self._group.number()
+        self._group.add(record.PRIORITY, seq, body)
+        if len(self._group.rows) >= self._group_records or record.PRIORITY is Priority.ALARM:
             self.commit()
         return seq
 
@@ -147,7 +150,7 @@ class Spool:
         A full disk is waited out: see `trouble`.
         """
         now_s = self._clock.now_s()
-        if self._group and (at_once or now_s - self._group_since_s >= self._group_s):
+        if self._group.rows and (at_once or now_s - self._group.since_s >= self._group_s):
             self.commit()
         elif self._home.may_return(now_s):
             self._return()
@@ -157,7 +160,7 @@ class Spool:
                 self._expire(int(now_s * 1000))
 
     def _write(self) -> None:
-        if not self._group:
+        if not self._group.rows:
             return
         with self._transaction():
             self._insert()
@@ -168,7 +171,7 @@ class Spool:
     def _take_refuge(self, why: str) -> None:
         """From now on records go to memory. Those in the file stay there, unsent, until it can be written again."""
         self._home.leave(why, self.boot, self._since_ms, self._machine, self._clock.now_s())
-        self._forget_places()
+        self._losses.moved()
 
     def _return(self) -> None:
         """Put what is in memory into the file, if that can be written."""
@@ -178,13 +181,8 @@ class Spool:
             self._make_room()
             self._insert()
         if not self._home.in_memory:
-            self._forget_places()
+            self._losses.moved()
             self.commits += 1
-
-    def _forget_places(self) -> None:
-        """What `pending` gave out may be elsewhere now."""
-        self._tombstone = None
-        self.drops += 1
 
     def commit(self) -> None:
         """Make everything appended so far durable, dropping what the bounds on bytes do not allow.
@@ -218,7 +216,7 @@ class Spool:
 
     def due_s(self) -> float:
         """When `tick` will commit the group; infinite while there is none."""
-        return self._group_since_s + self._group_s if self._group else math.inf
+        return self._group.since_s + self._group_s if self._group.rows else math.inf
 
     def pending(
         self, priority: Priority, *, after: Key | None = None, limit: int = 512, newest: bool = False
@@ -232,8 +230,8 @@ class Spool:
             with contextlib.suppress(sqlite3.OperationalError):  # a full disk: another time
                 self.drop(damaged, LossReason.DAMAGED)
                 return self.pending(priority, after=after, limit=limit, newest=newest)
-        if found and self._tombstone and self._tombstone[0].priority is priority:
-            self._tombstone = None  # it may have been handed out: from now on it must stay as it is
+        if found:
+            self._losses.handed_out(priority)
         return found
 
     def acked(self, ack: Ack) -> int:
@@ -246,8 +244,7 @@ class Spool:
             for first, last in ack.ranges:
                 for priority in Priority:
                     gone += self._rows.delete(priority, ack.boot, first, last)
-                if self._tombstone and self._tombstone[0].boot == ack.boot and first <= self._tombstone[0].seq <= last:
-                    self._tombstone = None  # stored there, whether or not it was handed out: it would count twice
+                self._losses.acked(ack, first, last)
             self._rows.db.execute("UPDATE boots SET acked = acked + ? WHERE boot = ?", (gone, ack.boot))
         return gone
 
@@ -255,7 +252,7 @@ class Spool:
         """Give up on these records and say so with tombstones. Raises sqlite3.OperationalError on a full disk."""
         with self._transaction():
             self._insert()
-            self._drop(keys, reason)
+            self._losses.drop(keys, reason)
             self._insert()
         self.commits += 1
 
@@ -270,7 +267,7 @@ class Spool:
     @property
     def pending_bytes(self) -> int:
         """Bytes in use of the bound."""
-        return sum(self._rows.used.values()) + self._group_bytes
+        return sum(self._rows.used.values()) + self._group.size_bytes
 
     def waiting_bytes(self, *priorities: Priority) -> int:
         """What committed records of these classes take of the bound."""
@@ -319,7 +316,7 @@ class Spool:
     def _begin_boot(self) -> None:
         """Open the file and number the boot. A full disk may still tell which was the one before."""
         before = self._rows.one("SELECT COALESCE(MAX(boot), 0) FROM boots") >> RANDOM_BITS
-        self.boot |= before + 1 << RANDOM_BITS
+        self._group.boot |= before + 1 << RANDOM_BITS
         with self._transaction():
             self._rows.begin(self.boot, self._since_ms, self._machine)
             self._rows.forget_boots(_BOOTS)
@@ -329,43 +326,33 @@ class Spool:
         self._flash.close()
 
     def _insert(self) -> None:
-        self._rows.insert(self._group)
-        created = self._home.created_here(self._next_seq)
+        self._rows.insert(self._group.rows)
+        created = self._home.created_here(self._group.next_seq)
         now_ms = int(self._clock.now_s() * 1000)
         self._rows.db.execute(
             "UPDATE boots SET created = ?, written = ?, until_ms = ?, offset_ms = ?, quality = ? WHERE boot = ?",
             (created, self.flash_bytes, now_ms, self._offset_ms, self._quality, self.boot),
         )
         self._group.clear()
-        self._group_bytes = 0
 
     def _make_room(self) -> None:
         limit_bytes = self._bound_bytes()
         raw_limit = int(limit_bytes * _RAW_SHARE)
         if (raw_bytes := self._rows.used[Priority.RAW]) > raw_limit:
-            self._drop_oldest(Priority.RAW, raw_bytes - int(raw_limit * _LOW_WATER))
+            self._losses.drop_oldest(Priority.RAW, raw_bytes - int(raw_limit * _LOW_WATER))
         for priority in sorted(Priority, reverse=True):
             if self.pending_bytes <= limit_bytes:
                 return
-            self._drop_oldest(priority, self.pending_bytes - int(limit_bytes * _LOW_WATER))
+            self._losses.drop_oldest(priority, self.pending_bytes - int(limit_bytes * _LOW_WATER))
             if priority < Priority.METRIC:  # dropping what filled the gaps between earlier losses joins them
-                self._merge_tombstones()
+                self._insert()
+                self._losses.merge()
 
     def _bound_bytes(self) -> int:
         """The bound on bytes where the spool is now, and as the disk is."""
         if self._home.in_memory:
             return self._memory_bytes
         return self._reserve.bound(self._limit_bytes, self.pending_bytes, self._rows.free_bytes)
-
-    def _drop_oldest(self, priority: Priority, excess_bytes: int) -> None:
-        """Drop records of a class until so many bytes are free, or none is left. Tombstones stay."""
-        keys = []
-        for key, body in self._rows.oldest(priority):
-            if excess_bytes <= 0:
-                break
-            excess_bytes -= len(body) + ROW_BYTES
-            keys.append(key)
-        self._drop(keys, LossReason.SPOOL_FULL)
 
     def _expire(self, now_ms: int) -> None:
         """Drop what is older than its class may get. Within boot and class, records are about in order of time."""
@@ -390,66 +377,11 @@ class Spool:
         if keys := [key for oldest in heads for key, _ in takewhile(too_old, oldest)]:
             self.drop(keys, LossReason.EXPIRED)
 
-    def _drop(self, keys: Iterable[Key], reason: LossReason) -> None:
-        """Bury records in as few ranges as can be, whatever their classes. One that was acked meanwhile is not lost."""
-        ordered = sorted(keys, key=lambda key: (key.boot, key.seq))
-        for (boot, _), group in groupby(enumerate(ordered), lambda item: (item[1].boot, item[1].seq - item[0])):
-            run = [key for _, key in group]
-            first, last = run[0].seq, run[-1].seq
-            gone = {priority: self._rows.delete(priority, boot, first, last) for priority in {k.priority for k in run}}
-            self.drops += 1
-            if any(gone.values()):
-                self._bury(boot, first, last, reason, class_of(priority for priority, count in gone.items() if count))
-                self._rows.count_drops(boot, reason, sum(gone.values()))
-
-    def _bury(self, boot: int, first: int, last: int, reason: LossReason, priority: Priority) -> None:
-        """Leave a tombstone, or let the last one grow when it ends just before and has not been sent."""
-        if self._tombstone:
-            key, stone = self._tombstone
-            ends_before = (stone.boot, stone.reason, stone.last_seq + 1) == (boot, reason, first)
-            if ends_before and key.priority is priority:
-                stone = Tombstone(t_ms=stone.t_ms, boot=boot, first_seq=stone.first_seq, last_seq=last, reason=reason)
-                if self._group and self._group[-1][2] == key.seq:  # made in this transaction
-                    self._group_bytes -= len(self._group.pop()[3]) + ROW_BYTES
-                else:
-                    self._rows.delete(priority, self.boot, key.seq, key.seq)
-                self._bury_as(key, stone)
-                return
-        now_ms = int(self._clock.now_s() * 1000)
-        stone = Tombstone(t_ms=now_ms, boot=boot, first_seq=first, last_seq=last, reason=reason)
-        self._next_seq += 1
-        self._bury_as(Key(priority, self.boot, self._next_seq - 1), stone)
-
-    def _bury_as(self, key: Key, stone: Tombstone) -> None:
-        body = wire.encode_record(stone, self.boot)
-        self._group.append((key.priority, self.boot, key.seq, body))
-        self._group_bytes += len(body) + ROW_BYTES
-        self._tombstone = (key, stone)
-
-    def _merge_tombstones(self) -> None:
-        """Replace all tombstones by fewer that say the same, if that at least halves them.
-
-        One that is on its way counts as dropped though it may arrive: the ledger takes what is stored as not lost.
-        """
-        self._insert()
-        stones = self._rows.tombstones()
-        losses = merged(stones)
-        if 2 * len(losses) > len(stones):
-            return
-        for key, _ in stones:
-            self._rows.delete(key.priority, key.boot, key.seq, key.seq)
-        self.drops += 1
-        for boot, count in Counter(key.boot for key, _ in stones).items():
-            self._rows.count_drops(boot, LossReason.SPOOL_FULL, count)
-        self._tombstone = None
-        for loss in losses:
-            self._bury(loss.boot, loss.first_seq, loss.last_seq, loss.reason, loss.priority)
-
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing, in the file and in memory: after a full disk the group is still there to be tried again."""
         db, used = self._rows.db, self._rows.used.copy()
-        before = (self._group.copy(), self._group_bytes, self._next_seq, self._tombstone)
+        before, last = self._group.before(), self._losses.last
         written = self._flash.read()
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -458,12 +390,8 @@ class Spool:
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            self._group, self._group_bytes, self._next_seq, self._tombstone = before
-            self._rows.used = used
+            self._group.restore(before)
+            self._losses.last, self._rows.used = last, used
             raise
         finally:
             self.flash_bytes += self._flash.read() - written
-
-
-def _space_of(path: Path | None) -> Callable[[], Space | None]:
-    return (lambda: None) if path is None else partial(Space.of, path)

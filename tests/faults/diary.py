@@ -41,7 +41,7 @@ class Diary:
 
     def append(self, record: Record) -> int:
         spool = self._spool
-        self._write(f"A {spool.boot} {spool._next_seq} {digest(record)}\n")
+        self._write(f"A {spool.boot} {spool._group.next_seq} {digest(record)}\n")
         seq = self._append(record)
         self.note()
         return seq

@@ -805,7 +805,7 @@ def test_an_ack_of_a_tombstone_that_was_never_handed_out_counts_it_once(tmp_path
         for number in range(400):
             spool.append(decision(number))
             if number % 10 == 9:
-                spool.acked(Ack(spool.boot, ((spool._next_seq - 6, spool._next_seq - 1),)))
+                spool.acked(Ack(spool.boot, ((spool._group.next_seq - 6, spool._group.next_seq - 1),)))
         spool.commit()
         accounts = spool.accounts()
         assert accounts.dropped

@@ -41,7 +41,7 @@ from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.session import Plan, Session
 from tamiyo_runtime.signing import PublicKey, SigningKey, Trust
 from tamiyo_runtime.sources import open_source
-from tamiyo_runtime.telemetry import open_telemetry
+from tamiyo_runtime.telemetry_opening import open_telemetry
 
 PACKAGES = ("numpy", "ai-edge-litert", "onnxruntime")
 PERIOD_S, DEADLINE_MS = 10e-3, 5.0

@@ -40,7 +40,7 @@ from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.session import Plan, Session
 from tamiyo_runtime.signing import SigningKey, Trust
 from tamiyo_runtime.sources import open_source
-from tamiyo_runtime.telemetry import open_telemetry
+from tamiyo_runtime.telemetry_opening import open_telemetry
 
 PACKAGES = ("numpy", "ai-edge-litert", "onnxruntime")
 Loop = Callable[[int], None]

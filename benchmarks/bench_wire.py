@@ -226,7 +226,7 @@ def at_rest(seconds: float) -> dict[str, float]:
     """Of a device without samples: bytes of the first contact, of one question, and of a day."""
     from tamiyo_runtime.link import Ethernet
     from tamiyo_runtime.meters import MonotonicClock
-    from tamiyo_runtime.telemetry import open_telemetry
+    from tamiyo_runtime.telemetry_opening import open_telemetry
     from tamiyo_runtime.transport import mqtt
     from tamiyo_runtime.transport.broker import start_broker
 

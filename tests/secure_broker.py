@@ -16,7 +16,8 @@ from typing import Any
 from collector.service import Collector
 from tamiyo_runtime.link import Ethernet
 from tamiyo_runtime.meters import MonotonicClock
-from tamiyo_runtime.telemetry import Telemetry, open_telemetry
+from tamiyo_runtime.telemetry import Telemetry
+from tamiyo_runtime.telemetry_opening import open_telemetry
 from tamiyo_runtime.transport.connection import Connection
 from tests.pki import Authority
 

@@ -230,7 +230,7 @@ class FieldRun:
         )
 
     def _connect(self, stack: contextlib.ExitStack) -> None:
-        from tamiyo_runtime.telemetry import open_telemetry
+        from tamiyo_runtime.telemetry_opening import open_telemetry
         from tamiyo_runtime.uplink import Pace
 
         request = self.request

@@ -19,7 +19,8 @@ from tamiyo_runtime.contracts.cost import Source
 from tamiyo_runtime.contracts.records import Decision, Event, EventRecord, Mode, Reason
 from tamiyo_runtime.link import Ethernet
 from tamiyo_runtime.meters import Clock, MonotonicClock, Usage
-from tamiyo_runtime.telemetry import Telemetry, open_telemetry
+from tamiyo_runtime.telemetry import Telemetry
+from tamiyo_runtime.telemetry_opening import open_telemetry
 from tamiyo_runtime.uplink import Pace
 from tests.faults.diary import Diary
 

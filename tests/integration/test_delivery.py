@@ -24,7 +24,8 @@ from collector.store import Store
 from tamiyo_runtime.contracts.records import Decision, LossReason, Mode, Reason
 from tamiyo_runtime.link import Ethernet
 from tamiyo_runtime.meters import MonotonicClock
-from tamiyo_runtime.telemetry import Telemetry, open_telemetry
+from tamiyo_runtime.telemetry import Telemetry
+from tamiyo_runtime.telemetry_opening import open_telemetry
 from tamiyo_runtime.transport.broker import BrokerHandle, start_broker
 from tamiyo_runtime.uplink import Pace
 

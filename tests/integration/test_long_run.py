@@ -28,7 +28,8 @@ from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.session import Plan, Session
 from tamiyo_runtime.signing import SigningKey, Trust
 from tamiyo_runtime.sources import open_source
-from tamiyo_runtime.telemetry import Telemetry, open_telemetry
+from tamiyo_runtime.telemetry import Telemetry
+from tamiyo_runtime.telemetry_opening import open_telemetry
 from tamiyo_runtime.transport import Address, Channel
 from tamiyo_runtime.transport.memory import Bus
 from tests import tiny

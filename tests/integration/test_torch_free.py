@@ -33,7 +33,7 @@ from tamiyo_runtime.meters import HostBoard
 from tamiyo_runtime.policy import Policy
 from tamiyo_runtime.session import Plan, Session
 from tamiyo_runtime.sources import open_source
-from tamiyo_runtime.telemetry import open_telemetry
+from tamiyo_runtime.telemetry_opening import open_telemetry
 
 bundle = Bundle.open(Path(sys.argv[1]))
 executor = Executor(bundle)

@@ -27,7 +27,8 @@ from tamiyo_runtime.contracts.records import (
     Window,
 )
 from tamiyo_runtime.meters import Usage, VirtualClock
-from tamiyo_runtime.telemetry import Telemetry, open_telemetry
+from tamiyo_runtime.telemetry import Telemetry
+from tamiyo_runtime.telemetry_opening import open_telemetry
 from tamiyo_runtime.transport.memory import Bus
 
 _names = count()

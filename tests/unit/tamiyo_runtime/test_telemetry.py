@@ -36,7 +36,8 @@ from tamiyo_runtime.link import Ethernet, Link, Transmission
 from tamiyo_runtime.meters import MonotonicClock, Usage, VirtualClock
 from tamiyo_runtime.spool import Spool
 from tamiyo_runtime.spool_file import FlashMeter
-from tamiyo_runtime.telemetry import Telemetry, open_telemetry
+from tamiyo_runtime.telemetry import Telemetry
+from tamiyo_runtime.telemetry_opening import open_telemetry
 from tamiyo_runtime.timekeeping import FakeWallClock
 from tamiyo_runtime.transport import announcement
 from tamiyo_runtime.transport.memory import Bus

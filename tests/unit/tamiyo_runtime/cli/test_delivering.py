@@ -21,7 +21,8 @@ from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.records import Ack, Event, EventRecord
 from tamiyo_runtime.link import Ethernet
 from tamiyo_runtime.meters import Clock, MonotonicClock
-from tamiyo_runtime.telemetry import Telemetry, open_telemetry
+from tamiyo_runtime.telemetry import Telemetry
+from tamiyo_runtime.telemetry_opening import open_telemetry
 from tamiyo_runtime.transport.memory import Bus
 
 

@@ -24,8 +24,8 @@ from tamiyo_train.fingerprint import versions
 from tamiyo_train.growing import Beside, Grown, grow, kept_steps
 from tamiyo_train.jobs import HOSTS, EpisodeResult, collect, heads_of, new_host, offered, static
 from tamiyo_train.policy.experience import concatenate
+from tamiyo_train.policy.given import GivenPolicy
 from tamiyo_train.policy.imitation import teach
-from tamiyo_train.policy.shipped import ShippedPolicy
 from tamiyo_train.pool import Counter, Crew, Workers, crew_of
 from tamiyo_train.preflight import check
 from tamiyo_train.progress import OnProgress, Phase, silent
@@ -50,7 +50,7 @@ def train(
     config: TrainConfig,
     *,
     workers: Workers = 1,
-    policy_from: Run | ShippedPolicy | None = None,
+    policy_from: Run | GivenPolicy | None = None,
     work: Work | None = None,
     events: Path | None = None,
     on_progress: OnProgress | None = None,
@@ -90,13 +90,13 @@ class _Doing:
         phase.end(f"{len(futures)} episodes")
         return [future.result() for future in futures]
 
-    def taught(self, episodes: Sequence[EpisodeResult], policy_from: Run | ShippedPolicy | None) -> Taught:
+    def taught(self, episodes: Sequence[EpisodeResult], policy_from: Run | GivenPolicy | None) -> Taught:
         """The policy: taught now, kept from before, or another run's."""
-        if isinstance(policy_from, ShippedPolicy):
-            return Taught(policy=dict(policy_from.policy), lesson=policy_from.lesson())
-        if policy_from is not None:
+        if isinstance(policy_from, Run):
             record = policy_from.record
             return Taught(policy=dict(policy_from.policy), lesson={"from": record.task_sha256, "seed": record.seed})
+        if policy_from is not None:
+            return Taught(policy=dict(policy_from.policy), lesson=policy_from.lesson())
         found = None if self.work is None else self.work.kept("policy", Taught)
         if found is not None:
             return found

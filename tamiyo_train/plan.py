@@ -12,12 +12,15 @@ from tamiyo_runtime.contracts.errors import InputError, UnknownNameError, UsageE
 from tamiyo_train import work as unfinished
 from tamiyo_train.checkpoint import RECORD, check_free, load_run, save_run
 from tamiyo_train.config import TrainConfig, adapted, smoke
+from tamiyo_train.curriculum.coursework import RECORD as COURSE
+from tamiyo_train.curriculum.taught import course_policy
 from tamiyo_train.data import task_of
 from tamiyo_train.events import write_run
 from tamiyo_train.experiment import train
 from tamiyo_train.fingerprint import versions
 from tamiyo_train.jobs import GROWTH, POLICY, SCHEDULE, new_host, offered
-from tamiyo_train.policy.shipped import SHIPPED, ShippedPolicy, default_for, shipped_for
+from tamiyo_train.policy.given import GivenPolicy
+from tamiyo_train.policy.shipped import SHIPPED, default_for, shipped_for
 from tamiyo_train.pool import Workers
 from tamiyo_train.preflight import check
 from tamiyo_train.presets import preset
@@ -54,12 +57,12 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A run that was checked and can be carried out. ``source``: the run whose policy decides, or `SHIPPED`."""
+    """A run that was checked and can be carried out. ``source``: whose policy decides, run or course or `SHIPPED`."""
 
     folder: Path
     config: TrainConfig
     source: Path | None
-    policy_from: Run | ShippedPolicy | None
+    policy_from: Run | GivenPolicy | None
 
     def settings(self) -> dict[str, Any]:
         """Everything the result depends on, as it is kept beside unfinished work."""
@@ -159,10 +162,10 @@ def _task_wished(wishes: Wishes) -> tuple[str, str | None]:
     return wishes.task or format_of(path), str(path)
 
 
-def _policy_of(source: Path, config: TrainConfig) -> Run | ShippedPolicy:
-    """The policy that decides: another run's, or the one that comes with the package."""
+def _policy_of(source: Path, config: TrainConfig) -> Run | GivenPolicy:
+    """The policy that decides: another run's, that of a course, or the one that comes with the package."""
     if source != Path(SHIPPED):
-        return load_run(source)
+        return course_policy(source, config) if (source / COURSE).is_file() else load_run(source)
     host = new_host(config, 0)
     names = tuple(blueprint.name for blueprint in offered(host))
     return shipped_for(config.host, slots=host.slots, blueprints=names)
@@ -198,7 +201,7 @@ def _decided(config: TrainConfig, growth: str | None) -> tuple[TrainConfig, Path
         return replace(config, growth=SCHEDULE, schedule=read_schedule(path)), None
     if len(path.parts) > 1:
         raise InputError(
-            f"neither a run nor a schedule: {path}",
-            hint=f"give a run folder, a TOML file, or one of {', '.join((*GROWTH, SHIPPED))}",
+            f"neither a run, a course nor a schedule: {path}",
+            hint=f"give the folder of a run or of a course, a TOML file, or one of {', '.join((*GROWTH, SHIPPED))}",
         )
     raise UnknownNameError("growth method", growth, (*GROWTH, SHIPPED))

@@ -12,7 +12,7 @@ from tamiyo_train.hosts import Host, hosts
 from tamiyo_train.jobs import GROWTH, POLICY, SCHEDULE, new_host, offered
 from tamiyo_train.lifecycle import Transition
 from tamiyo_train.metrics import metrics
-from tamiyo_train.policy.shipped import ShippedPolicy
+from tamiyo_train.policy.given import GivenPolicy
 from tamiyo_train.pricing import Pricer
 from tamiyo_train.run import Run
 from tamiyo_train.schedule import check_schedule
@@ -21,7 +21,7 @@ from tamiyo_train.tasks import Task, stages
 from tamiyo_train.tasks.base import check_samples
 
 
-def check(config: TrainConfig, *, policy_from: Run | ShippedPolicy | None = None) -> None:
+def check(config: TrainConfig, *, policy_from: Run | GivenPolicy | None = None) -> None:
     """Raise UnknownNameError, InputError or another UsageError for the first thing that stands in a run's way."""
     if config.data is None:
         stages.get(config.task)

@@ -133,13 +133,15 @@ def _show_again(folder: Path, report: Path, *, as_json: bool) -> None:
 def _finish(folder: Path, report: Path, record: CourseRecord, *, as_json: bool) -> None:
     """Show a course that is over; exit 3 when a stage was not passed."""
     from tamiyo_runtime.cli.render import emit_json, say
+    from tamiyo_train.curriculum.stages import CURRICULUM
 
     if as_json:
         emit_json(as_data(folder, record))
     else:
         _show_course(record)
         say(f"Look:  {report}")
-        say(f"Next:  tamiyo audit show {folder} | tamiyo audit verify {folder}")
+        grow = f"tamiyo train --task {CURRICULUM.stage(record.stages[-1]).task} --growth {folder}"
+        say(f"Next:  tamiyo audit show {folder} | {grow}")
     if not record.complete:
         raise typer.Exit(3)
 

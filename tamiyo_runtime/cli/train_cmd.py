@@ -61,7 +61,7 @@ def train(
         str | None,
         typer.Option(
             metavar="WHO",
-            help="who decides: policy, shipped, kasmina, random, none, a run whose policy decides, or a schedule",
+            help="who decides: policy, shipped, kasmina, random, none, a run or a course whose policy does, a schedule",
         ),
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=0, help="short episodes the policy learns from")] = None,

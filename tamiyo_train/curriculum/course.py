@@ -13,7 +13,7 @@ A course always ends: it goes back finitely often, and between two such steps pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -42,11 +42,11 @@ class Move(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """``stages``: ids in order. ``policies``: names of the policy that decides at each; empty where one does at all.
+    """``stages``: ids in order. ``policies``: what tells which policy decides at each; empty where one does at all.
     ``keep_going``: whether a stage that cannot be passed is left behind."""
 
     stages: tuple[str, ...]
-    policies: tuple[str, ...] = ()
+    policies: tuple[Hashable, ...] = ()
     passes: int = 2
     patience: int = 2
     may_lose: float = MAY_LOSE

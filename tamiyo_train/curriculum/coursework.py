@@ -17,7 +17,6 @@ from typing import Any
 from tamiyo_runtime.contracts.document import check_schema, parse_json
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SchemaError, UsageError
 from tamiyo_runtime.files import write_atomic_text
-from tamiyo_train import tensorfile
 from tamiyo_train.audit_file import NAME as AUDIT
 from tamiyo_train.audit_file import AuditFile
 from tamiyo_train.codec import decode, encode
@@ -28,6 +27,7 @@ from tamiyo_train.curriculum.round import SCHEMA, CourseRecord, Round
 from tamiyo_train.curriculum.runner import Finished, Runner, Settings
 from tamiyo_train.curriculum.stage import Stage, ids
 from tamiyo_train.curriculum.stages import CURRICULUM
+from tamiyo_train.curriculum.taught import keep_policy
 from tamiyo_train.data import task_of
 from tamiyo_train.fingerprint import versions
 from tamiyo_train.pool import Workers
@@ -133,10 +133,7 @@ def load_course(folder: Path) -> CourseRecord:
 
 
 def _save(folder: Path, settings: Settings, finished: Finished) -> CourseRecord:
-    policies = {}
-    for layout, weights in finished.policies.items():
-        policies[layout] = f"policy-{layout}.safetensors"
-        tensorfile.write(folder / policies[layout], {"layout": layout}, weights)
+    policies = {str(layout): keep_policy(folder, layout, weights) for layout, weights in finished.policies.items()}
     record = _record(settings, finished.rounds, finished.standing, policies=policies)
     text = json.dumps(encode(record, {}), indent=1, sort_keys=True, allow_nan=False)
     write_atomic_text(folder / RECORD, text, overwrite=True)

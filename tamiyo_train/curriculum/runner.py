@@ -60,7 +60,7 @@ class Finished:
 
     standing: Standing
     rounds: tuple[Round, ...]
-    policies: Mapping[str, Mapping[str, torch.Tensor]]
+    policies: Mapping[Layout, Mapping[str, torch.Tensor]]
 
 
 class Runner:
@@ -79,7 +79,7 @@ class Runner:
         self.settings, self._processes, self._judge = settings, processes, judge
         self._work, self._audit, self._report = work, audit, on_progress
         self._layouts = settings.layouts()
-        policies = tuple(str(layout) for layout in self._layouts.values())
+        policies = tuple(self._layouts.values())
         self._rules = Rules(stages=ids(settings.stages), policies=policies, keep_going=settings.keep_going)
         self._seen: dict[Layout, list[Experience]] = {}
         self._policies: dict[Layout, dict[str, torch.Tensor]] = {}
@@ -95,8 +95,7 @@ class Runner:
             rounds.append(one)
             on_round(tuple(rounds), standing)
             confirming = one.move is Move.CONFIRM
-        policies = {str(layout): policy for layout, policy in self._policies.items()}
-        return Finished(standing=standing, rounds=tuple(rounds), policies=policies)
+        return Finished(standing=standing, rounds=tuple(rounds), policies=dict(self._policies))
 
     def _round(self, number: int, standing: Standing, *, confirming: bool) -> tuple[Round, Standing]:
         settings, began = self.settings, time.perf_counter()

@@ -20,10 +20,11 @@ from tamiyo_train.seeding import derive
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What a policy can decide over: the domain of its slots, and how its heads lie."""
+    """What a policy can decide over: the domain of its slots, how its heads lie, and the blueprints by number."""
 
     domain: str
     heads: Heads
+    blueprints: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"{self.domain}-{self.heads.slots}x{self.heads.blueprints}"
@@ -41,7 +42,9 @@ class Lesson:
 
 def layout_of(config: TrainConfig) -> Layout:
     """The layout of a configuration's host."""
-    return Layout(domain=str(new_host(config, 0).domain), heads=heads_of(config))
+    host = new_host(config, 0)
+    names = tuple(blueprint.name for blueprint in offered(host, config.taught))
+    return Layout(domain=str(host.domain), heads=heads_of(config), blueprints=names)
 
 
 def opening(config: TrainConfig) -> ShippedPolicy | None:

@@ -241,7 +241,7 @@ def test_a_course_that_is_over_is_shown_again_and_its_page_written_anew(
     assert main(["train", "--curriculum", str(folder), "--resume"]) == ExitCode.BUDGET
     out = capsys.readouterr().out
     assert "purity at least 0.99" in out
-    assert f"tamiyo audit verify {folder}" in out
+    assert f"tamiyo train --task clusters --growth {folder}" in out
     assert "Stage 3.5: Gaussian clusters, not passed" in (folder / "report.html").read_text()
     assert main(["train", "--curriculum", str(folder), "--resume", "--json"]) == ExitCode.BUDGET
     assert json.loads(capsys.readouterr().out)["following"] is None

@@ -1,12 +1,16 @@
 """Processes that are killed while they swap a seed and save: the old state or the new one is there, whole.
 
-The child is a real process. It changes the network, trains, writes its audit log and saves; a tracer counts the lines
-of Python it runs in doing so and sends itself SIGKILL at a line drawn in advance. The restart is a fresh episode that
-reads what the dead process left.
+The child is a real process, which begins with what is on disk. It changes the network, trains, writes its audit log and
+saves; a tracer counts the lines of Python it runs in doing so and sends itself SIGKILL at a line drawn in advance. The
+restart is a fresh episode that reads what the dead process left.
+
+The child comes from the server of `tamiyo_train.pool`, which has one thread and little but torch loaded. A fork of this
+process would take along whatever locks its other threads hold.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -26,6 +30,8 @@ from tamiyo_train.faults.checkpoints import restarted
 from tamiyo_train.faults.kinds import Outcome, kinds
 from tamiyo_train.faults.scene import Scene
 from tamiyo_train.lifecycle import State
+from tamiyo_train.pool import prepare
+from tamiyo_train.seeding import one_thread
 from tamiyo_train.snapshot import digest
 from tamiyo_train.vault import Vault
 
@@ -51,7 +57,7 @@ def killed_mid_swap(scene: Scene, rng: np.random.Generator) -> Outcome:
         scene.rewind()
         part = float(rng.uniform() if rng.random() < 0.5 else rng.uniform(_PUTTING_IN_PLACE, 1.0))
         line = max(1, round(part * lines.count))
-        killed = _killed(lambda: _swap_and_save(scene, swap, real), line)
+        killed = _killed(scene, name, real, line)
         log = real / audit_file.NAME
         verify(read_entries(log) if log.exists() else ())  # it may have died before it opened its log
         outcome = restarted(scene, Vault(real), f"{name}, killed {part:.1%} of the way", before | after)
@@ -117,14 +123,23 @@ class _Lines:
         return self._trace
 
 
-def _killed(work: Callable[[], None], line: int) -> bool:
-    """Do the work in a child that is killed at a line; whether that is how it ended."""
-    child = os.fork()
-    if child == 0:
-        try:
-            with _Lines(line, lambda: os.kill(os.getpid(), signal.SIGKILL)):
-                work()
-        finally:
-            os._exit(0)  # reached by a child that was not killed: never back into the parent's code
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+def _killed(scene: Scene, swap: str, folder: Path, line: int) -> bool:
+    """Let a process take up the state in a folder, swap, save and die at a line; whether that is how it ended."""
+    prepare()
+    child = multiprocessing.get_context("forkserver").Process(
+        target=_swap_and_die, args=(scene.source, scene.seed, swap, folder, line), daemon=True
+    )
+    child.start()
+    child.join()
+    killed = child.exitcode == -signal.SIGKILL
+    child.close()
+    return killed
+
+
+def _swap_and_die(source: tuple[str, str | None], seed: int, swap: str, folder: Path, line: int) -> None:
+    """What the child does."""
+    with one_thread():
+        scene = Scene(*source, seed)
+        Vault(folder).bring(scene)
+        with _Lines(line, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+            _swap_and_save(scene, dict(_SWAPS)[swap], folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import warnings
 
 import numpy as np
 
@@ -25,3 +27,20 @@ def test_a_process_killed_before_it_opened_its_log_leaves_the_old_state() -> Non
     assert "killed 0.0%" in outcome.fault
     assert outcome.whole
     assert outcome.metric == 0.0
+
+
+def test_processes_die_where_they_are_to_though_this_one_has_threads_which_a_fork_would_warn_of() -> None:
+    made, ends = scene("digits", None, 1), set[str]()
+    resting = threading.Event()
+    thread = threading.Thread(target=resting.wait, daemon=True)
+    thread.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in range(3):
+            made.rewind()
+            outcome = killed_mid_swap(made, np.random.default_rng(seed))
+            assert (outcome.whole, outcome.metric, outcome.steps) == (True, 0.0, 0), outcome
+            ends.add(outcome.fault)
+    resting.set()
+    thread.join()
+    assert len(ends) == 3

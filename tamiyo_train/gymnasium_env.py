@@ -1,8 +1,10 @@
 """Growth as a Gymnasium environment: ``gymnasium.make("tamiyo_train.gymnasium_env:tamiyo/Growth-v0")``.
 
 One lane of `population.growth` on the training levels of a family; every reset draws a level, a host, a device and a
-budget. An action is operation, slot, blueprint and intensity. Actions that the masks in ``info`` forbid are refused:
-the window is spent waiting, and ``info["refused"]`` says so. Rewards sum to the utility of the committed network.
+budget. An action is operation, slot, blueprint and intensity. In ``info``, both bool: ``slot_mask`` (operations, S),
+which slots each operation may take, WAIT being legal always, and ``blueprint_mask`` (S, B), what may be germinated in
+each. An action that they forbid, or that is none, is refused: the window is spent waiting, and ``info["refused"]`` says
+so. Rewards sum to the utility of the committed network.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class GrowthGym(gymnasium.Env[Vector, NDArray[np.int64]]):
             [len(Operation), heads.slots, heads.blueprints, len(INTENSITIES)]
         )
         self._potential = self._begun = 0.0
+        self._over = True
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:
         """A fresh host; ``options`` has none."""
@@ -59,14 +62,21 @@ class GrowthGym(gymnasium.Env[Vector, NDArray[np.int64]]):
         level = int(self.np_random.integers(len(self._growth.tasks)))
         lanes = drawn_lanes(self._growth, self.np_random, count=1, inits=_INITS, task=[level])
         seen = self._growth.reset(lanes)
-        self._begun, self._potential = float(self._growth.sensed.sureness[0]), 0.0
+        self._begun, self._potential, self._over = float(self._growth.sensed.sureness[0]), 0.0, False
         return _vector(seen), self._info(seen, refused=False)
 
     def step(self, action: NDArray[np.int64]) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
-        """Carry out an action, or wait when it is refused, and train one window."""
-        growth, wanted = self._growth, torch.as_tensor(np.asarray(action), dtype=torch.int64)[None]
-        refused = not bool(legal(wanted, growth.seen)[0])
-        seen = growth.act(torch.zeros_like(wanted) if refused else wanted)
+        """Carry out an action, or wait when it is refused, and train one window.
+
+        Raises ResetNeeded before the first `reset` and after the last decision.
+        """
+        if self._over:
+            raise gymnasium.error.ResetNeeded("no episode is going on: call reset()")
+        growth, waiting = self._growth, torch.zeros(1, len(self.action_space.nvec), dtype=torch.int64)
+        known = self.action_space.contains(np.asarray(action))
+        wanted = torch.as_tensor(np.asarray(action), dtype=torch.int64)[None] if known else waiting
+        refused = not known or not bool(legal(wanted, growth.seen)[0])
+        seen = growth.act(waiting if refused else wanted)
         potential = 0.0
         reward = 0.0
         if growth.done:
@@ -74,7 +84,7 @@ class GrowthGym(gymnasium.Env[Vector, NDArray[np.int64]]):
         else:
             potential = self._shaping * (float(growth.sensed.sureness[0]) - self._begun)
         reward += potential - self._potential
-        self._potential = potential
+        self._potential, self._over = potential, growth.done
         return _vector(seen), reward, growth.done, False, self._info(seen, refused=refused)
 
     def _info(self, seen: Seen, *, refused: bool) -> dict[str, Any]:

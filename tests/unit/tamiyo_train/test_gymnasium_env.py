@@ -59,6 +59,41 @@ def test_an_episode_that_would_be_played_otherwise_than_it_says_is_refused_with_
     assert "set apart = False" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("action", [[1, 99, 0, 0], [7, 0, 0, 0], [1, -1, 0, 0], [1, 0, 0, 9], [0, 0], [0.5, 0, 0, 0]])
+def test_what_is_no_action_is_refused_like_one_that_the_masks_forbid(action):
+    env = GrowthGym("spheres", episode=replace(SHORT, decisions=2, steps=4))
+    env.reset(seed=1)
+    seen, _, over, _, info = env.step(np.array(action))
+    assert info["refused"] and not over and env.observation_space.contains(seen)
+
+
+def test_what_the_masks_in_info_allow_is_never_refused_and_rewards_sum_to_what_was_grown_is_worth():
+    env = GrowthGym("clusters", episode=SHORT)
+    _, info = env.reset(seed=5)
+    rng, grew, paid, over = np.random.default_rng(0), 0, 0.0, False
+    while not over:
+        allowed = np.flatnonzero(info["slot_mask"].any(1))
+        operation = int(rng.choice(allowed)) if len(allowed) else int(Operation.WAIT)
+        slot = int(info["slot_mask"][operation].argmax())
+        blueprint = int(info["blueprint_mask"][slot].argmax())
+        seen, reward, over, _, info = env.step(np.array([operation, slot, blueprint, 2]))
+        assert not info["refused"] and env.observation_space.contains(seen)
+        grew, paid = grew + (operation == Operation.GERMINATE), paid + reward
+    growth = env._growth
+    assert grew
+    assert paid == pytest.approx(float(utilities(growth.finish(), growth.budget, SHORT.prices)[0]), abs=1e-9)
+
+
+def test_a_step_without_an_episode_says_what_to_do():
+    env = GrowthGym(episode=replace(SHORT, decisions=1, steps=2))
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+        env.step(WAIT)
+    env.reset(seed=0)
+    assert env.step(WAIT)[2]
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+        env.step(WAIT)
+
+
 def test_a_family_that_does_not_exist_is_refused_by_name():
     with pytest.raises(UnknownNameError, match="spiral"):
         GrowthGym("spiral")

@@ -1,5 +1,6 @@
 """Hosts of 12 to 16 slots: does splitting their budget over regions pay? Allocators against the flat policy, paired.
 
+    python benchmarks/bench_regions.py                                some episodes again: fails where they fell behind
     python benchmarks/bench_regions.py explore --out DIR --seed 1          episodes under random splits, to learn from
     python benchmarks/bench_regions.py teach --out DIR                     the learned allocator, from all of them
     python benchmarks/bench_regions.py judge --out DIR --seed 1 [--levels held-out]
@@ -12,147 +13,46 @@ files of its own, so that many processes share the work. The fast policy is the 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 if __package__ is None or __package__ == "":
     sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.growth_statistics import compare
-from tamiyo_train.hosts import Host, hosts
-from tamiyo_train.policy.lane_deciders import Habit, Kasminas, LaneDecider, Networked, Waiting
-from tamiyo_train.policy.levels import EPISODE, FAMILIES, growth
-from tamiyo_train.policy.network import PolicyNetwork
-from tamiyo_train.policy.rollout import Rollout, drawn_lanes, repeated, roll
+from benchmarks import results
+from benchmarks.growth_recheck import holds
+from benchmarks.regions_setting import (
+    DEEP,
+    HELD_OUT,
+    LEARNED,
+    LONG,
+    TRAINING,
+    Drawn,
+    environment,
+    lanes_of,
+    learned_of,
+    methods,
+    room_of,
+)
+from benchmarks.regions_table import Judged, figures_of, show
+from tamiyo_train.policy.rollout import Rollout, repeated, roll
 from tamiyo_train.policy.shipped import network as shipped
 from tamiyo_train.population.growth import TensorGrowth
-from tamiyo_train.population.growth_state import Lanes
-from tamiyo_train.regions import shipped as shipped_allocator
-from tamiyo_train.regions.allocators import Allocator, ByNeed, Even
-from tamiyo_train.regions.deciding import Acting
 from tamiyo_train.regions.lanes import RegionalLanes
-from tamiyo_train.regions.learned import Learned, Lesson, SplitWorth, Teaching, teach
+from tamiyo_train.regions.learned import Lesson, Teaching, teach
 
-LONG = replace(EPISODE, decisions=30)
-"""A seed takes three operations: with more slots to fill there are more decisions, in as many steps."""
-TRAINING, HELD_OUT = range(30_000, 30_400), range(40_000, 40_400)
-"""Seeds of weights: to learn from and choose by, and to be judged on."""
-LEARNED = "learned.safetensors"
-PAIRS = (
-    *(("learned", other) for other in ("flat", "by-need", "even", "last", "none")),
-    *((other, "flat") for other in ("even", "by-need", "last", "even-surest", "even-turns", "drawn")),
-    ("even-turns", "even-surest"),
-    ("even", "even-surest"),
-)
-"""Methods that are compared."""
+RECORDED = Path(__file__).parent / "regions" / "check.json"
+CHECKED = ("none", "flat", "learned")
+"""Who plays in the check, on `EPISODES` held-out episodes of every family."""
+EPISODES = 6
 Tensor = torch.Tensor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deep:
-    """A family of tasks on a host with many slots. ``taught``: the allocator learned on it."""
-
-    family: str
-    depth: int
-    width: int
-    taught: bool = True
-
-    def build(self) -> Callable[[], Host]:
-        """Makes its hosts."""
-        family = FAMILIES[self.family]
-        make = hosts.get(family.host)
-        return functools.partial(
-            make, shape=(family.inputs,), classes=family.classes, width=self.width, depth=self.depth
-        )
-
-
-DEEP = {
-    "spirals": Deep(family="spirals", depth=12, width=6),
-    "checkerboard": Deep(family="checkerboard", depth=16, width=6),
-    "clusters": Deep(family="clusters", depth=14, width=4, taught=False),
-}
-
-
-class Drawn:
-    """Splits drawn at random, a new one each time: even on average, from one region takes all to all alike."""
-
-    name = "drawn"
-
-    def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
-
-    def shares(self, telemetry: Tensor) -> Tensor:
-        """Dirichlet of concentration 1, and a total of 0.3 to 1."""
-        lanes, regions = telemetry.shape[:2]
-        split = self._rng.dirichlet(np.ones(regions), lanes) * self._rng.uniform(0.3, 1.0, (lanes, 1))
-        return torch.from_numpy(split).to(telemetry.device)
-
-
-class Last:
-    """Everything to the region nearest to the answer: is there more to the learned allocator than this?"""
-
-    name = "last"
-
-    def shares(self, telemetry: Tensor) -> Tensor:
-        """0, ..., 0, 1."""
-        found = torch.zeros(telemetry.shape[:2], dtype=torch.float64, device=telemetry.device)
-        found[:, -1] = 1.0
-        return found
-
-
-def environment(deep: Deep, *, held_out: bool, device: str, steps: int) -> TensorGrowth:
-    """Episodes of a family on all its training or held-out levels."""
-    family = FAMILIES[deep.family]
-    data = family.held_out_data() if held_out else family.training_data()
-    return growth(deep.build(), data, device=device, episode=replace(LONG, steps=steps))
-
-
-def lanes_of(env: TensorGrowth, rng: np.random.Generator, *, count: int, inits: range) -> Lanes:
-    """Lanes with budgets that bind: room for the cost of 1 to S seeds of middling size, on drawn profiles.
-
-    Every limit lies above the bare host by a factor of its own on the same number of seeds, 0.7 to 2.
-    """
-    lanes = drawn_lanes(env, rng, count=count, inits=inits)
-    slots = env.host.slots
-    host = env.table.host.cpu()[lanes.profile]
-    typical = env.table.parts.cpu()[lanes.profile, :, 1:].mean((1, 2))
-    seeds = np.exp(rng.uniform(0.0, np.log(slots), count))[:, None]
-    factors = torch.from_numpy(seeds * np.exp(rng.uniform(np.log(0.7), np.log(2.0), (count, host.shape[1]))))
-    budget = host + factors * typical
-    budget[:, :2] = budget[:, :2].round()
-    budget[:, 4] = torch.inf
-    return replace(lanes, budget=budget)
-
-
-def methods(env: TensorGrowth, policy: PolicyNetwork, learned: Allocator) -> dict[str, Callable[[], LaneDecider]]:
-    """Fresh deciders by name."""
-
-    def regional(allocator: Allocator, acting: Acting = Acting.PLACE) -> Callable[[], LaneDecider]:
-        return lambda: RegionalLanes(env, policy, allocator, acting=acting)
-
-    flat = policy.with_slots(env.host.slots).to(env.device)
-    found: dict[str, Callable[[], LaneDecider]] = {
-        "none": Waiting,
-        "flat": lambda: Networked(flat),
-        "even": regional(Even()),
-        "by-need": regional(ByNeed()),
-        "even-turns": regional(Even(), Acting.TURNS),
-        "even-surest": regional(Even(), Acting.SUREST),
-        "learned": regional(learned),
-        "last": regional(Last()),
-        "drawn": regional(Drawn(3)),
-        "kasmina": lambda: Kasminas([Habit(forward=False, seeds=env.host.slots)] * len(env.task), device=env.device),
-    }
-    return found
 
 
 def batches(arguments: argparse.Namespace) -> Iterator[int]:
@@ -164,12 +64,6 @@ def batches(arguments: argparse.Namespace) -> Iterator[int]:
         yield number
         longest = max(longest, time.monotonic() - before)
         number += 1
-
-
-def room_of(env: TensorGrowth, lanes: Lanes) -> list[float]:
-    """Seeds of middling size that each lane's budget has room for, by the tightest limit."""
-    host, parts = env.table.host.cpu()[lanes.profile], env.table.parts.cpu()[lanes.profile, :, 1:]
-    return ((lanes.budget - host) / parts.mean((1, 2)))[:, :4].amin(1).round(decimals=2).tolist()
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
@@ -282,106 +176,52 @@ def teach_allocator(arguments: argparse.Namespace) -> None:
     print(json.dumps(card))
 
 
-def learned_of(out: Path, device: str) -> Allocator:
-    """The learned allocator of this folder if one was taught there, else the shipped one."""
-    if not (out / LEARNED).exists():
-        return shipped_allocator.allocator().to(device)
-    network = SplitWorth()
-    network.load_state_dict(load_file(out / LEARNED))
-    return Learned(network).to(device)
-
-
-@dataclass(slots=True)
-class Judged:
-    """What was judged, a row an episode: its family and stratum, its budget's room, and figures by method."""
-
-    families: list[str]
-    strata: list[str]
-    room: list[float]
-    figures: dict[str, dict[str, list[float]]]
-
-    @staticmethod
-    def read(paths: Sequence[Path]) -> Judged:
-        """All lines of all files."""
-        found = Judged([], [], [], {})
-        for path in paths:
-            for text in path.read_text().splitlines():
-                found._add(json.loads(text))
-        return found
-
-    def _add(self, line: dict[str, Any]) -> None:
-        family, task = line.pop("family"), line.pop("task")
-        line.pop("batch")
-        self.room += line.pop("room", [float("nan")] * len(task))
-        self.families += [family] * len(task)
-        self.strata += [f"{family} {number}" for number in task]
-        for method, own in line.items():
-            row = self.figures.setdefault(method, {})
-            for key, value in own.items():
-                if key != "shares":
-                    row.setdefault(key, []).extend(value if isinstance(value, list) else [value])
-
-
 def table(arguments: argparse.Namespace) -> None:
-    """Means by method, and paired differences of utility: interquartile means with bootstrapped intervals."""
-    judged = Judged.read(sorted(arguments.out.glob(f"judge-{arguments.levels}-*.jsonl")))
-    families, room = np.array(judged.families), np.array(judged.room)
-    groups = {"all": np.ones(len(families), dtype=bool)}
-    groups |= {name: families == name for name in DEEP if name in families}
-    groups |= {"room for less than 3": room < 3, "room for 3 or more": room >= 3}
-    groups = {name: where for name, where in groups.items() if where.any()}
-    strata = np.unique(judged.strata, return_inverse=True)[1]
-    figures: dict[str, Any] = {"episodes": {name: int(where.sum()) for name, where in groups.items()}}
-    figures["methods"] = {method: means(row, groups) for method, row in judged.figures.items()}
-    figures["differences"] = {}
-    for first, second in PAIRS:
-        if first in judged.figures and second in judged.figures:
-            difference = np.array(judged.figures[first]["utility"]) - np.array(judged.figures[second]["utility"])
-            figures["differences"][f"{first} less {second}"] = {
-                name: {
-                    "interquartile": compare(difference[where], strata[where]).to_json(),
-                    "mean": compare(difference[where], strata[where], statistic=plain_mean).to_json(),
-                }
-                for name, where in groups.items()
-            }
-    (arguments.out / f"table-{arguments.levels}.json").write_text(json.dumps(figures, indent=1) + "\n")
-    show(figures)
+    """What was judged, as a table."""
+    found = figures_of(Judged.read(sorted(arguments.out.glob(f"judge-{arguments.levels}-*.jsonl"))))
+    (arguments.out / f"table-{arguments.levels}.json").write_text(json.dumps(found, indent=1) + "\n")
+    show(found)
 
 
-def plain_mean(values: Any) -> Any:
-    """Mean along the last axis."""
-    return values.mean(axis=-1)
+def checked(*, episodes: int, steps: int) -> dict[str, Any]:
+    """Mean utility above the bare host's on ``episodes`` a family, and how many committed networks exceed a limit."""
+    policy, gains, over = shipped(), {name: [] for name in CHECKED[1:]}, 0
+    for name, deep in DEEP.items():
+        env = environment(deep, held_out=True, device="cpu", steps=steps)
+        lanes = lanes_of(env, np.random.default_rng(2000), count=episodes, inits=HELD_OUT)
+        makers = methods(env, policy, learned_of(None, "cpu"))
+        found = {}
+        for method in CHECKED:
+            env.reset(lanes)
+            found[method] = figures(env, roll(env, lanes, makers[method]()), 0.0)
+            over += found[method]["over"]
+        for method, own in gains.items():
+            own.append(float(np.mean(found[method]["utility"]) - np.mean(found["none"]["utility"])))
+        print(f"{name}: " + ", ".join(f"{method} {own[-1]:+.4f}" for method, own in gains.items()), flush=True)
+    return {"above the bare host": {method: float(np.mean(own)) for method, own in gains.items()}, "over": over}
 
 
-def means(row: dict[str, list[float]], groups: dict[str, Any]) -> dict[str, Any]:
-    """Utility by group, and the other figures over all."""
-    found: dict[str, Any] = {
-        name: round(float(np.array(row["utility"])[where].mean()), 4) for name, where in groups.items()
-    }
-    found |= {key: round(float(np.mean(row[key])), 4) for key in ("accuracy", "params", "seeds", "depth")}
-    return found | {"over": int(sum(row["over"])), "panics": round(sum(row["events"]) / len(row["utility"]), 4)}
-
-
-def show(figures: dict[str, Any]) -> None:
-    """The figures as text."""
-    print(figures["episodes"])
-    for method, row in figures["methods"].items():
-        print(f"{method:12} " + ", ".join(f"{name} {value}" for name, value in row.items()))
-    for name, by_group in figures["differences"].items():
-        print(name)
-        for group, own in by_group.items():
-            middle, mean = own["interquartile"], own["mean"]
-            print(
-                f"  {group:22} {middle['mean']:+.4f} ({middle['low']:+.4f} to {middle['high']:+.4f})"
-                f"  mean {mean['mean']:+.4f} ({mean['low']:+.4f} to {mean['high']:+.4f})"
-            )
+def check() -> int:
+    """Play, print, keep a line; 1 where the flat policy or the allocator fell behind, or a limit was exceeded."""
+    started = time.monotonic()
+    found, recorded = checked(episodes=EPISODES, steps=LONG.steps), json.loads(RECORDED.read_text())
+    own, before = (each["above the bare host"] for each in (found, recorded))
+    held = found["over"] == 0 and all(holds(own[method], before[method]) for method in before)
+    results.append(
+        "regions", {**found, "recorded": before, "held": held, "seconds": time.monotonic() - started}, ["torch"]
+    )
+    for method, gain in own.items():
+        print(f"{method}: {gain:+.4f} above the bare host, {before[method]:+.4f} when it was recorded")
+    if not held:
+        print(f"FAILS: more than a tenth behind, or {found['over']} limits exceeded", file=sys.stderr)
+    return 0 if held else 1
 
 
 def main() -> int:
-    """Explore, teach, judge, or show."""
+    """Check, explore, teach, judge, or show."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=("explore", "teach", "judge", "table"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("what", nargs="?", choices=("check", "explore", "teach", "judge", "table"), default="check")
+    parser.add_argument("--out", type=Path, help="folder of everything but the check")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0.0, help="begin no batch that would end later")
@@ -393,6 +233,10 @@ def main() -> int:
     parser.add_argument("--methods", nargs="+")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.what == "check":
+        return check()
+    if arguments.out is None:
+        parser.error(f"{arguments.what} needs --out")
     {"explore": explore, "teach": teach_allocator, "judge": judge, "table": table}[arguments.what](arguments)
     return 0
 

@@ -72,7 +72,7 @@ class GrowthGym(gymnasium.Env[Vector, NDArray[np.int64]]):
         """
         if self._over:
             raise gymnasium.error.ResetNeeded("no episode is going on: call reset()")
-        growth, waiting = self._growth, torch.zeros(1, len(self.action_space.nvec), dtype=torch.int64)
+        growth, waiting = self._growth, torch.zeros(1, 4, dtype=torch.int64)
         known = self.action_space.contains(np.asarray(action))
         wanted = torch.as_tensor(np.asarray(action), dtype=torch.int64)[None] if known else waiting
         refused = not known or not bool(legal(wanted, growth.seen)[0])

@@ -98,7 +98,15 @@ def _network_moment(entry: Entry) -> tuple[str, str | None, str]:
         details = [f"{key} {data[key]}" for key in ("slot", "blueprint", "intensity") if key in data]
         return f"decision {str(data.get('operation', '')).lower()}", None, ", ".join(details)
     if entry.kind == "course":
-        return f"stage {data.get('stage')}: {data.get('move')}", None, str(data.get("why", ""))
+        missed = "; ".join(map(str, data.get("failed", ())))
+        why = str(data.get("why", ""))
+        return f"stage {data.get('stage')}: {data.get('move')}", None, f"{why}; missed: {missed}" if missed else why
+    if entry.kind == "opening":
+        return (
+            f"opens with the {data.get('from')} policy",
+            None,
+            f"for hosts of {data.get('layout')}, domain-slots x blueprints",
+        )
     if entry.kind == "files":
         return f"stage {data.get('stage')}: learns from {data.get('path')}", None, f"samples {data.get('sha256')}"
     if entry.kind == "split":

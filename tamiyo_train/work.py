@@ -197,7 +197,7 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}".removeprefix("config."), value
+            yield f"{prefix}{key}".removeprefix("config.").removeprefix("course."), value
 
 
 def _shown(value: Any) -> str:

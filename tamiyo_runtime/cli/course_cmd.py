@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from tamiyo_train.curriculum.conditions import Verdict
     from tamiyo_train.curriculum.round import CourseRecord, Round
     from tamiyo_train.curriculum.runner import Settings
-
-NETWORKS = 5
-"""That an examination takes at least, for the bounds of a gate to be worth something."""
 
 
 def course(
@@ -30,11 +27,14 @@ def course(
         list[str] | None,
         typer.Option(metavar="STAGE=PATH", help="your own files in place of a stage's samples; once a stage"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="everything random follows from it")] = 0,
-    networks: Annotated[int, typer.Option(min=2, help="networks grown for an examination")] = NETWORKS,
+    seed: Annotated[int | None, typer.Option(min=0, help="everything random follows from it; 0 when left out")] = None,
+    networks: Annotated[
+        int | None, typer.Option(min=2, help="networks grown for an examination; 5 when left out, the least there is")
+    ] = None,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="leave a stage behind that cannot be passed, instead of ending there")
-    ] = False,
+        bool | None,
+        typer.Option("--keep-going", help="leave a stage behind that cannot be passed, instead of ending there"),
+    ] = None,
     workers: WorkersOption = "2",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the stages and their gates, do nothing")] = False,
@@ -67,31 +67,26 @@ def course(
     from tamiyo_runtime.cli.course_page import render
     from tamiyo_runtime.cli.int8_judge import int8_accuracy
     from tamiyo_train.curriculum.coursework import carry_out, check_course, is_over
-    from tamiyo_train.curriculum.files import with_files
-    from tamiyo_train.curriculum.measures import FAULTS
-    from tamiyo_train.curriculum.runner import Settings
     from tamiyo_train.curriculum.stages import CURRICULUM
+    from tamiyo_train.curriculum.wishes import CourseWishes, settings_for
     from tamiyo_train.pool import held
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other", hint="go on with the work, or start anew")
-    if networks < NETWORKS and not smoke_run:
-        raise UsageError(
-            f"an examination of {networks} networks shows too little: a gate asks for {NETWORKS} or more",
-            hint="fewer are for --smoke, which tries the path",
-        )
-    settings = Settings(
-        stages=with_files(CURRICULUM.between(first, last), data or ()),
-        seed=seed,
-        networks=networks,
-        faults=4 if smoke_run else FAULTS,
-        keep_going=keep_going,
-        smoke=smoke_run,
-    )
     report = folder / "report.html"
     if resume and is_over(folder):
         _show_again(folder, report, as_json=as_json)
         return
+    wishes = CourseWishes(
+        first=first,
+        last=last,
+        data=data or None,
+        seed=seed,
+        networks=networks,
+        keep_going=keep_going,
+        smoke=smoke_run,
+    )
+    settings = settings_for(wishes, CURRICULUM, going_on=folder if resume else None)
     check_course(folder, settings, resume=resume, overwrite=overwrite)
     if dry_run:
         _show_plan(folder, settings, as_json=as_json)
@@ -102,9 +97,8 @@ def course(
         if not as_json:
             show_round(sofar.rounds[-1])
 
-    again = _again(folder, first=first, last=last, seed=seed, networks=networks, data=data or ())
-    again += " --keep-going" * keep_going + " --smoke" * smoke_run
-    with held(crew), stoppable(f"{again} --resume"), reported() as on_progress:
+    again = shlex.join(["tamiyo", "train", "--curriculum", str(folder), "--resume"])
+    with held(crew), stoppable(again), reported() as on_progress:
         record = carry_out(
             folder,
             settings,
@@ -144,20 +138,6 @@ def _finish(folder: Path, report: Path, record: CourseRecord, *, as_json: bool) 
         say(f"Next:  tamiyo audit show {folder} | {grow}")
     if not record.complete:
         raise typer.Exit(3)
-
-
-def _again(folder: Path, *, first: str | None, last: str | None, seed: int, networks: int, data: Sequence[str]) -> str:
-    """The command that does this course, its options as they were given."""
-    import shlex
-
-    words = ["tamiyo", "train", "--curriculum", str(folder)]
-    for name, value in (("--from", first), ("--to", last)):
-        words += [] if value is None else [name, value]
-    words += [] if seed == 0 else ["--seed", str(seed)]
-    words += [] if networks == NETWORKS else ["--networks", str(networks)]
-    for text in data:
-        words += ["--data", text]
-    return shlex.join(words)
 
 
 def show_round(one: Round) -> None:

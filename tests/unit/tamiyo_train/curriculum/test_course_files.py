@@ -11,14 +11,16 @@ import pytest
 
 from tamiyo_runtime.cli.course_page import render
 from tamiyo_runtime.cli.main import main
-from tamiyo_runtime.contracts.errors import ExitCode, InputError, UnknownNameError, UsageError
+from tamiyo_runtime.contracts.errors import ExitCode, InputError, IntegrityError, UnknownNameError, UsageError
 from tamiyo_train.audit_file import read_entries
 from tamiyo_train.audit_store import lives
 from tamiyo_train.curriculum.coursework import carry_out, check_course, load_course
 from tamiyo_train.curriculum.files import with_files
 from tamiyo_train.curriculum.runner import Settings
 from tamiyo_train.curriculum.stages import CURRICULUM
+from tamiyo_train.curriculum.wishes import CourseWishes, settings_for
 from tamiyo_train.data import data_of, task_of
+from tamiyo_train.work import Work
 from tests.unit.tamiyo_train.tasks.written import write_mnist, write_mnist_json
 
 VISION = CURRICULUM.stage("1")
@@ -141,9 +143,32 @@ def test_a_course_that_is_stopped_names_the_command_that_goes_on_with_it(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tamiyo_train.curriculum.coursework.Runner.run", stopped)
-    arguments = ["train", "--curriculum", str(tmp_path / "c"), "--from", "1", "--to", "1"]
-    given = [*arguments, "--seed", "3", "--networks", "2", "--data", f"1={mnist}"]
-    main([*given, "--smoke", "--keep-going", "--workers", "1"])
-    told = capsys.readouterr().err
-    assert f"go on with: tamiyo {' '.join(given)} --keep-going --smoke --resume" in told
+    folder = str(tmp_path / "c")
+    stage = ["--from", "1", "--to", "1", "--data", f"1={mnist}"]
+    begin = ["train", "--curriculum", folder, *stage, "--seed", "3", "--networks", "2", "--smoke", "--keep-going"]
+    main([*begin, "--workers", "1"])
+    assert f"go on with: tamiyo train --curriculum {folder} --resume\n" in capsys.readouterr().err
     assert (tmp_path / "c" / ".work").is_dir()
+    settings = settings_for(CourseWishes(), CURRICULUM, going_on=tmp_path / "c")
+    assert settings == settings_for(
+        CourseWishes(first="1", last="1", data=(f"1={mnist}",), seed=3, networks=2, smoke=True, keep_going=True),
+        CURRICULUM,
+        going_on=None,
+    )
+    assert main(["train", "--curriculum", folder, "--resume", "--seed", "4"]) == ExitCode.USAGE
+    assert "begun with seed = 3, not 4" in capsys.readouterr().err
+    assert main(["train", "--curriculum", folder, "--resume", "--from", "0", "--to", "1"]) == ExitCode.USAGE
+    assert "the unfinished work was begun with" in capsys.readouterr().err
+
+
+def test_settings_that_cannot_be_read_and_those_of_a_run_are_refused(tmp_path: Path) -> None:
+    work = Work(tmp_path / "run")
+    work.begin({"config": {}})
+    work.release()
+    with pytest.raises(InputError, match="is no course"):
+        settings_for(CourseWishes(), CURRICULUM, going_on=tmp_path / "run")
+    work = Work(tmp_path / "c")
+    work.begin({"course": {"seed": 1}, "stages": {}})
+    work.release()
+    with pytest.raises(IntegrityError, match="are damaged"):
+        settings_for(CourseWishes(), CURRICULUM, going_on=tmp_path / "c")

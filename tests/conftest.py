@@ -12,8 +12,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-WHOLE_PATH = ("test_bad_input.py", "test_faults.py", "test_torch_free.py", "test_wheel.py", "test_whole_path.py")
-"""Files of integration tests that use one trained run and its bundles."""
+EXPORTING = (
+    *("test_bad_input.py", "test_faults.py", "test_torch_free.py", "test_wheel.py", "test_whole_path.py"),
+    *("test_blueprint_exports.py", "test_blueprints_command.py", "test_domains.py"),
+)
+"""Files of tests that use one trained run and its bundles, or convert networks, as all under EXPORTERS do."""
+EXPORTERS = "tests/unit/exporters/"
 
 # One thread a process, set before torch or a BLAS is imported: tests run beside brokers and child processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -40,6 +44,15 @@ def tamiyo_home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "home"
 
 
+@pytest.fixture(scope="session")
+def tools_that_remember() -> Iterator[None]:
+    """Converters that are asked the same again answer from memory, from here to the end of the session."""
+    from tests.remembering import remembering
+
+    with remembering():
+        yield
+
+
 @pytest.fixture
 def default_signals() -> Iterator[None]:
     """As at a terminal: under nohup, or behind `&` in a script, every process inherits these signals ignored."""
@@ -53,12 +66,13 @@ def default_signals() -> Iterator[None]:
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
     """A file is run by one process, in the order of collection, so that what its tests share is made once.
 
-    The integration tests share a trained run and its bundles, minutes of work: those files stay together, and first.
+    Tests that export share a trained run and its bundles, conversions that are remembered, and tools that take long to
+    load: those files stay together, and first.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "the whole path" if file.rpartition("/")[2] in WHOLE_PATH else file
+        return "exporting" if file.startswith(EXPORTERS) or file.rpartition("/")[2] in EXPORTING else file
 
 
 @pytest.hookimpl(optionalhook=True)

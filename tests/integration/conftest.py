@@ -41,7 +41,7 @@ def tamiyo(home: Path) -> Tamiyo:
 
 
 @pytest.fixture(scope="session")
-def here(home: Path) -> Tamiyo:
+def here(home: Path, tools_that_remember: None) -> Tamiyo:
     """The same command line in this process, which loads once what every new one would load for seconds."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -16,11 +16,11 @@ INPUTS = {"spirals": [2], "mnist1d": [1, 40]}
 
 
 @pytest.fixture(scope="module", params=[pytest.param("mnist1d", marks=pytest.mark.long), "spirals"])
-def trained(request: pytest.FixtureRequest, tamiyo: Tamiyo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(request: pytest.FixtureRequest, here: Tamiyo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run on a task of another domain, grown by the heuristic."""
     folder: Path = tmp_path_factory.mktemp("domains") / request.param
     options = ("--growth", "kasmina", "--smoke", "--steps", STEPS[request.param], "--workers", 1)
-    result = tamiyo("train", folder, "--task", request.param, *options)
+    result = here("train", folder, "--task", request.param, *options)
     assert result.returncode == 0, result.stderr
     return folder
 

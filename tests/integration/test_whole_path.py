@@ -13,9 +13,9 @@ pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_bundle_verifies_and_inspects(tamiyo: Tamiyo, bundles: dict[str, Path], target: str) -> None:
-    assert tamiyo("verify", bundles[target]).returncode == 0
-    shown = tamiyo("inspect", bundles[target], "--json")
+def test_a_bundle_verifies_and_inspects(here: Tamiyo, bundles: dict[str, Path], target: str) -> None:
+    assert here("verify", bundles[target]).returncode == 0
+    shown = here("inspect", bundles[target], "--json")
     assert shown.returncode == 0, shown.stderr
     assert target in shown.stdout
 
@@ -83,9 +83,9 @@ def test_this_machine_runs_a_bundle_on_its_own_clock(tamiyo: Tamiyo, bundles: di
 
 @pytest.mark.parametrize(("variant", "interpreter"), [("tflite-float", "litert"), ("onnx-float", "onnxruntime")])
 def test_both_interpreters_run_the_same_network(
-    tamiyo: Tamiyo, bundles: dict[str, Path], variant: str, interpreter: str
+    here: Tamiyo, tamiyo: Tamiyo, bundles: dict[str, Path], variant: str, interpreter: str
 ) -> None:
-    manifest = json.loads(tamiyo("inspect", bundles["x86-64"], "--json").stdout)["manifest"]
+    manifest = json.loads(here("inspect", bundles["x86-64"], "--json").stdout)["manifest"]
     assert variant in [item["id"] for item in manifest["variants"]]
     result = tamiyo("run", bundles["x86-64"], "--variant", variant, "--samples", 60, "--period-ms", 0, "--json")
     assert result.returncode == 0, result.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +13,6 @@ from exporters.report import ExportReport
 from exporters.request import ExportRequest
 from tamiyo_runtime.bundle import Bundle
 from tamiyo_runtime.signing import SigningKey, Trust
-from tests.unit.exporters.remembering import remembering
 from tests.unit.exporters.tiny import tiny_request
 
 KEY = SigningKey(bytes(range(32)))
@@ -29,9 +27,8 @@ class Exported:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def tools_that_remember() -> Iterator[None]:
-    with remembering():
-        yield
+def remembering(tools_that_remember: None) -> None:
+    """For every test here."""
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.unit.exporters.remembering import remembered
+from tests.remembering import remembered
 
 
 def counted() -> tuple[Any, list[object]]:

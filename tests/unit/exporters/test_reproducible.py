@@ -12,50 +12,56 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-SCRIPT = """
-import sys
-from pathlib import Path
 from exporters.html.bundle_page import render
 from exporters.pipeline import export
+from exporters.request import ExportRequest
 from tamiyo_runtime.bundle import Bundle
-from tamiyo_runtime.signing import SigningKey, Trust
+from tamiyo_runtime.signing import Trust
+from tests.unit.exporters.conftest import KEY
 from tests.unit.exporters.tiny import tiny_request
-key, out = SigningKey(bytes(range(32))), Path(sys.argv[2])
-export(tiny_request(steps=20), sys.argv[1], out, key=key)
-out.with_suffix(".html").write_text(render(Bundle.open(out, trusted=Trust.of(key.public))), encoding="utf-8")
+
+ROOT = Path(__file__).parents[3]
+TARGET = "raspberry-pi-4"
+SCRIPT = """
+from pathlib import Path
+from tests.unit.exporters.test_reproducible import write
+from tests.unit.exporters.tiny import tiny_request
+write(tiny_request(), Path())
 """
-PLACES = (
-    ("here", {"PYTHONHASHSEED": "1", "TZ": "UTC", "LC_ALL": "C.UTF-8"}),
-    (
-        "over/there",
-        {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C", "HOME": "/nonexistent", "USER": "someone"},
-    ),
-)
+ELSEWHERE = {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C", "HOME": "/nonexistent", "USER": "someone"}
+
+
+def write(request: ExportRequest, folder: Path) -> None:
+    """A bundle and its page."""
+    bundle = folder / "net.tamiyo"
+    export(request, TARGET, bundle, key=KEY)
+    page = render(Bundle.open(bundle, trusted=Trust.of(KEY.public)))
+    bundle.with_suffix(".html").write_text(page, encoding="utf-8")
 
 
 @pytest.mark.toolchain
 @pytest.mark.slow
-def test_two_processes_in_two_places_write_the_same_bytes(tmp_path: Path) -> None:
-    processes = []
-    for name, differing in PLACES:
-        folder = tmp_path / name
+def test_a_process_elsewhere_writes_the_same_bytes_as_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = tmp_path / "here", tmp_path / "over" / "there"
+    for folder in (here, there):
         folder.mkdir(parents=True)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **differing}
-        command = [sys.executable, "-c", SCRIPT, "raspberry-pi-4", "net.tamiyo"]
-        processes.append(
-            subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        )
-    for process in processes:
-        out, err = process.communicate()
-        assert process.returncode == 0, err
-        assert (out, err) == ("", ""), "a library does not print"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        cwd=there,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **ELSEWHERE},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    monkeypatch.chdir(here)
+    write(tiny_request(), Path())
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert (out, err) == ("", ""), "a library does not print"
     for file in ("net.tamiyo", "net.html"):
-        here, there = (tmp_path / name / file for name, _ in PLACES)
-        assert hashlib.sha256(here.read_bytes()).digest() == hashlib.sha256(there.read_bytes()).digest(), file
-    _check_tells_nothing_of_where(tmp_path / "here")
+        ours, theirs = (hashlib.sha256((folder / file).read_bytes()).digest() for folder in (here, there))
+        assert ours == theirs, file
+    _check_tells_nothing_of_where(here)
 
 
 def _check_tells_nothing_of_where(folder: Path) -> None:

@@ -45,6 +45,15 @@ def tamiyo_home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what all processes of this session share; of more than one, each has a base of its own in it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tools_that_remember() -> Iterator[None]:
     """Converters that are asked the same again answer from memory, from here to the end of the session."""
     from tests.remembering import remembering

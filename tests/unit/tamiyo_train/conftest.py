@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tamiyo_runtime.files import write_atomic
 from tamiyo_train.config import Episode
 from tamiyo_train.data import Tensors, data_of
 from tamiyo_train.env import GrowthEnv
 from tamiyo_train.jobs import offered
 from tamiyo_train.pricing import Pricer
 from tamiyo_train.seeding import one_thread
+from tamiyo_train.tasks import Task, stages
 from tests.unit.tamiyo_train.helpers import SHORT, new_host
+
+SLOW_TASKS = ("captions", "digits-c", "ecg")
+"""Their samples take seconds to draw. Tests of how they are drawn call the functions that do it."""
+
+
+def made_once(make: Callable[[], Task], path: Path) -> Callable[[], Task]:
+    """What ``make`` gives, a copy each time, from a file once anybody has asked."""
+
+    def made() -> Task:
+        if not path.exists():
+            write_atomic(path, pickle.dumps(make()), overwrite=True)
+        found: Task = pickle.loads(path.read_bytes())
+        return found
+
+    return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slow_tasks_made_once(shared: Path) -> Iterator[None]:
+    """Once for all processes of the session, and however often a test has a process forget what it loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SLOW_TASKS:
+            patch.setitem(stages._items, name, made_once(stages.get(name), shared / f"{name}.task"))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -119,7 +119,7 @@ class TestTask:
             found = {meaning_of(caption) for gallery in captions_of(split)[:40] for caption in gallery}
             numbers = np.array([np.ravel_multi_index(meaning, COUNTS) for meaning in found])
             assert held_out(numbers).all() if name == "test" else not held_out(numbers).any()
-        assert task.sha256() == captions().sha256() and task.metric == "recall@1"
+        assert task.sha256() == task_of("captions").sha256() and task.metric == "recall@1"
         assert set(Counter(task.gate.y.tolist()).values()) == {5}
 
     def test_a_gallery_has_the_image_s_own_caption_once_and_others_of_other_meanings(self):

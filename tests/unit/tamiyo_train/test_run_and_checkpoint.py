@@ -169,9 +169,20 @@ def test_the_handover_calibrates_on_validation_and_samples_both_phases_of_the_po
     assert out.shape == (1, Heads(slots=4, blueprints=len(policy.blueprints)).size)
 
 
+@pytest.fixture(scope="module")
+def told():
+    """A run that its own policy grew, in this process, and what it told of its progress: (done, whole) by phase."""
+    seen: dict[str, list[tuple[int, int]]] = {}
+    run = train(
+        replace(SMALL, growth="policy"),
+        on_progress=lambda phase, done, total, _: seen.setdefault(phase, []).append((done, total)),
+    )
+    return run, seen
+
+
 @pytest.mark.slow
-def test_one_worker_or_two_and_once_or_twice_give_the_same_run():
-    first = train(replace(SMALL, growth="policy"))
+def test_one_worker_or_two_and_once_or_twice_give_the_same_run(told):
+    first, _ = told
     again = train(replace(SMALL, growth="policy"), workers=2)
     assert dump(first.record) == dump(again.record)
     for before, after in ((first.network, again.network), (first.policy, again.policy)):
@@ -186,10 +197,8 @@ def test_a_policy_can_be_taken_from_another_run(run):
     assert again.record.lesson["seed"] == run.record.seed
 
 
-def test_progress_is_counted_in_steps_of_every_phase():
-    seen: dict[str, list[tuple[int, int]]] = {}
-    config = replace(SMALL, growth="policy")
-    train(config, on_progress=lambda phase, done, total, _: seen.setdefault(phase, []).append((done, total)))
+def test_progress_is_counted_in_steps_of_every_phase(told):
+    (_, seen), config = told, replace(SMALL, growth="policy")
     assert list(seen) == ["collect", "teach", "grow"]
     steps = {
         "collect": config.episodes * config.collect.total_steps,

@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## the whole path: train, export, run two simulated boards, c
 	$(BIN)/tamiyo demo --out demo-out --overwrite
 
 # The tests start hundreds of processes: modules are compiled once for all, also where the environment says not to keep that.
-test test-slow: export PYTHONDONTWRITEBYTECODE :=
+test test-slow bench-smoke: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(INSTALLED) ## all tests, with branch coverage
 	$(BIN)/python -m pytest --numprocesses 2 -m "not long" --cov --cov-report=term

@@ -234,6 +234,12 @@ def make(
     *, budget: Budget | None = None, policy: bool = True, variants: Sequence[str] = ("int8", "float", "onnx")
 ) -> Tiny:
     """A tiny bundle's manifest and files. ``variants`` in order of preference."""
+    made = _made(budget, policy, tuple(variants))
+    return Tiny(made.manifest, dict(made.files))  # files that the caller may change
+
+
+@functools.cache
+def _made(budget: Budget | None, policy: bool, variants: tuple[str, ...]) -> Tiny:
     files: dict[str, bytes] = {}
     made: list[Variant] = []
     active_mw = 100.0

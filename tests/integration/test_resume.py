@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.conftest import Tamiyo
+
 ROOT = Path(__file__).parents[2]
 SHORT = ("--task", "spirals", "--growth", "random", "--steps", 96, "--smoke", "--seed", 11)
 TIMEOUT_S = 60.0
@@ -79,9 +81,10 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def uninterrupted(here: Tamiyo, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("straight") / "run"
-    done(start(folder, *SHORT, "--workers", 1))
+    ended = here("train", folder, *SHORT, "--workers", 1)
+    assert ended.returncode == 0, ended.stderr
     return fingerprint(folder)
 
 

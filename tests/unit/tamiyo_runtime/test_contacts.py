@@ -20,9 +20,7 @@ from tamiyo_runtime.contracts.records import (
     Decision,
     Event,
     EventRecord,
-    Mode,
     Priority,
-    Reason,
     Sample,
     Window,
 )
@@ -30,6 +28,7 @@ from tamiyo_runtime.meters import Usage, VirtualClock
 from tamiyo_runtime.telemetry import Telemetry
 from tamiyo_runtime.telemetry_opening import open_telemetry
 from tamiyo_runtime.transport.memory import Bus
+from tests.records import decision
 
 _names = count()
 
@@ -106,18 +105,6 @@ class Field:
             for frame in self.frames
             for numbered in frame.batch.records
         }
-
-
-def decision(t_ms: int) -> Decision:
-    return Decision(
-        t_ms=t_ms,
-        proposed="c01",
-        granted="c00",
-        reason=Reason.ENERGY,
-        mode=Mode.NORMAL,
-        latency_left_permille=1,
-        bucket_permille=1,
-    )
 
 
 def test_single_samples_go_in_contacts_only_and_everything_arrives(tmp_path: Path) -> None:

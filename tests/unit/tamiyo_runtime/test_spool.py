@@ -24,13 +24,10 @@ from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.errors import InputError, IntegrityError, SchemaVersionError, TamiyoError
 from tamiyo_runtime.contracts.records import (
     Ack,
-    Decision,
     Event,
     EventRecord,
     LossReason,
-    Mode,
     Priority,
-    Reason,
     Record,
     Sample,
     Tombstone,
@@ -41,24 +38,13 @@ from tamiyo_runtime.reserve import FLOOR_BYTES, Space
 from tamiyo_runtime.spool import ROW_BYTES, Key, Spool, Spooled, boot_name
 from tamiyo_runtime.spool_rows import Rows
 from tamiyo_runtime.timekeeping import FakeWallClock
+from tests.records import decision
 
 DAYS = 2.0
 
 
 def metric(t_ms: int = 0) -> Sample:
     return Sample(t_ms=t_ms, configuration="c0", answer=1, confidence_permille=9, latency_us=5, energy_uj=5)
-
-
-def decision(t_ms: int = 0) -> Decision:
-    return Decision(
-        t_ms=t_ms,
-        proposed="c1",
-        granted="c0",
-        reason=Reason.ENERGY,
-        mode=Mode.NORMAL,
-        latency_left_permille=1,
-        bucket_permille=2,
-    )
 
 
 def alarm(t_ms: int = 0) -> EventRecord:

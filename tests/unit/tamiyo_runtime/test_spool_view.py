@@ -14,19 +14,17 @@ import pytest
 
 from tamiyo_runtime.contracts.records import (
     Ack,
-    Decision,
     Event,
     EventRecord,
     LossReason,
-    Mode,
     Priority,
-    Reason,
     record_to_dict,
 )
 from tamiyo_runtime.meters import VirtualClock
 from tamiyo_runtime.spool import Spool, boot_name
 from tamiyo_runtime.spool_file import FlashMeter
 from tamiyo_runtime.spool_view import SpoolReader
+from tests.records import decision
 from tests.unit.tamiyo_runtime.cli.conftest import Tamiyo, tamiyo  # noqa: F401 - a fixture
 
 WRITER = """
@@ -34,7 +32,7 @@ import sys
 from pathlib import Path
 from tamiyo_runtime.contracts.records import Ack
 from tamiyo_runtime.spool import Spool
-from tests.unit.tamiyo_runtime.test_spool_view import decision
+from tests.records import decision
 with Spool(Path(sys.argv[1]), limit_bytes=60_000) as spool:
     for number in range(10**9):
         spool.append(decision(number))
@@ -43,18 +41,6 @@ with Spool(Path(sys.argv[1]), limit_bytes=60_000) as spool:
         if number == 2000:
             print("at work", flush=True)
 """
-
-
-def decision(t_ms: int) -> Decision:
-    return Decision(
-        t_ms=t_ms,
-        proposed="c11",
-        granted="c00",
-        reason=Reason.ENERGY,
-        mode=Mode.NORMAL,
-        latency_left_permille=1,
-        bucket_permille=1,
-    )
 
 
 def state(folder: Path) -> dict[str, tuple[str, int]]:

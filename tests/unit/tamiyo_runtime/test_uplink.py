@@ -15,13 +15,10 @@ from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.budget import Budget
 from tamiyo_runtime.contracts.records import (
     Ack,
-    Decision,
     Event,
     EventRecord,
     LossReason,
-    Mode,
     Priority,
-    Reason,
     Record,
     Sample,
     Tombstone,
@@ -32,6 +29,7 @@ from tamiyo_runtime.spool import Spool
 from tamiyo_runtime.transport import Address, Channel
 from tamiyo_runtime.transport.memory import Bus, MemoryTransport
 from tamiyo_runtime.uplink import Pace, Uplink
+from tests.records import decision
 
 ADDRESS = Address("fleet", "device")
 _names = count()
@@ -123,18 +121,6 @@ def metric(t_ms: int = 0) -> Sample:
         confidence_permille=rng.randint(0, 1000),
         latency_us=rng.randint(1000, 3000),
         energy_uj=rng.randint(1000, 9000),
-    )
-
-
-def decision(t_ms: int = 0) -> Decision:
-    return Decision(
-        t_ms=t_ms,
-        proposed="c1",
-        granted="c0",
-        reason=Reason.ENERGY,
-        mode=Mode.NORMAL,
-        latency_left_permille=1,
-        bucket_permille=2,
     )
 
 

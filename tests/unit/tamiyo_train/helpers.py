@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
+from simulators.episodes.links import Links
 from tamiyo_train.config import Episode
 from tamiyo_train.env import GrowthEnv
 from tamiyo_train.hosts import Host, hosts
@@ -16,6 +18,21 @@ def new_host(seed: int = 0) -> Host:
     """A freshly initialised host for digits."""
     with initialising(seed):
         return hosts.get("dsconv")(shape=(1, 8, 8), classes=10, width=4)
+
+
+def quiet_links(devices: int) -> Links:
+    """Without a limit and without a report."""
+    still = np.zeros(devices)
+    return Links(
+        burst_s=still + np.inf,
+        rate=still,
+        airtime_s=still,
+        report_s=still + 1e9,
+        falls=still,
+        returns=still + 1,
+        devices=np.arange(devices),
+        seed=1,
+    )
 
 
 def tensors_of(env: GrowthEnv) -> dict[str, torch.Tensor]:

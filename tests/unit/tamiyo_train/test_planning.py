@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from simulators.episodes.drawn import drawn
 from simulators.episodes.lanes import Lanes, Start
-from simulators.episodes.links import Links
 from tamiyo_runtime.governor import SKIP
 from tamiyo_train.policy.asking import by_rule
 from tamiyo_train.policy.planning import planned, priced, spendable_uj
+from tests.unit.tamiyo_train.helpers import quiet_links
 
 COUNT, SLOTS = 60, 3
 
@@ -89,21 +89,6 @@ def test_nothing_is_lost_by_the_choice_and_nothing_gained_by_another(seed: int, 
     assert (plan.regret[np.arange(5), plan.option] <= 1e-9).all()
 
 
-def quiet_links() -> Links:
-    """Without a limit and without a report."""
-    still = np.zeros(COUNT)
-    return Links(
-        burst_s=still + np.inf,
-        rate=still,
-        airtime_s=still,
-        report_s=still + 1e9,
-        falls=still,
-        returns=still + 1,
-        devices=np.arange(COUNT),
-        seed=1,
-    )
-
-
 def short_of_energy(*, battery: float = 1.0) -> Lanes:
     """Drawn devices, each with a quarter of what its full network would draw."""
     base = drawn(COUNT, SLOTS, seed=11)
@@ -116,7 +101,7 @@ def short_of_energy(*, battery: float = 1.0) -> Lanes:
         deadline_ms=np.full(COUNT, np.inf),
         dwell_ms=10 * tables.period_s * 1e3,
     )
-    return Lanes(tables, base.boards, quiet_links(), Start(battery=battery))
+    return Lanes(tables, base.boards, quiet_links(COUNT), Start(battery=battery))
 
 
 def answered(lanes: Lanes, *, by_plan: bool) -> float:
@@ -137,7 +122,7 @@ def test_an_empty_bucket_is_given_less_than_comes_in_and_a_full_one_more() -> No
     income = full.tables.power_mw * full.tables.period_s * 1e3
     on_a_socket = full.battery == 1.0
     assert (spendable_uj(full)[on_a_socket] > income[on_a_socket]).all()
-    empty = Lanes(full.tables, full.boards, quiet_links(), Start(bucket=0.0))
+    empty = Lanes(full.tables, full.boards, quiet_links(COUNT), Start(bucket=0.0))
     assert (spendable_uj(empty) < income).all()
 
 
@@ -145,7 +130,7 @@ def test_a_battery_is_rationed_once_less_than_seven_tenths_are_left() -> None:
     def budget(charge: float) -> np.ndarray:
         lanes = short_of_energy(battery=charge)
         free = replace(lanes.tables, power_mw=np.zeros(COUNT), burst_uj=np.full(COUNT, np.inf))
-        return spendable_uj(Lanes(free, lanes.boards, quiet_links(), Start(battery=charge)))
+        return spendable_uj(Lanes(free, lanes.boards, quiet_links(COUNT), Start(battery=charge)))
 
     assert np.isinf(budget(0.75)).all()
     np.testing.assert_allclose(budget(0.1) * 2, budget(0.2))

@@ -13,8 +13,8 @@ from benchmarks.bench_mission import OnMission
 from benchmarks.bench_running_policy import Decide, by_rule, fixed, on_card, play
 from benchmarks.running_scenarios import BUDGETS, FAMILIES, scenario
 from simulators.episodes.lanes import Lanes, Start
-from simulators.episodes.links import Links
 from tamiyo_train.policy import shipped
+from tests.unit.tamiyo_train.helpers import quiet_links
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results" / "running_policy.jsonl"
 LANES, STEPS = 16, 40
@@ -30,21 +30,6 @@ def test_the_card_states_what_the_gates_of_these_very_weights_were_last_found_to
     assert stated["devices_a_cell"] == last["devices"] // len(BUDGETS)
     for name, row in on_card(last, last["cells"])["cells"].items():
         assert stated["cells"][name] == pytest.approx(row, abs=2e-4), name
-
-
-def no_links() -> Links:
-    """Without a limit and without a report."""
-    still = np.zeros(LANES)
-    return Links(
-        burst_s=still + np.inf,
-        rate=still,
-        airtime_s=still,
-        report_s=still + 1e9,
-        falls=still,
-        returns=still + 1,
-        devices=np.arange(LANES),
-        seed=1,
-    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -73,7 +58,7 @@ def test_a_share_is_of_all_samples_and_a_skipped_one_counts_as_wrong() -> None:
             power_mw=power * tables.energy_uj[:, 0] / period_ms,
             burst_uj=2 * host_uj if power else np.full(LANES, np.inf),
         )
-        lanes = Lanes(bought, made.lanes.boards, no_links(), Start(bucket=0.0))
+        lanes = Lanes(bought, made.lanes.boards, quiet_links(LANES), Start(bucket=0.0))
         right = play(replace(made, lanes=lanes), fixed(np.zeros(3, dtype=bool)), STEPS).right
         return np.asarray(right / tables.accuracy[:, 0])
 

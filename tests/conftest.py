@@ -84,6 +84,13 @@ class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no type
         return "exporting" if file.startswith(EXPORTERS) or file.rpartition("/")[2] in EXPORTING else file
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes, none should begin a long file when the others have nothing left to do."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
     """Used by `pytest --numprocesses`; alone, the tests run one after the other as ever."""

@@ -1,17 +1,19 @@
 """A network caught in mid-growth, and trials of faults on it under the real governor.
 
-The scene holds a fossilised seed, one that is being blended in and one in training. It is grown once a process, from
-the campaign's seed alone, and put back to the same moment, bit by bit, before every trial.
+The scene holds a fossilised seed, one that is being blended in and one in training, and has learned something: what is
+wrong is so for a network that knows what is right. It is grown once a process, from the campaign's seed alone, and put
+back to the same moment, bit by bit, before every trial.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tamiyo_train.config import Episode
+from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_train.data import data_of
 from tamiyo_train.env import GrowthEnv
 from tamiyo_train.evaluation import score
@@ -24,8 +26,11 @@ from tamiyo_train.snapshot import Snapshot, digest
 
 WINDOW = 10
 """Steps of a decision window, and the most that may pass between a fault and its detection."""
-EPISODE = Episode(steps=600, decisions=60, consolidation_steps=0, batch=64, blend_windows=4.0)
-_WARM_WINDOWS = 12
+LEARNED = 0.5
+"""Share of the loss of guessing, on the gate split, below which a network has learned something."""
+_LONGEST_WAIT_WINDOWS = 200
+"""For that: the scene of a task that takes longer has a network that still guesses in part."""
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,20 @@ class Scene(GrowthEnv):
     def fresh(self) -> GrowthEnv:
         """A new episode of the same configuration, as after a restart."""
         return GrowthEnv(**_parts(*self.source, self.seed))
+
+    @property
+    def guessing(self) -> float:
+        """Loss on the gate split over that of guessing all classes alike: 1 for a network that knows nothing."""
+        gate = self.trainer.data.gate
+        return score(self.network, gate).loss / math.log(int(self.trainer.data.train_y.max()) + 1)
+
+    def grow(self, windows: int) -> None:
+        """Train under guard without a decision."""
+        for _ in range(windows):
+            self.mark()
+            self.train(WINDOW)
+            self.measure()
+            self.gardener.settle(self.reading)
 
     def settle(self) -> None:
         """Make the present moment the one that `rewind` goes back to."""
@@ -130,13 +149,22 @@ class Scene(GrowthEnv):
 
 
 def _parts(task: str, data: str | None, seed: int) -> dict[str, Any]:
-    """What an episode of the campaign is built from."""
+    """What an episode of the campaign is built from: a long one of the task's preset, in short windows."""
     config = preset(task, data)
+    episode = replace(
+        config.final,
+        steps=3000,
+        decisions=300,
+        consolidation_steps=0,
+        batch=64,
+        warmup_share=0.02,
+        blend_windows=4.0,
+    )
     host, pricer = new_host(config, derive(seed, "scene")), Pricer(config.profile)
     return {
         "host": host,
         "data": data_of(task, data),
-        "config": EPISODE,
+        "config": episode,
         "blueprints": offered(host, config.taught),
         "pricer": pricer,
         "budget": pricer.default_budget(host.layers),
@@ -146,26 +174,47 @@ def _parts(task: str, data: str | None, seed: int) -> dict[str, Any]:
 
 @functools.cache
 def scene(task: str, data: str | None, seed: int) -> Scene:
-    """The scene of a task, or of files in the format ``task``, grown once a process."""
-    made = Scene(task, data, seed)
-    gardener, slots = made.gardener, made.network.host.slots
+    """The scene of a task, or of files in the format ``task``, grown once a process.
+
+    Where the governor takes a seed that the scene needs, another one is grown from another seed. Raises TamiyoError
+    when that happens every time.
+    """
+    for attempt in range(_ATTEMPTS):
+        made = Scene(task, data, derive(seed, "attempt", attempt) if attempt else seed)
+        if _grown(made):
+            made.settle()
+            return made
+    raise TamiyoError(
+        f"no network of '{task}' came of age: seeds that the campaign needs went astray in {_ATTEMPTS} of {_ATTEMPTS}",
+        hint="try another --seed, or a task that trains more calmly",
+    )
+
+
+def _grown(made: Scene) -> bool:
+    """Grow a scene from its beginning; False when a seed went astray on the way."""
+    gardener, network, slots = made.gardener, made.network, made.network.host.slots
     fitting = {slot: [i for i in range(1, len(gardener.blueprints)) if gardener.fits(slot, i)] for slot in range(slots)}
     last = slots - 1
-    for window in range(_WARM_WINDOWS):
-        match window:
-            case 2:
-                gardener.germinate(last, fitting[last][0], 2)
-            case 4:
-                gardener.advance(made.reading, last)
-            case 8:
-                gardener.fossilise(made.reading, last)
-                gardener.germinate(last - 1, fitting[last - 1][-1], 2)
-            case 10:
-                gardener.advance(made.reading, last - 1)
-                gardener.germinate(0, fitting[0][0], 2)
-        made.mark()
-        made.train(WINDOW)
-        made.measure()
-        gardener.settle(made.reading)
-    made.settle()
-    return made
+    made.grow(2)
+    gardener.germinate(last, fitting[last][0], 2)
+    made.grow(2)
+    if network.slots_in(State.TRAINING) != (last,):
+        return False
+    gardener.advance(made.reading, last)
+    made.grow(4)
+    if network.slots_in(State.PROBATIONARY) != (last,):
+        return False
+    gardener.fossilise(made.reading, last)
+    waited = 0
+    while made.guessing > LEARNED and waited < _LONGEST_WAIT_WINDOWS:
+        made.grow(1)
+        waited += 1
+    gardener.germinate(last - 1, fitting[last - 1][-1], 2)
+    made.grow(2)
+    if network.slots_in(State.TRAINING) != (last - 1,):
+        return False
+    gardener.advance(made.reading, last - 1)
+    gardener.germinate(0, fitting[0][0], 2)
+    made.grow(2)
+    living = {state: network.slots_in(state) for state in (State.FOSSILISED, State.BLENDING, State.TRAINING)}
+    return living == {State.FOSSILISED: (last,), State.BLENDING: (last - 1,), State.TRAINING: (0,)}

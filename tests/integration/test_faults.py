@@ -26,8 +26,9 @@ def test_every_kind_of_fault_is_rolled_back_and_the_result_does_not_depend_on_th
     assert few.trials == report.trials[:10]
 
 
-def test_on_a_host_whose_slots_the_scene_fills_every_kind_is_rolled_back_too() -> None:
-    report = run_campaign(faults=FAULTS // 2, seed=3, task="spheres", processes=2)
+@pytest.mark.parametrize("task", ["spheres", "spirals"])
+def test_on_a_host_whose_slots_the_scene_fills_every_kind_is_rolled_back_too(task: str) -> None:
+    report = run_campaign(faults=FAULTS // 2, seed=3, task=task, processes=2)
     assert {trial.kind for trial in report.trials} == set(kinds.names())
     assert [trial for trial in report.trials if not trial.rolled_back] == []
 

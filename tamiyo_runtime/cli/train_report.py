@@ -82,7 +82,8 @@ def _flat(body: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 def show_run(folder: Path, record: RunRecord) -> None:
     """What a run has made."""
-    say(f"{record.task}: grown by {record.growth}, {len(record.seeds)} of {record.slots} slots filled, in {folder}")
+    filled = f"{len(record.seeds)} of {record.slots} slots filled"
+    say(f"{record.task}: grown by {record.growth}{whose(record)}, {filled}, in {folder}")
     if record.seeds:
         table(
             ["slot", "seed", "parameters", "MACs", "accuracy it adds", "at least (95 %)"],
@@ -105,6 +106,15 @@ def show_run(folder: Path, record: RunRecord) -> None:
                 for name, m in sorted(record.methods.items(), key=lambda item: -item[1].mean_utility)
             ],
         )
+
+
+def whose(record: RunRecord) -> str:
+    """Whose policy decided, in brackets; nothing where the run taught its own, or no policy decided."""
+    came_from = record.lesson.get("from") if record.growth == "policy" else None
+    if came_from is None:
+        return ""
+    known = {"shipped": "the one that comes with the package", "course": "the one that a course taught"}
+    return f" ({known.get(came_from, 'that of another run')})"
 
 
 def show_splits(record: RunRecord) -> None:

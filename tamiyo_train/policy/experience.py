@@ -21,8 +21,8 @@ class Experience:
     """N decisions. ``action``: operation, slot, blueprint, intensity; ``utility``: of the episode each belongs to.
 
     ``group``: the host the episode grew; outcomes are compared within a group. ``safety``: drift was risky, a rollback
-    was needed, a seed was culled by a gate or the governor in the window after the decision; ``hardware``: latency and
-    memory within the budget after it. Both 0 or 1.
+    was needed, a seed was culled in the window after the decision, by the governor, a gate or the decision itself;
+    ``hardware``: latency and memory within the budget after it. Both 0 or 1.
     """
 
     observation: NDArray[np.float32]

@@ -99,6 +99,7 @@ def test_a_run_on_a_host_with_many_slots_says_how_its_budget_was_split(tmp_path,
     ]
     assert main([*arguments, "--workers", "1"]) == ExitCode.OK
     out = capsys.readouterr().out
+    assert "grown by policy (the one that comes with the package)" in out
     assert "slots 0-5" in out
     assert "share of what was left of the budget" in out
     assert main(["evaluate", folder, "--json"]) == ExitCode.OK

@@ -39,9 +39,12 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_grows_under_the_policy_of_a_course_and_records_which_it_was(course: Path, tmp_path: Path) -> None:
+def test_a_run_grows_under_the_policy_of_a_course_and_records_which_it_was(
+    course: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     begin = ["train", str(tmp_path / "r"), "--task", "spirals", "--growth", str(course)]
     assert main([*begin, "--smoke", "--workers", "1"]) == ExitCode.OK
+    assert "grown by policy (the one that a course taught)" in capsys.readouterr().out
     run, found = load_run(tmp_path / "r"), course_policy(course, preset("spirals"))
     assert run.record.lesson == {"from": "course", "layout": "vector-3x9", "weights_sha256": found.weights_sha256}
     assert all(torch.equal(run.policy[name], tensor) for name, tensor in found.policy.items())

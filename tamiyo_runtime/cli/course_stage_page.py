@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from exporters.html.page import Figure, Section, Table
@@ -42,10 +43,17 @@ def stage_section(record: CourseRecord, stage: Stage, state: str) -> Section:
         headers = ["round", *(verdict.condition.name for verdict in last.verdicts), "then"]
         parts.append(Table(headers, rows, fold="all rounds of this stage"))
     text = (
-        f"{_samples(record, stage)}, priced for {stage.profile}. It is there to teach {', '.join(stage.taught)}. "
-        f"{len(rounds)} rounds; the tables are of round {last.number + 1}."
+        f"{_samples(record, stage)}, priced for {stage.profile}. It is there to teach {', '.join(stage.taught)}; what "
+        f"grew in its examinations: {_grown(rounds)}. {len(rounds)} rounds; the tables are of round {last.number + 1}."
     )
     return Section(f"Stage {stage.id}: {stage.title}, {state}", text=text, parts=parts)
+
+
+def _grown(rounds: Sequence[Round]) -> str:
+    """Seeds of all networks by blueprint, the commonest first."""
+    networks = [net for one in rounds for nets in (one.networks, *one.beside.values()) for net in nets]
+    counts = Counter(seed.split(" ", 1)[1] for net in networks for seed in net.seeds)
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
 
 
 def _samples(record: CourseRecord, stage: Stage) -> str:

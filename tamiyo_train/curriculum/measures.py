@@ -16,6 +16,7 @@ import torch
 from simulators.delivery import deliver
 from tamiyo_runtime.contracts.cost import Cost, Estimate
 from tamiyo_runtime.contracts.errors import IncompatibleError, IntegrityError, MissingDependencyError
+from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES
 from tamiyo_runtime.contracts.registry import Registry
 from tamiyo_runtime.safeguards import check_safeguards
 from tamiyo_train.audit import Entry, verify
@@ -153,13 +154,20 @@ def bits_above_entropy(pupil: Pupil) -> float:
 
 @networks.register("alerts")
 def alerts(pupil: Pupil) -> float:
-    """Integrity checks that fail on what growing left: the audit chain, and every weight being a number."""
+    """Checks of integrity and range that failed while it grew and on what growing left.
+
+    The audit chain; every weight being a number; and every reading of a slot's telemetry, a window and slot each, in
+    which a figure was no number or beyond the range that the layout states for it.
+    """
     failed = 0
     try:
         verify(Entry(**entry) for entry in pupil.grown.audit)  # type: ignore[arg-type]  # as it was written
     except IntegrityError:
         failed += 1
     failed += sum(not bool(torch.isfinite(tensor).all()) for tensor in pupil.grown.network.values())
+    seen = pupil.grown.experience.observation
+    slots = seen[:, len(GLOBAL_FEATURES) :].reshape(len(seen), -1, len(SLOT_FEATURES))
+    failed += int((slots[..., SLOT_FEATURES.index("alert")] > 0).sum())
     return float(failed)
 
 

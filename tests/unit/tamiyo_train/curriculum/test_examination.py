@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tamiyo_runtime.cli.course_page import render
+from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES
 from tamiyo_train.curriculum.conditions import Evidence
 from tamiyo_train.curriculum.coursework import carry_out, load_course
 from tamiyo_train.curriculum.examine import judged, try_one
-from tamiyo_train.curriculum.measures import Examined, clean_loss, networks, wholes
+from tamiyo_train.curriculum.measures import Examined, alerts, clean_loss, networks, wholes
 from tamiyo_train.curriculum.pupil import Pupil
 from tamiyo_train.curriculum.runner import Settings
 from tamiyo_train.curriculum.stage import at_least, at_most
@@ -102,6 +103,20 @@ def test_networks_of_both_tasks_are_grown_from_seeds_of_their_own_and_shown(tmp_
         sum(net.figures["accuracy"] for net in last.beside["checkerboard"]) / 2
     )
     assert "network on checkerboard" in render(record, (stage,))
+
+
+def test_a_broken_chain_a_weight_that_is_no_number_and_a_reading_out_of_range_are_alerts() -> None:
+    config = CURRICULUM.stage("3.5").config(is_smoke=True)
+    grown = try_one(config, "random", None, ()).grown
+    assert alerts(Pupil(config=config, grown=grown)) == 0
+    name, weights = next(iter(grown.network.items()))
+    broken = {**grown.network, name: torch.full_like(weights, torch.nan)}
+    assert alerts(Pupil(config=config, grown=replace(grown, network=broken))) == 1
+    assert alerts(Pupil(config=config, grown=replace(grown, audit=grown.audit[1:]))) == 1
+    seen = grown.experience.observation.copy()
+    seen[3, len(GLOBAL_FEATURES) + SLOT_FEATURES.index("alert")] = 1.0
+    told = replace(grown, experience=replace(grown.experience, observation=seen))
+    assert alerts(Pupil(config=config, grown=told)) == 1
 
 
 def test_faults_that_were_not_rolled_back_are_told_by_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:

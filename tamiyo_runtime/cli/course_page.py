@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from exporters.html.charts import Part, stacked
 from exporters.html.page import Card, Figure, Section, Table, page
 from tamiyo_runtime.cli import course_charts as charts
-from tamiyo_runtime.cli.course_stage_page import gap, measured, stage_section
+from tamiyo_runtime.cli.course_stage_page import gap, giga, measured, stage_section
 from tamiyo_train.curriculum.conditions import Condition, Sense, Verdict
 from tamiyo_train.curriculum.course import MAY_LOSE, Move
 from tamiyo_train.curriculum.examine import merit
 from tamiyo_train.curriculum.round import CourseRecord, NetworkLine, Round
 from tamiyo_train.curriculum.stage import Stage
 
-_GIGA = 1e9
 _PHASES = (("lessons", 1), ("examination", 0), ("rehearsal", 3))
 """What a round trains for, each with its colour."""
 
@@ -31,7 +30,7 @@ def render(record: CourseRecord, stages: Sequence[Stage]) -> str:
         ),
         Card(str(len(rounds)), "rounds"),
         Card(str(sum(len(grown) for one in rounds for grown in _grown(one))), "networks grown for examinations"),
-        Card(f"{sum(one.training_macs.total for one in rounds) / _GIGA:.3g}", "training GMACs"),
+        Card(giga(sum(one.training_macs.total for one in rounds)), "training GMACs"),
         Card(_time(sum(one.seconds for one in rounds)), "time taken"),
     ]
     if not record.over:
@@ -168,11 +167,11 @@ def _costs(record: CourseRecord, stages: Sequence[Stage]) -> Section:
         macs = {kind: sum(getattr(one.training_macs, kind) for one in rounds) for kind, _ in _PHASES}
         told = _time(sum(one.seconds for one in rounds))
         parts = [
-            Part(kind=kind, value=float(macs[kind]), colour=colour, tip=f"{kind}: {macs[kind] / _GIGA:.3g} GMACs")
+            Part(kind=kind, value=float(macs[kind]), colour=colour, tip=f"{kind}: {giga(macs[kind])} GMACs")
             for kind, colour in _PHASES
         ]
         bars.append((f"{stage.id}  {stage.task}", parts, told if rounds else ""))
-        figures = [f"{macs[kind] / _GIGA:.3g}" for kind, _ in _PHASES]
+        figures = [giga(macs[kind]) for kind, _ in _PHASES]
         rows.append([stage.id, stage.title, state_of(record, stage.id), str(len(rounds)), *figures, told])
     headers = ["stage", "what", "gate", "rounds", *(kind for kind, _ in _PHASES), "time"]
     note = (

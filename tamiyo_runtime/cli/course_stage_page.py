@@ -12,7 +12,6 @@ from tamiyo_train.curriculum.pupil import success_of
 from tamiyo_train.curriculum.round import CourseRecord, NetworkLine, Round
 from tamiyo_train.curriculum.stage import Stage
 
-_GIGA = 1e9
 _NETWORK = ("network", "success", "parameters", "MACs", "training GMACs", "seeds")
 
 
@@ -121,7 +120,7 @@ def _networks(networks: Sequence[NetworkLine], stage: Stage) -> list[list[str]]:
             _success(net, stage),
             str(net.result.params),
             str(net.result.macs),
-            f"{net.result.training_macs / _GIGA:.3g}",
+            giga(net.result.training_macs),
             ", ".join(net.seeds) or "none",
         ]
         for net in networks
@@ -132,3 +131,9 @@ def _success(net: NetworkLine, stage: Stage) -> str:
     """What the stage is passed by; where that is measured of all networks together, the task's own metric."""
     own = net.figures.get(stage.success.measure)
     return f"{success_of(net.result):.4g} in torch" if own is None else f"{own:.4g}"
+
+
+def giga(count: float) -> str:
+    """``count`` in 10^9, three digits, or whole where it has more."""
+    figure = count / 1e9
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"

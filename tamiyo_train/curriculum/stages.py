@@ -68,7 +68,7 @@ CURRICULUM = Curriculum(
             title="Gaussian clusters",
             task="clusters",
             profile=_EDGE_TPU,
-            taught=("glu",),
+            taught=("squeeze-excite", "glu"),
             success=at_least("purity", 0.95),
             safety=(at_most("drift", 0.05), at_most("alerts", 0.0)),
         ),

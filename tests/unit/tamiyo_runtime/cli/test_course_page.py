@@ -146,7 +146,7 @@ def test_the_page_begins_with_the_gates_and_the_way_and_says_that_a_course_is_un
     assert "comes next: the course is not over" in page
     assert "stage 4: accuracy at least 0.97 (by " in page
     assert "rehearsal: lost too much" in page
-    assert "It is there to teach glu; what grew in its examinations: 4 glu." in page
+    assert "It is there to teach squeeze-excite, glu; what grew in its examinations: 4 glu." in page
     assert "not measured" in page
     assert page.count("<svg") == 7
 

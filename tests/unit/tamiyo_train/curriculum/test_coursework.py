@@ -25,6 +25,7 @@ from tamiyo_train.curriculum.runner import Settings
 from tamiyo_train.curriculum.school import lessons, opening
 from tamiyo_train.curriculum.stage import Stage, at_least, at_most
 from tamiyo_train.curriculum.stages import CURRICULUM
+from tamiyo_train.jobs import new_host, offered
 from tamiyo_train.presets import preset
 from tamiyo_train.work import Work
 
@@ -172,6 +173,16 @@ def test_every_condition_of_every_stage_names_a_measure() -> None:
     for stage in CURRICULUM.stages:
         for condition in stage.conditions:
             assert condition.measure in {*networks.names(), *wholes.names()}, (stage.id, condition)
+
+
+@pytest.mark.long  # it makes the samples of every task
+def test_what_a_stage_is_there_to_teach_can_be_chosen_and_fits_a_slot_of_its_host() -> None:
+    for stage in CURRICULUM.stages:
+        config = stage.config()
+        host = new_host(config, 0)
+        there = {blueprint.name: blueprint for blueprint in offered(host, config.taught)}
+        for name in stage.taught:
+            assert any(there[name].misfit(place) is None for place in host.places), (stage.id, name)
 
 
 @pytest.mark.long  # it makes the samples of every task

@@ -77,7 +77,7 @@ def test_the_other_task_has_its_own_preset_and_its_own_part_of_the_gate() -> Non
         "useful seeds at least 1",
     ]
     config = other.config()
-    assert (config.task, config.width, config.profile) == ("checkerboard", 6, LOGIC.profile)
+    assert (config.task, config.width, config.profile) == ("checkerboard", 8, LOGIC.profile)
     assert config.final.drift_target == LOGIC.config().final.drift_target == 0.025
 
 

@@ -92,13 +92,15 @@ def course(
         _show_plan(folder, settings, as_json=as_json)
         return
 
-    def on_round(sofar: CourseRecord) -> None:
-        write_atomic_text(report, render(sofar, settings.stages), overwrite=True)
-        if not as_json:
-            show_round(sofar.rounds[-1])
-
     again = shlex.join(["tamiyo", "train", "--curriculum", str(folder), "--resume"])
     with held(crew), stoppable(again), reported() as on_progress:
+
+        def on_round(sofar: CourseRecord) -> None:
+            on_progress("", 0, 0, "")  # the line of the examination ends before its table begins
+            write_atomic_text(report, render(sofar, settings.stages), overwrite=True)
+            if not as_json:
+                show_round(sofar.rounds[-1])
+
         record = carry_out(
             folder,
             settings,

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def reported() -> Iterator[OnProgress]:
-    """A callback that shows each phase of a run as a progress line, and closes the last one."""
+    """A callback that shows each phase of a run as a progress line, and closes the last one; so does a phase without a
+    name, for who has something else to say."""
     with contextlib.ExitStack() as stack:
         bars: dict[str, Progress] = {}
 
         def on_progress(phase: str, done: int, total: int, remark: str) -> None:
+            if not phase:
+                stack.pop_all().close()
+                return
             if phase not in bars:
                 stack.pop_all().close()
                 bars[phase] = stack.enter_context(progress(phase, total, done=done))

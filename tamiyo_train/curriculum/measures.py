@@ -41,13 +41,15 @@ UTILISATION = 0.01
 FAULTS = 299
 """Without a miss they show a rate above .99 at 95 % confidence."""
 LOSSES = (0.0, 0.05, 0.15)
+"""Shares of frames, and of acks, that never arrive."""
 LOSSY_DAYS = 3
+"""Simulated at each of them."""
 INT8_ACCURACY = "int8 accuracy"
 BARE_HOST, CLEAN_LOSS = "bare host", "clean loss"
 AGAINST_BARE_HOST = frozenset({BARE_HOST, CLEAN_LOSS})
 """Measures that need the host trained as long without growing."""
 _Z_99 = 2.3263
-
+"""99th percentile of the standard normal distribution."""
 
 Judge = Callable[[Handover, str], float]
 """Deploys a network for a profile and gives the share of the test samples that it then gets right."""
@@ -57,7 +59,7 @@ Judge = Callable[[Handover, str], float]
 class Examined:
     """A stage's networks, and what a measure of the whole stage may use beside them.
 
-    ``judge``: of networks as they are deployed; None where nobody can.
+    ``judge``: of networks as they are deployed; None where nobody can. ``report`` hears how far a measure has come.
     """
 
     pupils: Sequence[Pupil]
@@ -65,6 +67,7 @@ class Examined:
     workers: Workers
     faults: int = FAULTS
     judge: Judge | None = None
+    report: Callable[[int, int], None] | None = None
 
 
 networks: Registry[Callable[[Pupil], float]] = Registry("measures-of-networks", noun="measure of a network")
@@ -176,7 +179,14 @@ def rollback(examined: Examined) -> Evidence:
     """Share of seeded faults that the governor takes back on the stage's task: in time, bit-equal, metric restored."""
     config = examined.pupils[0].config
     task, data = config.task, config.data
-    report = run_campaign(faults=examined.faults, seed=examined.seed, task=task, data=data, processes=examined.workers)
+    report = run_campaign(
+        faults=examined.faults,
+        seed=examined.seed,
+        task=task,
+        data=data,
+        processes=examined.workers,
+        on_progress=examined.report,
+    )
     note = f"faults injected while growing on {task}"
     missed = [(kind.kind, kind.faults - kind.rolled_back, kind.faults) for kind in report.by_kind()]
     told = ", ".join(f"{lost} of {all_of_it} {name}" for name, lost, all_of_it in missed if lost)

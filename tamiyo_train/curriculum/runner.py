@@ -224,7 +224,9 @@ class Runner:
             name = f"round-{number}-{stage.id}-{measure.replace(' ', '-').replace('/', '-')}"
             found = self._work.kept(name, Evidence)
             if found is None:
-                found = wholes.get(measure)(examined)
+                told = f"round {number + 1}, stage {stage.id}: {measure}"
+                heard = replace(examined, report=lambda done, total: self._report(told, done, total, ""))
+                found = wholes.get(measure)(heard)
                 if found.estimate is not None:  # what could not be measured may be when the course is taken up
                     keep(self._work.path(name), found)
             return found

@@ -6,7 +6,7 @@ import json
 import resource
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -236,6 +236,18 @@ def test_the_command_exits_with_3_when_a_gate_is_missed(capsys: pytest.CaptureFi
     assert main(["audit", "show", str(tmp_path / "c")]) == ExitCode.OK
     assert "stage 0: stop" in capsys.readouterr().out
     assert main(["audit", "verify", str(tmp_path / "c")]) == ExitCode.OK
+
+
+def test_the_line_of_an_examination_ends_before_its_table_and_faults_have_a_line_of_their_own(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    begin = ["train", "--curriculum", str(tmp_path / "c"), "--from", "4", "--to", "4", "--smoke", "--networks", "2"]
+    with (tmp_path / "told").open("w+") as told, redirect_stdout(told), redirect_stderr(told):
+        assert main([*begin, "--workers", "1"]) == ExitCode.BUDGET
+        told.seek(0)
+        lines = told.read()
+    examined, faults = "round 1, stage 4: examination", "round 1, stage 4: rollback  4/4"
+    assert lines.index(examined) < lines.index(faults) < lines.index("stage 4, round 1: 2 networks")
 
 
 def test_fewer_networks_than_a_gate_asks_for_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

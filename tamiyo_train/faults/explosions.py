@@ -16,13 +16,18 @@ from tamiyo_train.lifecycle import State
 def label_noise(scene: Scene, rng: np.random.Generator) -> Outcome:
     """A burst of wrong labels: from one step on every label of the training set is another class."""
     data = scene.trainer.data
-    classes = int(data.train_y.max()) + 1
-    shift = torch.from_numpy(rng.integers(1, classes, len(data.train_y)))
+    wrong = wrong_labels(data.train_y, rng)
 
     def strike() -> None:
-        scene.trainer.data = replace(data, train_y=(data.train_y + shift) % classes)
+        scene.trainer.data = replace(data, train_y=wrong)
 
     return under_guard(scene, rng, f"labels replaced, loss {scene.guessing:.2f} of that of guessing", strike)
+
+
+def wrong_labels(labels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Another class for every label, of the classes that are there: (N,), or (N, T) with one a time step."""
+    classes = int(labels.max()) + 1
+    return (labels + torch.from_numpy(rng.integers(1, classes, tuple(labels.shape)))) % classes
 
 
 @kinds.register("rate-spike")

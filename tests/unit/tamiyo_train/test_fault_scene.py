@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from tamiyo_runtime.contracts.errors import TamiyoError
 from tamiyo_train.faults import scene as scenes
-from tamiyo_train.faults.explosions import label_noise
+from tamiyo_train.faults.explosions import label_noise, wrong_labels
 from tamiyo_train.faults.kinds import WINDOW
 from tamiyo_train.faults.scene import LEARNED, Scene, scene
 from tamiyo_train.lifecycle import State
@@ -34,6 +35,15 @@ def test_wrong_labels_are_taken_back_on_the_spirals_since_the_network_was_waited
         outcomes.append(label_noise(made, np.random.default_rng(seed)))
     assert all(outcome.steps is not None and outcome.steps <= WINDOW and outcome.whole for outcome in outcomes)
     assert {outcome.metric for outcome in outcomes} == {0.0}
+
+
+@pytest.mark.parametrize("shape", [(400,), (40, 10)])
+def test_wrong_labels_are_wrong_everywhere_and_of_the_same_classes(shape: tuple[int, ...]) -> None:
+    labels = torch.arange(400).remainder(7).reshape(shape)
+    wrong = wrong_labels(labels, np.random.default_rng(0))
+    assert wrong.shape == labels.shape
+    assert bool((wrong != labels).all())
+    assert set(wrong.flatten().tolist()) == set(range(7))
 
 
 def test_a_scene_trains_as_the_preset_of_its_task_does() -> None:

@@ -24,10 +24,11 @@ def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     wheel = next(folder.glob("tamiyo_edge-*.whl"))
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
     python = folder / "venv" / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), f"{wheel}[device]"]
-    subprocess.run(install, check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]  # a board's own would be unpacked for seconds
+    install = ["install", "-q", "--no-compile", "-c", str(ROOT / "constraints.txt"), f"{wheel}[device]"]
+    subprocess.run([*pip, *install], check=True, capture_output=True)
     return python
 
 

@@ -22,6 +22,8 @@ from tamiyo_train.handover import Handover
 from tamiyo_train.presets import preset
 
 STAGE = replace(CURRICULUM.stage("6"), safety=())
+QUICK = replace(STAGE, task="moons", width=None)
+"""The same gate on two features: who judges does not depend on what is judged."""
 
 
 def in_torch(handover: Handover, profile: str) -> float:
@@ -90,7 +92,7 @@ def test_what_cannot_be_deployed_is_not_measured_and_says_why(pupils, error, tol
 
 
 def test_a_course_is_judged_by_whom_it_is_given_and_keeps_only_what_was_measured(tmp_path: Path) -> None:
-    settings = Settings(stages=(STAGE,), networks=2, smoke=True, seed=3)
+    settings = Settings(stages=(QUICK,), networks=2, smoke=True, seed=3)
     check_course(tmp_path / "c", settings, resume=False, overwrite=False)
 
     def course(folder: str, judge):
@@ -109,7 +111,7 @@ def test_an_unmeasured_condition_is_measured_when_the_course_is_taken_up(tmp_pat
     from tamiyo_train.curriculum.runner import Runner
     from tamiyo_train.work import Work
 
-    settings = Settings(stages=(STAGE,), networks=2, smoke=True, seed=3)
+    settings = Settings(stages=(QUICK,), networks=2, smoke=True, seed=3)
     work = Work(tmp_path)
 
     def first_round(judge) -> Evidence:
@@ -118,8 +120,8 @@ def test_an_unmeasured_condition_is_measured_when_the_course_is_taken_up(tmp_pat
         class EnoughError(Exception):
             pass
 
-        def stop(one) -> None:
-            seen.append(one)
+        def stop(rounds, standing) -> None:
+            seen.append(rounds[0])
             raise EnoughError
 
         runner = Runner(settings, processes=1, work=work, audit=AuditLog(), on_progress=lambda *news: None, judge=judge)

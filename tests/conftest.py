@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -60,16 +59,6 @@ def tools_that_remember() -> Iterator[None]:
 
     with remembering():
         yield
-
-
-@pytest.fixture
-def default_signals() -> Iterator[None]:
-    """As at a terminal: under nohup, or behind `&` in a script, every process inherits these signals ignored."""
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
-    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types

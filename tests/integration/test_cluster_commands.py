@@ -46,7 +46,7 @@ def jobs_running() -> list[int]:
     return found
 
 
-@pytest.mark.usefixtures("default_signals")
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_stopped_on_a_cluster_leaves_nobody_at_work_and_ends_the_same_on_two_processes(
     cluster: Any, straight: dict[str, str], tmp_path: Path, how: signal.Signals

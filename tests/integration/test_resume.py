@@ -112,7 +112,7 @@ def processes_of(session: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("default_signals")
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_no_worker_outlives_a_run_that_is_stopped(
     uninterrupted: dict[str, str], tmp_path: Path, how: signal.Signals

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,19 @@ from tamiyo_runtime.bundle import write_bundle
 from tamiyo_runtime.signing import SigningKey
 from tests import tiny
 
-pytestmark = pytest.mark.usefixtures("default_signals")
-
 RUN = ("--source", "generator?seed=1", "--period-ms", 10, "--samples", 400, "--latency-ms", 1000, "--json")
+
+
+def _unheard(*_: object) -> None:
+    """What becomes of the signal while no run listens."""
+
+
+@pytest.fixture(autouse=True)
+def nobody_listens() -> Iterator[None]:
+    """Whatever this process inherited: the signal neither ends it, nor does one that is ignored pass for a listener."""
+    before = signal.signal(signal.SIGHUP, _unheard)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def _hang_up(replace_it: Callable[[], object]) -> threading.Thread:
@@ -28,7 +38,7 @@ def _hang_up(replace_it: Callable[[], object]) -> threading.Thread:
 
     def act() -> None:
         limit_s = time.monotonic() + 20.0
-        while signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # which would end this very process
+        while signal.getsignal(signal.SIGHUP) is _unheard:
             if time.monotonic() > limit_s:
                 return
             time.sleep(0.02)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -234,12 +234,13 @@ def make(
     *, budget: Budget | None = None, policy: bool = True, variants: Sequence[str] = ("int8", "float", "onnx")
 ) -> Tiny:
     """A tiny bundle's manifest and files. ``variants`` in order of preference."""
-    made = _made(budget, policy, tuple(variants))
-    return Tiny(made.manifest, dict(made.files))  # files that the caller may change
+    made = _made(policy, tuple(variants))
+    manifest = made.manifest if budget is None else replace(made.manifest, budget=budget)
+    return Tiny(manifest, dict(made.files))  # files that the caller may change
 
 
 @functools.cache
-def _made(budget: Budget | None, policy: bool, variants: tuple[str, ...]) -> Tiny:
+def _made(policy: bool, variants: tuple[str, ...]) -> Tiny:
     files: dict[str, bytes] = {}
     made: list[Variant] = []
     active_mw = 100.0
@@ -348,7 +349,7 @@ def _made(budget: Budget | None, policy: bool, variants: tuple[str, ...]) -> Tin
             relative_error=0.2,
             budget=Budget(latency_ms=10.0),
         ),
-        budget=budget or Budget(latency_ms=10.0),
+        budget=Budget(latency_ms=10.0),
         reference=reference(made),
         files={name: entry_of(data) for name, data in files.items()},
     )

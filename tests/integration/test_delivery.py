@@ -149,7 +149,7 @@ def check(store: Store, committed: dict[int, int]) -> None:
     ledger = {entry.boot: entry for entry in store.ledger()}
     assert all(entry.balanced for entry in ledger.values()), ledger
     for boot, created in committed.items():
-        assert ledger[boot].sent >= created
+        assert not created or ledger[boot].sent >= created  # one that was killed at once may be unknown
     stored = store.decisions()
     places = [(where.boot, where.seq) for where, _ in stored]
     assert len(set(places)) == len(places)

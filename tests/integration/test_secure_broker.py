@@ -221,11 +221,11 @@ def test_the_run_command_delivers_by_tls_and_refuses_a_broker_of_another_authori
     assert shown[card["state_topic"]]["inferences"] > 0
     assert shown[card["availability_topic"]]["state"] == "stopped"
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
-    monkeypatch.setattr("tamiyo_runtime.cli.field._FLUSH_S", 0.1)
+    monkeypatch.setattr("tamiyo_runtime.cli.delivering.FLUSH_S", 0.1)
     assert run(other.ca) == 0  # a service does its work without
     told = capsys.readouterr()
     assert "warning: the certificate of the broker" in told.err
     assert re.search(r"records stay in .*\(.*certificate verify failed", told.out)
-    monkeypatch.setattr("tamiyo_runtime.cli.field._FLUSH_S", 1.0)
+    monkeypatch.setattr("tamiyo_runtime.cli.delivering.FLUSH_S", 1.0)
     assert run(access.ca, device="board-7") == 0
     assert "refuses what tamiyo-test-board-7 sends: Not authorized" in capsys.readouterr().out

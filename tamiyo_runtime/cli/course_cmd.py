@@ -149,6 +149,9 @@ def show_round(one: Round) -> None:
     say()
     say(f"stage {one.stage}, round {one.number + 1}: {len(one.networks)} networks")
     table(["condition", "bound", "measured", "90 % interval", "passed"], [_row(verdict) for verdict in one.verdicts])
+    for verdict in one.verdicts:
+        if verdict.evidence.estimate is not None and not verdict.passed and verdict.evidence.note:
+            say(f"{verdict.condition.name}: {verdict.evidence.note}")
     for name, success in one.rehearsed.items():
         say(f"rehearsed stage {name}: {success:.4g}")
     say(f"{one.move.value}: {one.why}")

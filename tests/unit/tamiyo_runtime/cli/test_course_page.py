@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tamiyo_runtime.cli import course_charts as charts
+from tamiyo_runtime.cli.course_cmd import show_round
 from tamiyo_runtime.cli.course_page import render, state_of, used
 from tamiyo_train.curriculum.conditions import Condition, Sense, Verdict, of_values, unmeasured
 from tamiyo_train.curriculum.course import Move
@@ -149,6 +150,16 @@ def test_the_page_begins_with_the_gates_and_the_way_and_says_that_a_course_is_un
     assert "It is there to teach squeeze-excite, glu; what grew in its examinations: 4 glu." in page
     assert "not measured" in page
     assert page.count("<svg") == 7
+
+
+def test_a_condition_that_was_missed_is_told_with_its_note(capsys: pytest.CaptureFixture[str]) -> None:
+    one = a_round(0, "4", passed=False, move=Move.REPEAT)
+    missed = replace(one.verdicts[0], evidence=of_values((0.5, 0.6), note="the second was ill"))
+    show_round(replace(one, verdicts=(missed, *one.verdicts[1:])))
+    told = capsys.readouterr().out
+    assert "accuracy: the second was ill\n" in told
+    assert "no: not measured: nobody was there" in told
+    assert "repeat: because of repeat" in told
 
 
 def test_a_stage_is_not_passed_only_when_the_course_will_not_come_back_to_it() -> None:

@@ -51,11 +51,7 @@ def beside_twin(table: Table, *, ours: str = "policy", theirs: str = "twin") -> 
         pairs = list(zip(table.each_seed(ours, family), table.each_seed(theirs, family), strict=True))
         groups = _groups(pairs[0][0])
         for cost, name in COSTS.items():
-            ratios = [
-                _volume(own, members, cost) / _volume(twin, members, cost)
-                for members in groups.values()
-                for own, twin in pairs
-            ]
+            ratios = [_ratio(own, twin, members, cost) for members in groups.values() for own, twin in pairs]
             volumes[name][family] = float(np.mean(ratios))
         for (task, _), members in groups.items():
             for index in members:
@@ -69,10 +65,10 @@ def beside_twin(table: Table, *, ours: str = "policy", theirs: str = "twin") -> 
                 if over:
                     gained.append(float(np.mean(over)))
                     strata.append(1000 * number + task)
-    equal = compare(np.asarray(gained), np.asarray(strata, np.int64), statistic=mean)
+    equal = compare(np.asarray(gained), np.asarray(strata, np.int64), statistic=mean) if gained else None
     return {
         **{f"{name}_over_twin": found for name, found in volumes.items()},
-        "test_accuracy_at_equal_training": equal.to_json(),
+        "test_accuracy_at_equal_training": equal and equal.to_json(),
         "episodes_at_equal_training": len(gained),
         "unmatched": unmatched,
     }
@@ -100,8 +96,9 @@ def beside_gromo(table: Table, path: Path) -> dict[str, Any]:
             if rivals is None:
                 continue
             for cost, name in COSTS.items():
-                other = _peer_volume(rivals, seeds[0], members, cost)
-                ratios[name].append(float(np.mean([_volume(own, members, cost) / other for own in seeds])))
+                far = _far(seeds[0], members, cost)
+                other = hypervolume([(1 - row["accuracy"], row[cost]) for row in rivals], error=1.0, macs=far)
+                ratios[name].append(float(np.mean([_volume(own, members, cost, far) / other for own in seeds])))
             for index in members:
                 rival = _fitting(rivals, seeds[0]["params_limit"][index], seeds[0]["macs_limit"][index])
                 if rival is None:
@@ -151,16 +148,14 @@ def _far(own: Mapping[str, Values], members: Sequence[int], cost: str) -> float:
     return FAR * float(own["training_macs"][first] / own["training_ratio"][first])
 
 
-def _volume(own: Mapping[str, Values], members: Sequence[int], cost: str) -> float:
+def _ratio(own: Mapping[str, Values], twin: Mapping[str, Values], members: Sequence[int], cost: str) -> float:
+    far = _far(twin, members, cost)
+    return _volume(own, members, cost, far) / _volume(twin, members, cost, far)
+
+
+def _volume(own: Mapping[str, Values], members: Sequence[int], cost: str, far: float) -> float:
     points = [(1 - own["test_accuracy"][index], own[cost][index]) for index in members]
-    return hypervolume(points, error=1.0, macs=_far(own, members, cost))
-
-
-def _peer_volume(
-    rivals: Sequence[dict[str, Any]], own: Mapping[str, Values], members: Sequence[int], cost: str
-) -> float:
-    points = [(1 - row["accuracy"], row[cost]) for row in rivals]
-    return hypervolume(points, error=1.0, macs=_far(own, members, cost))
+    return hypervolume(points, error=1.0, macs=far)
 
 
 def _fitting(rivals: Sequence[dict[str, Any]], params: float, macs: float) -> dict[str, Any] | None:

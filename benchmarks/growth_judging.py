@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.growth_calibration import calibration
 from benchmarks.growth_setting import HEADS, HELD_OUT, REFERENCE, Scale, load_policy, say, write
 from benchmarks.growth_teaching import grid_of, load_atlases, load_bandit, load_tutor
-from benchmarks.growth_thrift import Thrifty
+from benchmarks.growth_thrift import Thrift, Thrifty
 from tamiyo_runtime.contracts.observation import Operation
 from tamiyo_train.policy import dagger
 from tamiyo_train.policy.lane_deciders import Chance, Habit, Kasminas, LaneDecider, MatchedChance, Networked, Waiting
@@ -30,8 +30,8 @@ from tamiyo_train.population.cost_table import LIMITS
 from tamiyo_train.population.growth import TensorGrowth
 from tamiyo_train.population.growth_state import Lanes
 
-THRIFT = {"patience": 3, "until": 13}
-"""Windows a newborn may wait to be advanced; from which decision on none can be kept any more, see `Thrifty`."""
+THRIFT = Thrift(patience=3, until=13)
+"""From the fourteenth decision on a seed that is germinated can not be kept any more."""
 SHIPPED = Habit(patience=1, improvement=0.15, mature=0.05, trial=0.6, forward=False)
 """`KasminaSettings` as they ship."""
 BESIDE = ("matched", "thrifty", "twin", "thrifty-twin")
@@ -179,7 +179,7 @@ def judge(court: Court, *, only: Sequence[str] | None = None) -> None:
                 court.play(Method(name="tutor", seed=int(number), decider=begin, inference_macs=macs))
         elif name != "policy":
             if wanted(path.stem):
-                court.play(_networked(court, path))
+                court.play(networked(court, path))
         elif any(wanted(f"{stem}-{number}") for stem in (name, *BESIDE)):
             _judge_policy(court, path, [stem for stem in BESIDE if wanted(f"{stem}-{number}")])
 
@@ -236,7 +236,7 @@ def oracle_of(court: Court) -> Callable[[str], LaneDecider]:
     return lambda family: teachers.for_lanes(family, court.lanes[family], court.envs[family].device)
 
 
-def _networked(court: Court, path: Path) -> Method:
+def networked(court: Court, path: Path) -> Method:
     """A policy as it was kept."""
     network, (name, _, seed) = load_policy(path, court.device), path.stem.rpartition("-")
     macs = court.scale.episode.decisions * macs_of(network)
@@ -245,7 +245,7 @@ def _networked(court: Court, path: Path) -> Method:
 
 def _judge_policy(court: Court, path: Path, beside: Sequence[str]) -> None:
     """The policy that is judged, and of `BESIDE`: chance with its germinations, itself held to thrift, static twins."""
-    plain = _networked(court, path)
+    plain = networked(court, path)
     own = court.play(plain) or seen_again(court, plain)
     seed = int(path.stem.rpartition("-")[2])
     network = load_policy(path, court.device)
@@ -255,10 +255,15 @@ def _judge_policy(court: Court, path: Path, beside: Sequence[str]) -> None:
     if "twin" in beside:
         court.play(twin_of("twin", seed, own))
     if "thrifty" in beside or "thrifty-twin" in beside:
-        thrift = functools.partial(Thrifty, decisions=court.scale.episode.decisions, **THRIFT)
-        held = replace(plain, name="thrifty", decider=lambda family: thrift(plain.decider(family)))
+        held = replace(thrifty(court, plain, THRIFT), name="thrifty")
         saving = court.play(held) or seen_again(court, held)
         court.play(twin_of("thrifty-twin", seed, saving))
+
+
+def thrifty(court: Court, method: Method, thrift: Thrift) -> Method:
+    """A method held to thrift."""
+    decisions = court.scale.episode.decisions
+    return replace(method, decider=lambda family: Thrifty(method.decider(family), thrift, decisions=decisions))
 
 
 def twin_of(name: str, seed: int, grown: Mapping[str, Rollout]) -> Method:

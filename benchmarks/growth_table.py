@@ -29,9 +29,9 @@ _COLUMNS = ("utility", "accuracy", "test_accuracy", "params", "macs", "training_
 class Table:
     """Plays by method, policy seed and family; every method played the same episodes in the same order."""
 
-    def __init__(self, plays: Path) -> None:
+    def __init__(self, *folders: Path) -> None:
         self._rows: dict[str, dict[int | None, dict[str, dict[str, Values]]]] = {}
-        for path in sorted(plays.glob("*.npz")):
+        for path in sorted(path for plays in folders for path in plays.glob("*.npz")):
             name, _, number = path.stem.rpartition("-")
             method, seed = (name, int(number)) if number.isdigit() else (path.stem, None)
             self._rows.setdefault(method, {})[seed] = _families(path)
@@ -39,7 +39,9 @@ class Table:
         self._rows = {name: self._rows[name] for name in (*known, *sorted(set(self._rows) - set(known)))}
         first = next(iter(next(iter(self._rows.values())).values()))
         self.strata = {family: columns["task"].astype(np.int64) for family, columns in first.items()}
-        self._calibration = [json.loads(path.read_text()) for path in sorted(plays.glob("calibration-*.json"))]
+        self._calibration = [
+            json.loads(path.read_text()) for plays in folders for path in sorted(plays.glob("calibration-*.json"))
+        ]
 
     def figures(self) -> dict[str, Any]:
         """Everything as plain data."""

@@ -6,7 +6,7 @@ here is that alone: the policy is asked as ever, and its choice stands unless it
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,16 +19,22 @@ _GLOBALS, _PER_SLOT = len(GLOBAL_FEATURES), len(SLOT_FEATURES)
 _TRAINING, _AGE = SLOT_FEATURES.index("is_training"), SLOT_FEATURES.index("age")
 
 
-class Thrifty:
-    """Asks ``decider``, for one batch of episodes of ``decisions`` decisions.
-
-    ``patience``: windows after which a newborn that may not be advanced is pruned, where the decider would wait;
-    ``until``: the first decision at which nothing is germinated any more.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thrift:
+    """``patience``: windows after which a newborn that may not be advanced is pruned, where the decider would wait;
+    ``until``: the first decision, from 0, at which nothing is germinated any more.
     """
 
-    def __init__(self, decider: LaneDecider, *, patience: int, until: int, decisions: int) -> None:
-        self._decider, self._until = decider, until
-        self._age = (patience - 0.5) / decisions
+    patience: int
+    until: int
+
+
+class Thrifty:
+    """Asks ``decider``, for one batch of episodes of ``decisions`` decisions."""
+
+    def __init__(self, decider: LaneDecider, thrift: Thrift, *, decisions: int) -> None:
+        self._decider, self._until = decider, thrift.until
+        self._age = (thrift.patience - 0.5) / decisions
         self._decision = 0
 
     def decide(self, seen: Seen) -> Tensor:

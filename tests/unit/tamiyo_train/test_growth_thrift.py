@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.growth_thrift import Thrifty
+from benchmarks.growth_thrift import Thrift, Thrifty
 from tamiyo_runtime.contracts.observation import Operation
 from tamiyo_train.policy.lane_deciders import Waiting
 from tamiyo_train.population.growth_state import Phase, Seen
@@ -37,7 +37,7 @@ def played(decider, *, never: bool = False) -> tuple[list[torch.Tensor], list[to
 
 
 def test_a_newborn_that_may_not_be_advanced_goes_after_its_patience():
-    thrifty = Thrifty(Eager(), patience=2, until=99, decisions=EPISODE.decisions)
+    thrifty = Thrifty(Eager(), Thrift(patience=2, until=99), decisions=EPISODE.decisions)
     phases, taken = played(thrifty, never=True)
     assert all((operation == Operation.GERMINATE).all() for operation in taken[:3])
     assert all((operation == Operation.PRUNE).all() for operation in taken[3:5])
@@ -45,7 +45,7 @@ def test_a_newborn_that_may_not_be_advanced_goes_after_its_patience():
 
 
 def test_one_that_may_be_advanced_is_the_deciders_own_affair():
-    always = Thrifty(Eager(), patience=2, until=99, decisions=EPISODE.decisions)
+    always = Thrifty(Eager(), Thrift(patience=2, until=99), decisions=EPISODE.decisions)
     env = growth()
     seen = env.reset(lanes((1, 2)))
     while not env.done:
@@ -56,12 +56,12 @@ def test_one_that_may_be_advanced_is_the_deciders_own_affair():
 
 
 def test_nothing_is_germinated_where_it_comes_too_late():
-    late = Thrifty(Eager(), patience=1, until=1, decisions=EPISODE.decisions)
+    late = Thrifty(Eager(), Thrift(patience=1, until=1), decisions=EPISODE.decisions)
     _, taken = played(late)
     germinating = [bool((operation == Operation.GERMINATE).any()) for operation in taken]
     assert germinating == [True] + [False] * (EPISODE.decisions - 1)
 
 
 def test_with_nothing_to_save_the_decider_is_as_it_is():
-    _, taken = played(Thrifty(Waiting(), patience=1, until=0, decisions=EPISODE.decisions))
+    _, taken = played(Thrifty(Waiting(), Thrift(patience=1, until=0), decisions=EPISODE.decisions))
     assert all((operation == Operation.WAIT).all() for operation in taken)

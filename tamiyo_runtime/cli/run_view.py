@@ -192,7 +192,11 @@ def _show_telemetry(result: FieldResult) -> None:
     if counters.radio_energy_uj:
         say(f"radio            {microjoules(counters.radio_energy_uj)} (simulated, not in the board's energy)")
     if not result.delivered:
-        why = f" ({result.trouble})" if result.trouble else ""
+        unheard = counters.transmissions > 0 and counters.stored_acked == 0
+        trouble = result.trouble or (
+            "nothing that was sent was acknowledged: does a collector run?" if unheard else None
+        )
+        why = f" ({trouble})" if trouble else ""
         say(
             f"waiting          {counters.pending} records stay in {result.spool} and are sent after the next start{why}"
         )

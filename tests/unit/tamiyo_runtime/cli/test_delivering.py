@@ -23,6 +23,7 @@ from tamiyo_runtime.link import Ethernet
 from tamiyo_runtime.meters import Clock, MonotonicClock
 from tamiyo_runtime.telemetry import Telemetry
 from tamiyo_runtime.telemetry_opening import open_telemetry
+from tamiyo_runtime.transport.broker import start_broker
 from tamiyo_runtime.transport.memory import Bus
 
 
@@ -55,6 +56,18 @@ def test_a_broker_that_does_not_answer_is_told_once_and_waited_for_briefly(
     assert not telemetry["delivered"]
     assert telemetry["pending"] == telemetry["records_created"] > 0
     assert (tmp_path / "device-1.spool").exists()
+
+
+@pytest.mark.broker
+def test_with_a_broker_and_no_collector_the_result_asks_for_one(
+    tamiyo: Any, own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "FLUSH_S", 1.0)
+    with start_broker("auto", tmp_path / "broker") as handle:
+        options = ("--samples", 5, "--period-ms", 0, "--latency-ms", 0, "--state-dir", tmp_path)
+        outcome = tamiyo("run", own_bundle, "--broker", handle.url, *options)
+    assert outcome.code == 0
+    assert "acknowledged: does a collector run?" in outcome.out
 
 
 def test_one_signal_ends_the_samples_and_another_the_sending_both_in_good_order(

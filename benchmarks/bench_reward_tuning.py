@@ -5,7 +5,8 @@
 
 Takes the outcomes that the study kept and prices them again: every trial has to come to the score that the study
 wrote down for it, and the report to what it says, or nothing is written. What is added: choices of the shipped and the
-tuned weights on every level, differences by family, and the score along each weight alone.
+tuned weights on every level, differences by family, and the score along each weight alone. Prints the tables of
+docs/policy.md.
 """
 
 from __future__ import annotations
@@ -152,6 +153,38 @@ def _along(yardstick: Yardstick) -> dict[str, Any]:
     return {"factors": [float(f"{factor:.4g}") for factor in factors], "scores": scores}
 
 
+def page(made: Mapping[str, Any]) -> str:
+    """The tables of a record for `docs/policy.md`: weights, and what every set of them leads to."""
+    report = made["report"]
+    rows = {row["name"]: row for row in report["rows"]}
+    shipped, tuned = rows[SHIPPED]["prices"], rows[TUNED]["prices"]
+    out = ["| price of | shipped | tuned | share of the variance between trials |", "| --- | --- | --- | --- |"]
+    shares = dict.fromkeys(shipped, "") | {name: f"{x:.1%}" for name, x in (report["importance"] or {}).items()}
+    out += [f"| {name} | {shipped[name]:g} | {tuned[name]:.2g} | {shares[name]} |" for name in shipped]
+    out += [
+        "",
+        "| weights | score accuracy, % | parameters | training | panics | volume | less shipped (95 %) "
+        "| accuracy less shipped, points (95 %) | levels changed |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in rows.items():
+        where, same = row["point"], row["volume_change"]["mean"] == row["accuracy_change"]["mean"] == 0
+        changes = ("", "") if same else (_shown(row["volume_change"], 1, 4), _shown(row["accuracy_change"], 100, 2))
+        out.append(
+            f"| {name} | {100 * where['accuracy']:.2f} | {where['params']:.0f} | {where['training_ratio']:.2f} "
+            f"| {where['events']:.3f} | {row['volume']:.4f} | {changes[0]} | {changes[1]} | {row['levels_changed']} |"
+        )
+    out += ["", "| family | volume, tuned less shipped (95 %) | accuracy, points (95 %) |", "| --- | --- | --- |"]
+    for name, change in made["families"].items():
+        out.append(f"| {name} | {_shown(change['volume'], 1, 4)} | {_shown(change['accuracy'], 100, 2)} |")
+    return "\n".join(out)
+
+
+def _shown(change: Mapping[str, float], unit: float, digits: int) -> str:
+    low, mean, high = (f"{unit * change[name]:+.{digits}f}" for name in ("low", "mean", "high"))
+    return f"{mean} ({low} to {high})"
+
+
 def main() -> int:
     """Write the record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -166,7 +199,7 @@ def main() -> int:
         print(exc, file=sys.stderr)
         return 1
     arguments.out.write_text(json.dumps(made, indent=1) + "\n")
-    print(f"wrote {arguments.out}")
+    print(page(made))
     return 0
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from benchmarks import bench_reward_tuning
-from benchmarks.bench_reward_tuning import SCHEMA, record
+from benchmarks.bench_reward_tuning import RECORD, SCHEMA, page, record
 from tamiyo_train.config import Prices
 from tamiyo_train.tuning.report import SHIPPED, TUNED
 from tamiyo_train.tuning.tune import REPORT
@@ -46,6 +46,20 @@ def test_along_each_weight_the_score_passes_that_of_the_shipped_ones(made):
     middle = made["along"]["factors"].index(1.0)
     for scores in made["along"]["scores"].values():
         assert scores[middle] == pytest.approx(made["report"]["score_shipped"])
+
+
+def test_the_page_on_the_policy_says_what_the_record_says():
+    kept = json.loads(RECORD.read_text())
+    text = (RECORD.parents[1] / "docs" / "policy.md").read_text()
+    rows = page(kept).splitlines()
+    assert len(rows) > 25
+    assert [row for row in rows if row not in text.splitlines()] == []
+    assert f"{kept['episodes']:,} episodes" in text
+
+
+def test_a_page_can_be_made_where_no_weight_is_said_to_matter(made):
+    bare = {**made, "report": {**made["report"], "importance": None}}
+    assert "| params | 0.01 |" in page(bare)
 
 
 def test_outcomes_that_are_not_those_of_the_study_make_no_record(study, tmp_path, capsys, monkeypatch):

@@ -94,7 +94,10 @@ class Denoising:
 
     @property
     def clean_loss(self) -> float:
-        """Accuracy on clean images that the seeds cost, fraction; negative when they add some."""
+        """Accuracy on clean images with the seeds switched off, minus with them, fraction.
+
+        A host that grew with seeds is worse without them than one that never had any: this bounds no cost.
+        """
         return float(self.host.mean() - self.clean.mean())
 
     def _resampled(self, values: NDArray[np.generic]) -> NDArray[np.float64]:

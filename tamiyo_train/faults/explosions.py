@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from tamiyo_train.faults.kinds import Outcome, kinds, under_guard
 from tamiyo_train.faults.scene import Scene
@@ -49,15 +50,21 @@ def drift(scene: Scene, rng: np.random.Generator) -> Outcome:
     """
     slot = scene.network.slots_in(State.BLENDING, State.PROBATIONARY)[0]
     module = scene.network.seed_at(slot).module
+    struck = last_weights(module)
     scale = float(10 ** rng.uniform(2, 4))
 
     def strike() -> None:
         with torch.no_grad():
-            for param in list(module.parameters())[-2:]:
+            for param in struck:
                 noise = torch.from_numpy(rng.standard_normal(tuple(param.shape), dtype=np.float32))
                 param.copy_(scale * noise)
 
     return under_guard(scene, rng, f"seed of slot {slot} replaced by noise of scale {scale:.0f}", strike)
+
+
+def last_weights(seed: nn.Module) -> list[nn.Parameter]:
+    """The last two parameters of a seed, but for those of a gate, which can do no more than open or close it."""
+    return [param for name, param in seed.named_parameters() if not name.startswith("gate.")][-2:]
 
 
 @kinds.register("budget-breach")

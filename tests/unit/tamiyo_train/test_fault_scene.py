@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from tamiyo_runtime.contracts.errors import TamiyoError
+from tamiyo_train.blueprints import blueprints
 from tamiyo_train.faults import scene as scenes
-from tamiyo_train.faults.explosions import label_noise, wrong_labels
+from tamiyo_train.faults.explosions import label_noise, last_weights, wrong_labels
 from tamiyo_train.faults.kinds import WINDOW
 from tamiyo_train.faults.scene import LEARNED, Scene, scene
+from tamiyo_train.hosts import hosts
 from tamiyo_train.lifecycle import State
 from tamiyo_train.presets import preset
 
@@ -44,6 +46,16 @@ def test_wrong_labels_are_wrong_everywhere_and_of_the_same_classes(shape: tuple[
     assert wrong.shape == labels.shape
     assert bool((wrong != labels).all())
     assert set(wrong.flatten().tolist()) == set(range(7))
+
+
+@pytest.mark.parametrize(("blueprint", "struck"), [("glu", ("value.weight", "value.bias")), ("bottleneck", None)])
+def test_the_weights_that_are_struck_are_those_that_carry_what_passes(
+    blueprint: str, struck: tuple[str, ...] | None
+) -> None:
+    place = hosts.get("mlp-skip")(shape=(2,), classes=2, width=6).places[0]
+    seed = blueprints.get(blueprint).build(place)
+    named = dict(seed.named_parameters())
+    assert [id(param) for param in last_weights(seed)] == [id(named[name]) for name in struck or list(named)[-2:]]
 
 
 def test_a_scene_trains_as_the_preset_of_its_task_does() -> None:

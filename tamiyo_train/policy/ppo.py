@@ -132,6 +132,17 @@ def advantages(rewards: Tensor, values: Tensor, *, lam: float) -> Tensor:
     return found
 
 
+def within_groups(advantage: Tensor, group: int) -> Tensor:
+    """Advantages (D,) less the mean of their group, ``group`` neighbours each: lanes that `repeated` put side by side.
+
+    A group of one is compared with nobody.
+    """
+    if group == 1:
+        return advantage
+    grouped = advantage.reshape(-1, group)
+    return (grouped - grouped.mean(1, keepdim=True)).flatten()
+
+
 def explained_variance(values: Tensor, returns: Tensor) -> float:
     """1 - Var(returns - values) / Var(returns); 0 where returns do not vary."""
     spread = float(returns.var())
@@ -216,9 +227,7 @@ class Learner:
         explained = explained_variance(values, batch.returns)
         advantage = self._advantages(rollouts, values)
         targets = (advantage + values - self.scale.mean) / self.scale.deviation
-        if settings.group > 1:
-            grouped = advantage.reshape(-1, settings.group)
-            advantage = (grouped - grouped.mean(1, keepdim=True)).flatten()
+        advantage = within_groups(advantage, settings.group)
         advantage = (advantage - advantage.mean()) / advantage.std().clamp_min(1e-6)
         kl = leash = clipped = 0.0
         epochs = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from tamiyo_train.policy import ppo
 from tamiyo_train.policy.levels import EPISODE, FAMILIES, growth
 from tamiyo_train.policy.network import HeadViews
 from tamiyo_train.policy.oracle import simulate
+from tamiyo_train.policy.rollout import drawn_lanes, repeated
 from tests.unit.tamiyo_train.drawn import HEADS, drawn_seen, network
 
 
@@ -52,6 +54,19 @@ def test_the_value_head_says_the_same_when_its_unit_moves():
         after = scale.raw(views(policy(seen))["value"])
     assert torch.allclose(before, after, atol=1e-5)
     assert scale.mean == pytest.approx(0.8)
+
+
+def test_a_lucky_host_is_no_merit_of_who_grew_it(dear):
+    """Whatever all episodes of a host have in common, at any decision, is gone; what they do differently is left."""
+    lanes = drawn_lanes(dear["spirals"], np.random.default_rng(0), count=3, inits=range(10_000, 10_004))
+    hosts = torch.tensor(repeated(lanes, 4).seed)
+    luck, merit = torch.randn(5, 3).repeat_interleave(4, 1), torch.randn(5, 12)
+    assert len({*hosts.tolist()}) == 3
+    found = ppo.within_groups((luck + merit).flatten(), 4).reshape(5, 12)
+    for host in hosts.unique():
+        own = merit[:, hosts == host]
+        assert torch.allclose(found[:, hosts == host], own - own.mean(1, keepdim=True), atol=1e-6)
+    assert torch.equal(ppo.within_groups(merit.flatten(), 1), merit.flatten())
 
 
 DEAR = replace(EPISODE, steps=30, decisions=5, prices=replace(Prices(), training_macs=1.0))

@@ -46,8 +46,9 @@ format: $(INSTALLED) ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The ablations teach sixteen policies and replace the figures that are kept: by hand only.
 bench: $(INSTALLED) ## benchmarks against peers; appends to benchmarks/results/
-	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+	for bench in $(filter-out %_ablations.py,$(sort $(wildcard benchmarks/bench_*.py))); do $(BIN)/python $$bench || exit 1; done
 
 bench-smoke: $(INSTALLED) ## teach and judge a growth policy, every part on very little work; a minute
 	$(BIN)/python -m pytest -m long tests/unit/tamiyo_train/test_growth_benchmark.py

@@ -40,10 +40,9 @@ from benchmarks.growth_teaching import fitted_bandit, searched, surveyed, teach,
 
 HERE = Path(__file__).parent
 WHAT = ("check", "smoke", "teach", "judge", "table", "confirm", "ship")
-VARIANTS = ("policy", "unshaped", "from-scratch")
 
 
-def teach_all(scale: Scale, device: str, out: Path, seeds: Sequence[int], variants: Sequence[str]) -> None:
+def teach_all(scale: Scale, device: str, out: Path, seeds: Sequence[int]) -> None:
     """Search habits, survey topologies, fit the bandit, and teach a policy from every seed."""
     envs = training_envs(scale, device)
     teachers = searched(scale, envs, out)
@@ -53,8 +52,7 @@ def teach_all(scale: Scale, device: str, out: Path, seeds: Sequence[int], varian
         write(out / "prices.json", price_table(scale, envs))
     for seed in seeds:
         tutor = tutor_of(scale, envs, atlases, out, seed)
-        for variant in variants:
-            teach(scale, envs, tutor, teachers.tuned, out=out, seed=seed, variant=variant)
+        teach(scale, envs, tutor, teachers.tuned, out=out, seed=seed)
 
 
 def tabulate(out: Path) -> dict[str, Any]:
@@ -87,7 +85,6 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--out", type=Path, default=HERE / "growth_policy")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--variants", nargs="+", default=["policy"], choices=VARIANTS)
     parser.add_argument("--iterations", type=int, help="of PPO, instead of those of the full run")
     parser.add_argument("--machine", help="what it was taught on, for the card")
     parser.add_argument("--only", nargs="+", help="methods to judge, as in 'tuned policy-0', instead of all")
@@ -101,7 +98,7 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     if arguments.what in ("smoke", "teach"):
         seeds = [0] if arguments.what == "smoke" else arguments.seeds
-        teach_all(scale, arguments.device, out, seeds, arguments.variants)
+        teach_all(scale, arguments.device, out, seeds)
     if arguments.what in ("smoke", "judge"):
         judge(Court(scale, held_out_envs(scale, arguments.device), out), only=arguments.only)
     if arguments.what == "confirm":

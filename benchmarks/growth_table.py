@@ -106,7 +106,7 @@ class Table:
         found = holm({f"over {name}": compare(self.difference(name), strata) for name in MAIN})
         others = ("cloned", "ppo", "tutor", "none", "twin", "oracle")
         found |= {f"over {name}": compare(self.difference(name), strata) for name in others if name in self._rows}
-        for ours in ("cloned", "ppo", "tutor", "thrifty", "unshaped", "from-scratch"):
+        for ours in ("cloned", "ppo", "tutor", "thrifty"):
             if ours in self._rows:
                 found[f"{ours} over tuned"] = compare(self.difference("tuned", ours=ours), strata)
         for other in ("tuned", "kasmina", "cloned"):

@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -143,23 +143,16 @@ def load_atlases(out: Path) -> dict[str, atlas.Atlas]:
     }
 
 
-def teach(
-    scale: Scale, envs: Envs, tutor: foresight.Tutor, tuned: Habit, *, out: Path, seed: int, variant: str = "policy"
-) -> None:
-    """Clone, improve, keep the better of the two; ``variant``: "policy", or an ablation: "unshaped", "from-scratch"."""
-    if (out / f"{variant}-{seed}.json").exists():
+def teach(scale: Scale, envs: Envs, tutor: foresight.Tutor, tuned: Habit, *, out: Path, seed: int) -> None:
+    """Clone, improve, keep the better of the two."""
+    if (out / f"policy-{seed}.json").exists():
         return
     running = simulate(scale.running, SLOTS, seed=3)
     device = next(iter(envs.values())).device
-    cloning, state = cloned(scale, envs, tutor, running, out=out, seed=seed, blank=variant == "from-scratch")
+    state = cloned(scale, envs, tutor, running, out=out, seed=seed)
     network, (mean, deviation) = _network(state, device)
-    name, settings = ("ppo" if variant == "policy" else variant), scale.ppo
-    if variant == "unshaped":
-        settings = replace(settings, shaping=0.0)
-    elif variant == "from-scratch":
-        settings = replace(settings, leash=0.0)
-    learner = ppo.Learner(network, settings, scale=ppo.Scale(mean, deviation), running=running, seed=seed)
-    going = out / f"{name}-{seed}.pt"
+    learner = ppo.Learner(network, scale.ppo, scale=ppo.Scale(mean, deviation), running=running, seed=seed)
+    going = out / f"ppo-{seed}.pt"
     before = kept(going, str(device))
     if before is not None:
         learner.take_up(before)
@@ -168,13 +161,12 @@ def teach(
     def told(progress: ppo.Progress) -> None:
         nonlocal last
         took, last = time.monotonic() - last, time.monotonic()
-        say(f"{name} {seed}: {took:.1f} s, {json.dumps(progress.to_json())}")
+        say(f"ppo {seed}: {took:.1f} s, {json.dumps(progress.to_json())}")
         keep(going, learner.state())
 
     history = learner.learn(envs, told)
-    validated(scale, envs, finished(network), name, seed, out, cloning, settings, history)
-    if variant == "policy":
-        choose(scale, envs, tuned, out, seed)
+    validated(scale, envs, finished(network), "ppo", seed, out, scale.ppo, history)
+    choose(scale, envs, tuned, out, seed)
 
 
 def choose(scale: Scale, envs: Envs, tuned: Habit, out: Path, seed: int) -> str:
@@ -205,25 +197,13 @@ def over(ours: Path, theirs: Path) -> float:
 
 
 def cloned(
-    scale: Scale,
-    envs: Envs,
-    tutor: foresight.Tutor,
-    running: RunningSamples,
-    *,
-    out: Path,
-    seed: int,
-    blank: bool = False,
-) -> tuple[dagger.Cloning, dict[str, Any]]:
-    """How it was cloned, and the network with the scale of its values, as kept or taught now.
-
-    ``blank``: it has normalisation and gates, and grows at random.
-    """
-    cloning = replace(scale.cloning, rounds=0, steps=1) if blank else scale.cloning
-    path = out / f"{'blank' if blank else 'cloned'}-{seed}.pt"
-    device = next(iter(envs.values())).device
-    before = kept(path, str(device))
+    scale: Scale, envs: Envs, tutor: foresight.Tutor, running: RunningSamples, *, out: Path, seed: int
+) -> dict[str, Any]:
+    """The network with the scale of its values, as kept or taught now."""
+    path = out / f"cloned-{seed}.pt"
+    before = kept(path, str(next(iter(envs.values())).device))
     if before is not None:
-        return cloning, before
+        return before
     network, (mean, deviation) = dagger.clone(
         envs,
         tutor,
@@ -232,15 +212,13 @@ def cloned(
         rng=np.random.default_rng(100 + seed),
         inits=TRAINING,
         seed=seed,
-        config=cloning,
+        config=scale.cloning,
         on_round=lambda number, earned, loss: say(f"round {number}: utility {earned:.4f}, loss {loss:.3f}"),
     )
     state = {"network": network.state_dict(), "scale": [mean, deviation]}
-    if not blank:
-        made = finished(network, factor=deviation, shift=mean)
-        validated(scale, envs, made, "cloned", seed, out, cloning)
+    validated(scale, envs, finished(network, factor=deviation, shift=mean), "cloned", seed, out)
     keep(path, state)
-    return cloning, state
+    return state
 
 
 def _network(state: Mapping[str, Any], device: torch.device) -> tuple[PolicyNetwork, tuple[float, float]]:
@@ -257,7 +235,6 @@ def validated(
     name: str,
     seed: int,
     out: Path,
-    cloning: dagger.Cloning,
     settings: ppo.Settings | None = None,
     history: Sequence[ppo.Progress] = (),
 ) -> dict[str, float]:
@@ -267,7 +244,7 @@ def validated(
     say(f"{name} {seed}: validation {figures}")
     state = {key: tensor.contiguous().cpu() for key, tensor in network.state_dict().items()}
     save_file(state, out / f"{name}-{seed}.safetensors")
-    recipe = {"seed": seed, "validation": figures, "cloning": asdict(cloning)}
+    recipe = {"seed": seed, "validation": figures, "cloning": asdict(scale.cloning)}
     taught = {"ppo": asdict(settings) if settings else None, "history": [step.to_json() for step in history]}
     write(out / f"{name}-{seed}.json", recipe | taught)
     return figures

@@ -3,81 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tamiyo_runtime.contracts.budget import Budget
-from tamiyo_runtime.contracts.errors import InputError
 from tamiyo_runtime.contracts.records import Event
-from tamiyo_runtime.control import Change, Loaded
-from tamiyo_runtime.transport.inbox import ROOM
-from tamiyo_runtime.transport.topics import Channel
-from tamiyo_runtime.update.agent import RETRY_S, Agent
+from tamiyo_runtime.update.agent import Agent
 from tamiyo_runtime.update.apply import install
-from tamiyo_runtime.update.disk import BusyError, Disk
+from tamiyo_runtime.update.disk import Disk
 from tamiyo_runtime.update.health import Verdict
-from tamiyo_runtime.update.messages import Outcome
-from tamiyo_runtime.update.moves import Identity
-from tamiyo_runtime.update.record import Offer
 from tamiyo_runtime.update.shelf import Shelf
 from tamiyo_runtime.update.states import SlotState
 from tamiyo_runtime.update.store import Store
-from tests.fleet import Device, Office, full, refuses, runnable
-from tests.power import CuttingDisk, Fate
-from tests.updates import CHUNK_BYTES, NOW_S, OFFICE, STRANGER, fresh, opened, order, release
-
-Releases = dict[int, Path]
-
-
-@pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> Releases:
-    folder = tmp_path_factory.mktemp("releases")
-    return {version: release(folder, version) for version in (1, 2, 3)}
-
-
-def disk_with(path: Path) -> CuttingDisk:
-    """A device on which a bundle was applied by hand."""
-    disk = CuttingDisk()
-    store = Store.create(disk, fresh())
-    install(store, path, lambda name: opened(disk, name), chunk_bytes=CHUNK_BYTES)
-    return disk
-
-
-@pytest.fixture
-def disk(releases: Releases) -> CuttingDisk:
-    return disk_with(releases[1])
-
-
-def offer(path: Path, percent: int = 100) -> Offer:
-    shelf = Shelf(path)
-    return Offer(sha256=shelf.sha256, size_bytes=shelf.size_bytes, stage_percent=percent)
-
-
-def until(condition: Callable[[], bool], device: Device, office: Office | None = None, most: int = 400) -> None:
-    for _ in range(most):
-        device.step()
-        if office is not None:
-            office.serve(device)
-        if condition():
-            return
-    raise AssertionError(f"not within {most} steps: {device.record.slots}")
-
-
-def settled(device: Device) -> bool:
-    return not device.record.on_trial and not device.agent.fetching
-
-
-def hear(device: Device, *envelopes: bytes) -> None:
-    for envelope in envelopes:
-        device.air.inboxes.put(Channel.ORDER, envelope)
-    device.step()
+from tests.fleet import Device, Office, runnable
+from tests.power import CuttingDisk
+from tests.unit.tamiyo_runtime.update.agents import Releases, disk_with, hear, offer, settled, until
+from tests.updates import CHUNK_BYTES, opened, order
 
 
 def test_a_bundle_that_is_offered_is_fetched_tried_and_kept_while_the_run_goes_on(
@@ -157,235 +101,6 @@ def test_what_an_order_in_the_middle_of_a_trial_changes_is_not_charged_to_the_bu
     assert (device.record.slots["b"].state is SlotState.CONFIRMED) is ordered
 
 
-def test_the_record_is_on_disk_before_anything_is_said(disk: CuttingDisk, releases: Releases) -> None:
-    device, office = Device(disk), Office(Shelf(releases[2]))
-    publish = device.air.publish
-
-    def check(channel: Channel, payload: bytes) -> bool:
-        if channel is Channel.REPORTED:
-            durable = disk.after_cut(Fate.LOST, random.Random(0))
-            assert Store.open(durable).record == device.record
-        return publish(channel, payload)
-
-    device.air.publish = check  # type: ignore[method-assign]
-    hear(device, order(bundle=offer(releases[2])))
-    until(lambda: device.version == 2 and settled(device), device, office)
-    hear(device, order(2, policy=False))
-    assert not Store.open(disk.after_cut(Fate.LOST, random.Random(0))).record.policy
-
-
-@pytest.mark.parametrize(
-    ("envelope", "reason"),
-    [
-        (order(key=STRANGER, policy=False), "signature"),
-        (order(device="pump-8", policy=False), "target"),
-        (order(not_before_s=NOW_S - 100, expires_s=NOW_S - 50, policy=False), "time"),
-        (order(not_before_s=NOW_S + 50, policy=False), "time"),
-        (order(stage_percent=50), "impossible"),
-        (b"\x00" * 3000, "signature"),
-        (b'{"payload": "e30=", "payloadType": "x", "signatures": []}', "signature"),
-    ],
-)
-def test_an_order_that_is_not_for_this_device_here_and_now_changes_nothing_and_is_counted(
-    disk: CuttingDisk, envelope: bytes, reason: str
-) -> None:
-    device = Device(disk)
-    before = device.record
-    hear(device, envelope)
-    assert device.record == before == Store.open(disk).record
-    reported = device.reported()
-    assert reported.refused == {reason: 1}
-    assert reported.order is not None
-    assert reported.order.outcome is Outcome.REFUSED
-    assert reported.order.problem.startswith(reason)
-    device.step()
-    assert [event for event, _, _ in device.events] == [Event.ORDER]
-
-
-def test_an_order_is_obeyed_once_and_one_that_was_replayed_later_is_refused(disk: CuttingDisk) -> None:
-    device = Device(disk)
-    off, on = order(1, policy=False), order(2, policy=True)
-    hear(device, off)
-    device.step()
-    assert not device.use_policy
-    hear(device, off, off)  # as a broker sends it again after a reconnection
-    assert not device.reported().refused
-    hear(device, on, off)
-    device.step()
-    assert device.use_policy
-    assert device.reported().refused == {"counter": 1}
-    again = Device(disk)
-    hear(again, on)  # retained: the first thing that is heard after a start
-    reported = again.reported()
-    assert reported.order is not None
-    assert (reported.order.outcome, reported.order.counter) == (Outcome.OBEYED, 2)
-    assert not reported.refused
-
-
-def test_an_order_that_came_before_the_clock_was_set_is_obeyed_when_it_is(disk: CuttingDisk) -> None:
-    now_s = [0]
-    device = Device(disk, clock_s=lambda: now_s[0])
-    hear(device, order(policy=False))
-    until(lambda: device.now_s > 100, device)
-    assert device.record.policy
-    assert device.reported().refused == {"time": 1}
-    now_s[0] = NOW_S + 5
-    device.step()
-    assert not device.record.policy
-    device.step()
-    device.step()
-    order_report = device.reported().order
-    assert order_report is not None
-    assert order_report.outcome is Outcome.OBEYED
-
-
-def test_an_order_that_is_too_late_is_not_tried_again(disk: CuttingDisk) -> None:
-    now_s = [NOW_S + 3601]
-    device = Device(disk, clock_s=lambda: now_s[0])
-    hear(device, order(policy=False))
-    now_s[0] = NOW_S + 5
-    until(lambda: device.now_s > 100, device)
-    assert device.record.policy
-
-
-def test_limits_that_are_ordered_hold_at_once_and_after_a_start(disk: CuttingDisk) -> None:
-    device = Device(disk)
-    hear(device, order(budget=Budget(latency_ms=7.0)))
-    device.step()
-    assert device.budget is not None
-    assert device.budget.latency_ms == 7.0
-    assert Device(disk).budget == Budget(latency_ms=7.0)
-    hear(device, order(2, lift_budget=True))
-    device.step()
-    assert device.budget == device.runs.bundle.manifest.budget
-
-
-def test_limits_that_cannot_be_held_are_taken_back_so_that_the_next_start_works(disk: CuttingDisk) -> None:
-    device = Device(disk, objects=lambda change: "too tight" if change.budget == Budget(latency_ms=0.1) else None)
-    hear(device, order(budget=Budget(latency_ms=0.1)))
-    until(lambda: device.record.budget is None, device)
-    device.step()
-    reported = device.reported()
-    assert reported.order is not None
-    assert (reported.order.outcome, reported.order.problem) == (Outcome.UNDONE, "too tight")
-    assert Store.open(disk).record.counters == {OFFICE.public.id: 1}
-    assert Store.open(disk).record.budget is None
-
-
-def test_a_bundle_that_the_session_cannot_run_is_given_up(disk: CuttingDisk, releases: Releases) -> None:
-    device = Device(disk, objects=lambda change: "does not fit" if change.loaded is not None else None)
-    hear(device, order(bundle=offer(releases[2])))
-    until(lambda: bool(device.record.rejected), device, Office(Shelf(releases[2])))
-    assert device.version == 1
-    assert device.switches == []
-    record = runnable(disk)
-    assert record.slots[record.idle].reason == "does not fit"
-
-
-def test_a_bundle_that_loading_breaks_on_however_is_given_up(
-    disk: CuttingDisk, releases: Releases, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    device, office = Device(disk), Office(Shelf(releases[2]))
-
-    def broken(disk: object, name: str) -> Loaded:
-        raise MemoryError("no room for the arena")
-
-    monkeypatch.setattr("tests.fleet.load", broken)
-    hear(device, order(bundle=offer(releases[2])))
-    until(lambda: bool(device.record.rejected), device, office)
-    record = runnable(disk)
-    assert (device.version, record.slots[record.idle].reason) == (1, "MemoryError: no room for the arena")
-
-
-def test_a_folder_that_cannot_be_locked_is_told_and_one_that_is_in_use_is_not(disk: CuttingDisk) -> None:
-    device = Device(disk)
-    for error, told in ((BusyError("another update works"), None), (InputError("read-only"), "read-only")):
-
-        @contextmanager
-        def lock(error: InputError = error) -> Iterator[None]:
-            raise error
-            yield
-
-        device.agent._tools = replace(device.agent._tools, lock=lock)
-        hear(device, order(policy=False))
-        assert device.record.policy
-        assert device.reported().trouble == told
-
-
-def test_a_bundle_that_was_refused_while_somebody_was_in_the_folder_is_given_up_all_the_same(
-    disk: CuttingDisk, releases: Releases
-) -> None:
-    held = [False]
-
-    def objects(change: Change) -> str | None:
-        if change.loaded is None or change.loaded.bundle.manifest.version == 1:
-            return None
-        held[0] = not refusals
-        refusals.append("no room for it")
-        return refusals[-1]
-
-    @contextmanager
-    def lock() -> Iterator[None]:
-        if held[0]:
-            held[0] = False
-            raise BusyError("another update works")
-        yield
-
-    refusals: list[str] = []
-    device, office = Device(disk, objects=objects), Office(Shelf(releases[2]))
-    device.agent._tools = replace(device.agent._tools, lock=lock)
-    hear(device, order(bundle=offer(releases[2])))
-    until(lambda: bool(device.record.rejected), device, office)
-    record = runnable(disk)
-    assert (device.version, record.slots[record.idle].reason) == (1, "no room for it")
-    assert len(refusals) == 2
-
-
-def test_a_bundle_that_the_session_refused_once_is_tried_again_when_it_is_offered_again(
-    disk: CuttingDisk, releases: Releases
-) -> None:
-    answers: list[str | None] = ["no room for it", None, None]
-    device, office = Device(disk, objects=lambda change: answers.pop(0)), Office(Shelf(releases[2]))
-    hear(device, order(bundle=offer(releases[2])))
-    until(lambda: bool(device.record.rejected), device, office)
-    hear(device, order(2, bundle=offer(releases[2])))
-    until(lambda: device.now_s > 100, device, office)
-    assert device.version == 1
-    hear(device, order(3, bundle=replace(offer(releases[2]), again=True)))
-    until(lambda: device.version == 2 and settled(device), device, office)
-    assert runnable(disk).rejected == ()
-
-
-def test_a_bundle_that_the_canary_does_not_come_back_from_never_runs(disk: CuttingDisk, releases: Releases) -> None:
-    device = Device(disk, test=refuses("its process was killed"))
-    hear(device, order(bundle=offer(releases[2])))
-    until(lambda: bool(device.record.rejected), device, Office(Shelf(releases[2])))
-    until(lambda: device.now_s > 200, device)
-    assert device.switches == []
-    record = runnable(disk)
-    assert (record.slots[record.idle].state, record.slots[record.idle].reason) == (
-        SlotState.REJECTED,
-        "its process was killed",
-    )
-
-
-def test_what_is_no_fault_of_the_bundle_is_tried_again_later(disk: CuttingDisk, releases: Releases) -> None:
-    tests: list[float] = []
-
-    def test(name: str) -> Identity:
-        tests.append(device.now_s)
-        return opened(disk, name) if len(tests) > 2 else full(name)
-
-    device = Device(disk, test=test)
-    hear(device, order(bundle=offer(releases[2])))
-    until(lambda: len(tests) == 1, device, Office(Shelf(releases[2])))
-    device.step()
-    assert device.reported().trouble == "no space left on device"
-    until(lambda: device.version == 2, device)
-    assert len(tests) == 3
-    assert all(later - sooner >= RETRY_S for sooner, later in pairwise(tests))
-
-
 def test_a_device_outside_the_share_waits_until_it_is_raised(disk: CuttingDisk, releases: Releases) -> None:
     device, office = Device(disk), Office(Shelf(releases[2]))
     none = offer(releases[2], 0)
@@ -439,48 +154,6 @@ def test_what_is_done_to_the_folder_while_an_agent_begins_is_noticed(
     device.step()
     assert not device.record.policy
     assert not device.use_policy
-
-
-def test_a_trial_that_ends_in_a_fault_is_given_up_before_the_next_start(disk: CuttingDisk, releases: Releases) -> None:
-    device, office = Device(disk), Office(Shelf(releases[2]))
-    assert not device.agent.crashed("nothing is on trial", 0.0)
-    hear(device, order(bundle=offer(releases[2])))
-    until(lambda: device.version == 2, device, office)
-    assert device.agent.crashed("the bare host failed", device.now_s)
-    assert device.reported().verdict is Verdict.ROLLBACK
-    assert Device(disk).version == 1
-    assert runnable(disk).slots[device.record.idle].reason == "the bare host failed"
-
-
-def test_a_flood_of_garbage_is_bounded_counted_and_changes_nothing(disk: CuttingDisk, releases: Releases) -> None:
-    device, draw = Device(disk), random.Random(3)
-    for _ in range(30):
-        for _ in range(40):
-            device.air.inboxes.put(Channel.ORDER, draw.randbytes(draw.randrange(400)))
-            device.air.inboxes.put(Channel.CHUNK, draw.randbytes(draw.randrange(2000)))
-        device.step()
-    refused = sum(device.reported().refused.values())
-    assert 30 <= refused <= 4 * 31
-    assert len([event for event, _, _ in device.events if event is Event.ORDER]) == 1
-    hear(device, order(bundle=offer(releases[2])))
-    office = Office(Shelf(releases[2]))
-    for _ in range(100):
-        device.air.inboxes.put(Channel.CHUNK, draw.randbytes(200))
-        device.step()
-        office.serve(device)
-    assert device.version == 2
-    assert len(device.agent._heard) <= ROOM[Channel.ORDER].messages
-
-
-def test_a_list_that_is_not_this_bundles_costs_time_and_no_more(disk: CuttingDisk, releases: Releases) -> None:
-    """Whoever may write to the chunk topic can answer with a list of other hashes for the same file."""
-    device, office = Device(disk), Office(Shelf(releases[2]))
-    forged = Office(Shelf(releases[2]))
-    chunks = forged.shelf._cut(1016)
-    forged.shelf._lists[1016] = replace(chunks, digests=bytes(len(chunks.digests)))
-    hear(device, order(bundle=offer(releases[2])))
-    until(lambda: device.record.slots["b"].state is SlotState.RECEIVING, device, forged)
-    until(lambda: device.version == 2, device, office, most=4000)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -116,7 +116,7 @@ CURRICULUM = Curriculum(
             success=at_least("int8 accuracy", 0.88),
             safety=(
                 at_most("energy (uJ)", 15.0),
-                at_most("latency p99 (ms)", 50.0),
+                at_most("latency p99 (ms)", 1.0),
                 at_least("delivered under loss", 1.0),
             ),
             formats=("har", "hapt"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from device_profiles.loader import load_profile
 from tamiyo_runtime.cli.main import main
 from tamiyo_runtime.contracts.errors import ExitCode, InputError, IntegrityError, UnknownNameError, UsageError
 from tamiyo_train import tensorfile
@@ -188,6 +189,16 @@ def test_what_a_stage_is_there_to_teach_can_be_chosen_and_fits_a_slot_of_its_hos
 @pytest.mark.long  # it makes the samples of every task
 def test_every_task_of_every_stage_is_judged_by_its_metric() -> None:
     check_course(Path("nowhere"), Settings(stages=CURRICULUM.stages), resume=False, overwrite=False)
+
+
+def test_no_gate_allows_a_latency_that_the_budget_of_its_device_does_not() -> None:
+    found = {}
+    for stage in CURRICULUM.stages:
+        for condition in stage.conditions:
+            if condition.measure == "latency p99 (ms)":
+                budget = load_profile(stage.profile).budget().latency_ms
+                found[stage.id] = condition.bound <= budget
+    assert found == {"3": True, "6": True}
 
 
 def test_a_stage_that_does_not_exist_is_told_with_those_that_do(capsys: pytest.CaptureFixture[str]) -> None:

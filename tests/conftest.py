@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
+
+from tamiyo_runtime.files import folder_in_memory
 
 EXPORTING = (
     *("test_bad_input.py", "test_faults.py", "test_torch_free.py", "test_wheel.py", "test_whole_path.py"),
@@ -41,6 +44,13 @@ def tamiyo_home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).mkdir(parents=True)
         monkeypatch.setenv(variable, str(folder / name))
     return folder / "home"
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A folder in memory where the machine has one, for hours on a virtual clock with a commit every second."""
+    with tempfile.TemporaryDirectory(prefix="tamiyo-test-", dir=folder_in_memory()) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

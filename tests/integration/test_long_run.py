@@ -43,6 +43,12 @@ RSS_BYTES = 3 << 20
 DISK_BYTES = 64 << 10
 
 
+@pytest.fixture
+def tmp_path(in_memory: Path) -> Path:
+    """Commits wait for no disk: asked is what is stored and sent, not what outlives a power cut."""
+    return in_memory
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """At one moment, in bytes."""

@@ -33,6 +33,12 @@ from tests.records import decision
 _names = count()
 
 
+@pytest.fixture
+def tmp_path(in_memory: Path) -> Path:
+    """Commits wait for no disk: asked is what is stored and sent, not what outlives a power cut."""
+    return in_memory
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What arrived, when, and whether a contact was there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import tempfile
 from pathlib import Path
 
 from hypothesis import settings
@@ -18,6 +19,7 @@ from tamiyo_runtime.contracts.records import (
     Tombstone,
 )
 from tamiyo_runtime.contracts.stamp import TimeQuality
+from tamiyo_runtime.files import folder_in_memory
 from tamiyo_runtime.meters import VirtualClock
 from tamiyo_runtime.spool import ROW_BYTES, Spool
 from tamiyo_runtime.timekeeping import FakeWallClock
@@ -40,9 +42,7 @@ class SpoolModel(RuleBasedStateMachine):
 
     @initialize(bound=st.sampled_from([600, 2000, 30_000, 1 << 20]))
     def open(self, bound: int) -> None:
-        import tempfile
-
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(dir=folder_in_memory())  # a commit waits for no disk
         self.path = Path(self.folder.name) / "spool.db"
         self.bound = bound
         self.full = False

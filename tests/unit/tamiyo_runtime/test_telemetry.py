@@ -47,6 +47,12 @@ from tamiyo_runtime.windows import RESERVOIR, WindowBuilder, percentile
 _names = count()
 
 
+@pytest.fixture
+def tmp_path(in_memory: Path) -> Path:
+    """Commits wait for no disk: asked is what is stored and sent, not what outlives a power cut."""
+    return in_memory
+
+
 class Radio(Ethernet):
     """222 bytes every 37 s: what LoRa at SF7 and 1 % duty cycle can do."""
 

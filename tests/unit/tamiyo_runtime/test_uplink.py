@@ -35,6 +35,12 @@ ADDRESS = Address("fleet", "device")
 _names = count()
 
 
+@pytest.fixture
+def tmp_path(in_memory: Path) -> Path:
+    """Commits wait for no disk: asked is what is stored and sent, not what outlives a power cut."""
+    return in_memory
+
+
 class NarrowLink(Lasting):
     """A frame of ``size`` bytes every ``gap_s``; every ``loses``-th gets lost. Checks that its rules are kept."""
 

@@ -90,3 +90,22 @@ def text(table: Mapping[str, Any]) -> str:
             f"{np.mean(row['training_ratio']):>10.2f}"
         )
     return "\n".join(out)
+
+
+def page(table: Mapping[str, Any]) -> str:
+    """The table for `docs/policy.md`."""
+    out = [
+        "| variant | utility | less the policy's (95 % over episodes) | each seed | test accuracy, % | parameters "
+        "| training |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in table["variants"].items():
+        over, same = row["over_episodes"], name == REFERENCE
+        interval = "" if same or not over else f"{over['mean']:+.4f} ({over['low']:+.4f} to {over['high']:+.4f})"
+        each = "" if same else ", ".join(f"{change:+.4f}" for change in row["utility_less_reference"])
+        out.append(
+            f"| {name}: {row['about']} | {np.mean(row['utility']):.4f} | {interval} | {each} "
+            f"| {100 * np.mean(row['test_accuracy']):.2f} | {np.mean(row['params']):.0f} "
+            f"| {np.mean(row['training_ratio']):.2f} |"
+        )
+    return "\n".join(out)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.bench_growth_ablations import HEADS, HISTORY, SMOKE, VARIANTS, Blind, _env
-from benchmarks.growth_ablation_table import FIGURES, REFERENCE, summary, text
+from benchmarks.bench_growth_ablations import HEADS, HISTORY, RESULTS, SMOKE, VARIANTS, Blind, _env
+from benchmarks.growth_ablation_table import FIGURES, REFERENCE, page, summary, text
 from tamiyo_runtime.contracts.observation import GLOBAL_FEATURES, SLOT_FEATURES
 from tamiyo_train.policy import ppo
 from tamiyo_train.policy.network import PolicyNetwork
@@ -92,6 +92,14 @@ def test_the_hash_is_of_the_lines_whatever_their_order():
     lines = [line(REFERENCE, 0, 0.5), line("cloned", 0, 0.4)]
     assert summary(lines)["lines_sha256"] == summary(lines[::-1])["lines_sha256"]
     assert summary(lines)["lines_sha256"] != summary([lines[0], line("cloned", 0, 0.41)])["lines_sha256"]
+
+
+def test_the_page_on_the_policy_has_the_table_of_the_lines_that_are_kept():
+    lines = [json.loads(text) for text in (RESULTS / "ablations.jsonl").read_text().splitlines()]
+    table = json.loads((RESULTS / "ablations.json").read_text())
+    assert table == summary(lines)
+    shown = (RESULTS.parents[1] / "docs" / "policy.md").read_text().splitlines()
+    assert [row for row in page(table).splitlines() if row not in shown] == []
 
 
 @pytest.mark.parametrize("group", [1, 4])

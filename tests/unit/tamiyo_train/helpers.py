@@ -6,9 +6,12 @@ import numpy as np
 import torch
 
 from simulators.episodes.links import Links
+from tamiyo_runtime.contracts.observation import Operation
+from tamiyo_train import telemetry
 from tamiyo_train.config import Episode
 from tamiyo_train.env import GrowthEnv
 from tamiyo_train.hosts import Host, hosts
+from tamiyo_train.policy.actions import Action
 from tamiyo_train.seeding import initialising
 
 SHORT = Episode(steps=32, decisions=8, consolidation_steps=8, batch=32, blend_windows=0.5)
@@ -33,6 +36,16 @@ def quiet_links(devices: int) -> Links:
         devices=np.arange(devices),
         seed=1,
     )
+
+
+def germinate(slot: int, blueprint: int = 3) -> Action:
+    """A seed of a kind into a slot, at middling intensity."""
+    return Action(operation=Operation.GERMINATE, slot=slot, blueprint=blueprint, intensity=2)
+
+
+def slot_of(env: GrowthEnv, slot: int, **keywords: float) -> dict[str, float]:
+    """What telemetry says of a slot now."""
+    return telemetry.slot_features(env.trainer, telemetry.read(env.network, env.trainer), slot, **keywords)
 
 
 def tensors_of(env: GrowthEnv) -> dict[str, torch.Tensor]:

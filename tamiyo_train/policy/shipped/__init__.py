@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from tamiyo_runtime.contracts.errors import IntegrityError, UsageError
+from tamiyo_runtime.contracts.errors import UsageError
 from tamiyo_runtime.contracts.observation import Heads, check_layout
+from tamiyo_train import packaged
 
 if TYPE_CHECKING:
     import torch
@@ -35,20 +33,17 @@ class ShippedPolicy:
 
 
 def card() -> dict[str, Any]:
-    """The card: recipe, seeds, scores, and which criteria hold."""
-    found: dict[str, Any] = json.loads((files(__name__) / f"{_NAME}.json").read_text())
-    return found
+    """The card: recipe, seeds, scores, and which criteria hold. Raises IntegrityError when it cannot be read."""
+    return packaged.card(__name__, _NAME)
 
 
 def network() -> PolicyNetwork:
-    """The policy as it was taught. Raises IntegrityError when its weights are not those of the card."""
+    """The policy as it was taught. Raises IntegrityError when its weights are not there or not those of the card."""
     from safetensors.torch import load
 
     from tamiyo_train.policy.network import PolicyNetwork
 
-    known, body = card(), (files(__name__) / f"{_NAME}.safetensors").read_bytes()
-    if hashlib.sha256(body).hexdigest() != known["weights_sha256"]:
-        raise IntegrityError("the shipped policy's weights are not those of its card", hint="install the package anew")
+    known, body = card(), packaged.weights(__name__, _NAME)
     check_layout("the shipped policy", observation=known["observation"], heads=known["heads"])
     made = PolicyNetwork(Heads(slots=known["slots"], blueprints=len(known["blueprints"])))
     made.load_state_dict(load(body))

@@ -79,5 +79,5 @@ def test_the_shipped_allocator_is_that_of_its_card_and_splits_any_number_of_regi
 def test_a_shipped_allocator_that_is_not_that_of_its_card_is_refused(monkeypatch):
     monkeypatch.setattr(shipped, "card", lambda: {**card(), "features": ["mood"]})
     allocator.cache_clear()
-    with pytest.raises(IntegrityError, match="not that of its card"):
+    with pytest.raises(IntegrityError, match="reads other features"):
         allocator()

@@ -170,9 +170,10 @@ def _costs(record: CourseRecord, stages: Sequence[Stage]) -> Section:
             Part(kind=kind, value=float(macs[kind]), colour=colour, tip=f"{kind}: {giga(macs[kind])} GMACs")
             for kind, colour in _PHASES
         ]
-        bars.append((f"{stage.id}  {stage.task}", parts, told if rounds else ""))
-        figures = [giga(macs[kind]) for kind, _ in _PHASES]
-        rows.append([stage.id, stage.title, state_of(record, stage.id), str(len(rounds)), *figures, told])
+        if rounds:
+            bars.append((f"{stage.id}  {stage.task}", parts, told))
+        figures = [str(len(rounds)), *(giga(macs[kind]) for kind, _ in _PHASES), told]
+        rows.append([stage.id, stage.title, state_of(record, stage.id), *(figures if rounds else [""] * len(figures))])
     headers = ["stage", "what", "gate", "rounds", *(kind for kind, _ in _PHASES), "time"]
     note = (
         "In 10^9 MACs of training: of lessons, of networks examined, with the hosts trained beside them, and of "

@@ -152,6 +152,14 @@ def test_the_page_begins_with_the_gates_and_the_way_and_says_that_a_course_is_un
     assert page.count("<svg") == 7
 
 
+def test_a_stage_that_was_not_reached_has_a_row_and_has_cost_nothing() -> None:
+    later = CURRICULUM.stage("5")
+    page = render(replace(UNDER_WAY, stages=("3.5", "4", "5")), (*STAGES, later))
+    assert f'{later.title}</td><td>not reached</td><td class="n"></td>' in page
+    assert "5  xor" not in page
+    assert titles(page) == SECTIONS
+
+
 def test_a_condition_that_was_missed_is_told_with_its_note(capsys: pytest.CaptureFixture[str]) -> None:
     one = a_round(0, "4", passed=False, move=Move.REPEAT)
     missed = replace(one.verdicts[0], evidence=of_values((0.5, 0.6), note="the second was ill"))

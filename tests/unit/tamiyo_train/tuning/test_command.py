@@ -98,6 +98,18 @@ def test_a_study_is_not_gone_on_with_under_other_settings(study, capsys):
     assert "seed" in err and "--overwrite" in err
 
 
+def test_outcomes_of_other_code_are_not_mixed_with_those_of_this(study, tmp_path, capsys):
+    folder = tmp_path / "old"
+    shutil.copytree(study, folder)
+    settings = folder / ".work" / "settings.json"
+    kept = json.loads(settings.read_text())
+    kept["versions"]["files of tamiyo"] = "0" * 64
+    settings.write_text(json.dumps(kept))
+    assert tune(folder, "--resume") == ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert "files of tamiyo" in err and "--overwrite" in err
+
+
 def test_taken_up_again_without_any_setting_it_goes_on_as_it_was_begun(study, tmp_path, capsys):
     before = (study / REPORT).read_bytes()
     command = ["train", "tune-reward", str(study), "--resume", "--workers", "1"]

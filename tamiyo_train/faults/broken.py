@@ -24,11 +24,11 @@ Forward = Callable[["BrokenSeed", torch.Tensor], torch.Tensor]
 
 
 class BrokenSeed(nn.Module):
-    """The identity with one weight a channel, until ``forward`` is somebody else's."""
+    """The identity with one weight an entry of the first axis, until ``forward`` is somebody else's."""
 
-    def __init__(self, channels: int, forward: Forward) -> None:
+    def __init__(self, entries: int, forward: Forward) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.zeros(channels))
+        self.scale = nn.Parameter(torch.zeros(entries))
         self.calls = 0
         self._forward = forward
 
@@ -108,21 +108,21 @@ def broken_blueprint(scene: Scene, rng: np.random.Generator) -> Outcome:
     if choice < len(_DEFECTS):
         defect = _DEFECTS[choice]
         name, latent = defect.name, defect.latent
-        blueprint = _blueprint(scene, lambda place: BrokenSeed(place.channels, defect.forward))
+        blueprint = _blueprint(scene, slot, lambda place: BrokenSeed(place.shape[0], defect.forward))
     elif choice == len(_DEFECTS):
         name, latent = "cannot be built", False
-        blueprint = _blueprint(scene, _unbuildable)
+        blueprint = _blueprint(scene, slot, _unbuildable)
     else:
         name, latent = "is larger than declared", False
-        blueprint = replace(_blueprint(scene, lambda place: _Large(place.channels)), layers=lambda place: ())
+        blueprint = replace(_blueprint(scene, slot, lambda place: _Large(place.shape[0])), layers=lambda place: ())
     return _latent_trial(scene, blueprint, slot, name) if latent else _birth_trial(scene, blueprint, slot, name)
 
 
 class _Large(BrokenSeed):
     """Sound, but with parameters nobody was told of."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, BrokenSeed.sound)
+    def __init__(self, entries: int) -> None:
+        super().__init__(entries, BrokenSeed.sound)
         self.hidden = nn.Parameter(torch.zeros(10_000))
 
 
@@ -130,13 +130,17 @@ def _unbuildable(place: Any) -> nn.Module:
     raise MemoryError("a defect of the blueprint")
 
 
-def _blueprint(scene: Scene, build: Callable[[Any], nn.Module]) -> Blueprint:
+def _blueprint(scene: Scene, slot: int, build: Callable[[Any], nn.Module]) -> Blueprint:
+    """One that declares what the first that fits the slot costs, which is more than a broken seed does."""
+    gardener = scene.gardener
+    declared = next(i for i in range(1, len(gardener.blueprints)) if gardener.fits(slot, i))
     return Blueprint(
         name="broken",
         summary="does not keep its promises",
         domains=frozenset({scene.network.host.domain}),
         build=build,
-        layers=scene.gardener.blueprints[1].layers,
+        layers=gardener.blueprints[declared].layers,
+        causal=True,
     )
 
 

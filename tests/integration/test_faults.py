@@ -33,6 +33,13 @@ def test_on_a_host_whose_slots_the_scene_fills_every_kind_is_rolled_back_too(tas
     assert [trial for trial in report.trials if not trial.rolled_back] == []
 
 
+@pytest.mark.parametrize("task", ["language", "captions"])
+def test_texts_and_pairs_of_modalities_can_be_broken_too(task: str) -> None:
+    chosen = ("broken-blueprint", "drift", "label-noise")
+    report = run_campaign(faults=12, seed=0, task=task, chosen=chosen, processes=1)
+    assert [trial for trial in report.trials if not trial.rolled_back] == []
+
+
 def test_the_bound_is_that_of_clopper_and_pearson() -> None:
     assert lower_bound(149, 149) == pytest.approx(0.05 ** (1 / 149))
     assert lower_bound(148, 148) < 0.98 <= lower_bound(149, 149)

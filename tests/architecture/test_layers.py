@@ -86,6 +86,14 @@ def test_no_text_names_a_path_of_the_machine_it_was_written_on() -> None:
             assert not [found for found in private if found in data], name
 
 
+def test_no_text_holds_what_a_merge_left_open() -> None:
+    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")]
+    assert ROOT / "CHANGELOG.md" in texts
+    for path in texts:
+        left = [line for line in path.read_text().splitlines() if line.startswith(("<" * 7 + " ", ">" * 7 + " "))]
+        assert not left, f"{path.relative_to(ROOT)}: {left[0]}"
+
+
 def test_no_package_pickles_but_for_jobs_on_their_way_to_a_worker_of_the_same_command() -> None:
     for path in SOURCES:
         if path == ROOT / "tamiyo_train" / "cluster.py":  # what `multiprocessing` does between processes of one machine

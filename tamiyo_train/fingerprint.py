@@ -25,13 +25,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-@functools.cache
+def code() -> dict[str, str]:
+    """Versions, and the hash of every file of ours that training may read."""
+    return {**versions(), "files of tamiyo": _files_sha256()}
+
+
 def fingerprint() -> dict[str, str]:
-    """Versions, the hash of every file of ours that training may read, and the instructions torch adds with here."""
-    instructions = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    return {**versions(), "files of tamiyo": _files_sha256(), "instructions": instructions}
+    """The same, and the instructions torch adds with here."""
+    return {**code(), "instructions": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"}
 
 
+@functools.cache
 def _files_sha256() -> str:
     digest = hashlib.sha256()
     for package in _PACKAGES:

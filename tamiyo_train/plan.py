@@ -17,7 +17,6 @@ from tamiyo_train.curriculum.taught import course_policy
 from tamiyo_train.data import task_of
 from tamiyo_train.events import write_run
 from tamiyo_train.experiment import train
-from tamiyo_train.fingerprint import versions
 from tamiyo_train.jobs import GROWTH, POLICY, SCHEDULE, new_host, offered
 from tamiyo_train.policy.given import GivenPolicy
 from tamiyo_train.policy.shipped import SHIPPED, default_for, shipped_for
@@ -72,7 +71,6 @@ class Plan:
             policy_from=None if self.source is None else str(self.source),
             policy_sha256=policy,
             task_sha256=task_of(self.config.task, self.config.data).sha256(),
-            versions=versions(),
         )
 
     def carry_out(

@@ -1,6 +1,6 @@
 """Unfinished work of a run, in ``RUN/.work``: what each finished job gave, and how far the final growth has come.
 
-    settings.json     what the work is for: resumed with anything else, it is refused
+    settings.json     what the work is for, and by what code: resumed with anything else, it is refused
     NAME.safetensors  one file a finished job, and the state of the growth; each knows its own hash
     audit.jsonl       the growth's log so far
     lock              held by the process at work
@@ -27,10 +27,11 @@ from tamiyo_train.audit import verify
 from tamiyo_train.audit_file import read_entries
 from tamiyo_train.codec import Tensors, decode, encode
 from tamiyo_train.config import TrainConfig
+from tamiyo_train.fingerprint import code
 
 SCHEMA = "tamiyo.work/1"
 FOLDER = ".work"
-_SETTINGS, _LOCK = "settings.json", "lock"
+_SETTINGS, _LOCK, _VERSIONS = "settings.json", "lock", "versions"
 T = TypeVar("T")
 
 
@@ -95,13 +96,13 @@ class Work:
         for path in self.folder.iterdir():
             if path.name != _LOCK:
                 path.unlink()
-        text = json.dumps({"schema": SCHEMA, **settings}, indent=1, sort_keys=True, allow_nan=False)
+        text = json.dumps(_whole(settings), indent=1, sort_keys=True, allow_nan=False)
         write_atomic_text(self.folder / _SETTINGS, text, overwrite=True)
 
     def go_on(self, settings: Mapping[str, Any]) -> None:
-        """Go on with what is here; raises UsageError naming the first setting that differs."""
+        """Go on with what is here; raises UsageError naming the first setting, or else version, that differs."""
         kept = settings_of(self.folder.parent)
-        wanted = dict(_flat({"schema": SCHEMA, **settings}))
+        wanted = dict(_flat(_whole(settings)))
         found = dict(_flat(kept))
         # In the order they are declared: another --steps is told as steps, not as a setting that follows from it.
         for name in (*wanted, *sorted(found.keys() - wanted.keys())):
@@ -109,7 +110,7 @@ class Work:
                 raise UsageError(
                     f"the unfinished work was begun with {name} = {_shown(found.get(name))}, "
                     f"not {_shown(wanted.get(name))}",
-                    hint="--resume goes on with the options it was begun with; --overwrite starts anew",
+                    hint="--resume goes on with the options and the code it was begun with; --overwrite starts anew",
                 )
 
     def path(self, name: str) -> Path:
@@ -192,12 +193,20 @@ def settings_for(config: TrainConfig, **others: Any) -> dict[str, Any]:
     return {"config": encode(config, {}), **others}
 
 
+def _whole(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they are kept. Files of ours too: what was done by two rules, of charges say, cannot be mixed."""
+    return {"schema": SCHEMA, **settings, _VERSIONS: code()}
+
+
 def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in data.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}".removeprefix("config.").removeprefix("course."), value
+            name = f"{prefix}{key}"
+            for part in ("config", "course", _VERSIONS):
+                name = name.removeprefix(f"{part}.")
+            yield name, value
 
 
 def _shown(value: Any) -> str:

@@ -167,5 +167,4 @@ def _described(settings: Settings) -> dict[str, Any]:
         "course": body,
         "stages": {stage["id"]: stage for stage in stages},
         "files": {stage: files.sha256 for stage, files in files_of(settings.stages).items()},
-        "versions": versions(),
     }

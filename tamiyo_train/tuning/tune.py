@@ -20,7 +20,6 @@ from tamiyo_runtime.files import write_atomic_text
 from tamiyo_train.codec import decode, encode
 from tamiyo_train.config import Episode, Prices
 from tamiyo_train.curriculum import jobs
-from tamiyo_train.fingerprint import fingerprint
 from tamiyo_train.policy.levels import EPISODE, FAMILIES, PROFILES
 from tamiyo_train.pool import Workers
 from tamiyo_train.progress import OnProgress
@@ -134,7 +133,7 @@ def carry_out(
 
     work = Work(folder, on_remark=on_remark)
     try:
-        described = {"tuning": encode(settings, {}), "versions": _code()}
+        described = {"tuning": encode(settings, {})}
         if resume:
             work.go_on(described)
         else:
@@ -158,11 +157,6 @@ def carry_out(
     finally:
         work.release()
     return made
-
-
-def _code() -> dict[str, str]:
-    """What outcomes depend on besides the settings. Files too: what was played by two rules cannot be compared."""
-    return {name: value for name, value in fingerprint().items() if name != "instructions"}
 
 
 def _is_study(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from tamiyo_runtime.contracts.observation import Operation
 from tamiyo_train import tensorfile, work
 from tamiyo_train.codec import decode, encode
 from tamiyo_train.config import TrainConfig, adapted
+from tamiyo_train.fingerprint import code
 from tamiyo_train.work import Work, config_of, keep, settings_for
 
 
@@ -141,6 +143,24 @@ def test_work_begun_with_another_setting_is_not_gone_on_with(begun, change, name
     with pytest.raises(UsageError, match=f"begun with {name}") as caught:
         held.go_on(settings_for(replace(CONFIG, **change), task_sha256="abc"))
     assert "--resume" in caught.value.hint
+    held.release()
+
+
+@pytest.mark.parametrize("name", ["files of tamiyo", "torch", "python"])
+@pytest.mark.parametrize("before", ["0" * 64, None])
+def test_work_begun_by_other_code_is_not_gone_on_with_by_this(begun, name, before):
+    settings = begun / work.FOLDER / "settings.json"
+    kept = json.loads(settings.read_text())
+    assert kept["versions"] == code()
+    if before is None:
+        del kept["versions"][name]
+    else:
+        kept["versions"][name] = before
+    settings.write_text(json.dumps(kept))
+    held = Work(begun)
+    with pytest.raises(UsageError, match=f"begun with {name} = {before or 'none'}, not ") as caught:
+        held.go_on(settings_for(CONFIG, task_sha256="abc"))
+    assert "--overwrite" in caught.value.hint
     held.release()
 
 

@@ -20,6 +20,7 @@ from tamiyo_train.curriculum.runner import Settings
 from tamiyo_train.curriculum.stages import CURRICULUM
 from tamiyo_train.curriculum.wishes import CourseWishes, settings_for
 from tamiyo_train.data import data_of, task_of
+from tamiyo_train.fingerprint import code
 from tamiyo_train.work import Work
 from tests.unit.tamiyo_train.tasks.written import write_mnist, write_mnist_json
 
@@ -159,6 +160,10 @@ def test_a_course_that_is_stopped_names_the_command_that_goes_on_with_it(
     assert "begun with seed = 3, not 4" in capsys.readouterr().err
     assert main(["train", "--curriculum", folder, "--resume", "--from", "0", "--to", "1"]) == ExitCode.USAGE
     assert "the unfinished work was begun with" in capsys.readouterr().err
+    kept = tmp_path / "c" / ".work" / "settings.json"
+    kept.write_text(kept.read_text().replace(code()["files of tamiyo"], "0" * 64))
+    assert main(["train", "--curriculum", folder, "--resume"]) == ExitCode.USAGE
+    assert "begun with files of tamiyo = 000" in capsys.readouterr().err
 
 
 def test_settings_that_cannot_be_read_and_those_of_a_run_are_refused(tmp_path: Path) -> None:

@@ -116,28 +116,20 @@ class Level:
 
 def training_envs(scale: Scale, device: str) -> dict[str, TensorGrowth]:
     """One environment a family, on all its training levels."""
-    return envs(
-        scale,
-        device,
-        [
-            Level(family=name, number=number, value=value, judged=False)
-            for name in scale.families
-            for number, value in enumerate(FAMILIES[name].training)
-        ],
-    )
+    return envs(scale, device, _levels(scale, judged=False))
 
 
 def held_out_envs(scale: Scale, device: str) -> dict[str, TensorGrowth]:
     """One environment a family, on all its held-out levels."""
-    return envs(
-        scale,
-        device,
-        [
-            Level(family=name, number=number, value=value, judged=True)
-            for name in scale.families
-            for number, value in enumerate(FAMILIES[name].held_out)
-        ],
-    )
+    return envs(scale, device, _levels(scale, judged=True))
+
+
+def _levels(scale: Scale, *, judged: bool) -> list[Level]:
+    return [
+        Level(family=name, number=number, value=value, judged=judged)
+        for name in scale.families
+        for number, value in enumerate(FAMILIES[name].held_out if judged else FAMILIES[name].training)
+    ]
 
 
 def envs(scale: Scale, device: str, levels: Sequence[Level]) -> dict[str, TensorGrowth]:

@@ -57,13 +57,14 @@ def killed_mid_swap(scene: Scene, rng: np.random.Generator) -> Outcome:
         scene.rewind()
         part = float(rng.uniform() if rng.random() < 0.5 else rng.uniform(_PUTTING_IN_PLACE, 1.0))
         line = max(1, round(part * lines.count))
-        killed = _killed(scene, name, real, line)
+        status = _ended(scene, name, real, line)
         log = real / audit_file.NAME
         verify(read_entries(log) if log.exists() else ())  # it may have died before it opened its log
         outcome = restarted(scene, Vault(real), f"{name}, killed {part:.1%} of the way", before | after)
-        return (
-            outcome if killed else Outcome(fault=outcome.fault, steps=None, whole=False, metric=None, told="survived")
-        )
+        if status == -signal.SIGKILL:
+            return outcome
+        told = "survived" if status == 0 else f"ended by itself, with exit status {status}"
+        return Outcome(fault=outcome.fault, steps=None, whole=False, metric=None, told=told)
 
 
 def _germinate(scene: Scene) -> None:
@@ -123,17 +124,17 @@ class _Lines:
         return self._trace
 
 
-def _killed(scene: Scene, swap: str, folder: Path, line: int) -> bool:
-    """Let a process take up the state in a folder, swap, save and die at a line; whether that is how it ended."""
+def _ended(scene: Scene, swap: str, folder: Path, line: int) -> int | None:
+    """Let a process take up the state in a folder, swap, save and die at a line; its exit status, -9 when it did."""
     prepare()
     child = multiprocessing.get_context("forkserver").Process(
         target=_swap_and_die, args=(scene.source, scene.seed, swap, folder, line), daemon=True
     )
     child.start()
     child.join()
-    killed = child.exitcode == -signal.SIGKILL
+    status = child.exitcode
     child.close()
-    return killed
+    return status
 
 
 def _swap_and_die(source: tuple[str, str | None], seed: int, swap: str, folder: Path, line: int) -> None:

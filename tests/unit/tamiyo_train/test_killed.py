@@ -7,6 +7,7 @@ import threading
 import warnings
 
 import numpy as np
+import pytest
 
 from tamiyo_train.faults.killed import killed_mid_swap
 from tamiyo_train.faults.scene import scene
@@ -27,6 +28,18 @@ def test_a_process_killed_before_it_opened_its_log_leaves_the_old_state() -> Non
     assert "killed 0.0%" in outcome.fault
     assert outcome.whole
     assert outcome.metric == 0.0
+
+
+def fails(*arguments: object) -> None:
+    raise SystemExit(7)
+
+
+def test_a_process_that_ends_by_itself_is_told_from_one_that_outlived_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tamiyo_train.faults.killed._swap_and_die", fails)
+    made = scene("digits", None, 1)
+    made.rewind()
+    outcome = killed_mid_swap(made, np.random.default_rng(0))
+    assert (outcome.whole, outcome.told) == (False, "ended by itself, with exit status 7")
 
 
 def test_processes_die_where_they_are_to_though_this_one_has_threads_which_a_fork_would_warn_of() -> None:

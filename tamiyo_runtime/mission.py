@@ -25,10 +25,14 @@ _BURST = 8.0  # inferences at their worst that a bucket of ours holds at least
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mission:
-    """``battery_mwh``: what a full battery gives the board; ``hours``: how long it has to last, from the start on."""
+    """``battery_mwh``: what a full battery gives the board; ``hours``: how long it has to last, from the start on.
+
+    ``under_way``: it began before the board lost its power. Then too little charge is no reason not to go on.
+    """
 
     battery_mwh: float
     hours: float
+    under_way: bool = False
 
     def __post_init__(self) -> None:
         for name in ("battery_mwh", "hours"):
@@ -60,7 +64,7 @@ def ration_mw(mean_mw: float, profile: ProfileSnapshot) -> float:
 class Rationing:
     """A mission under way. ``started_s``: when it began, on the clock that `review` is told; ``charge`` as there.
 
-    Raises BudgetError when the battery does not last even if nothing is run.
+    Raises BudgetError when the battery does not last even if nothing is run, unless the mission is under way.
     """
 
     def __init__(self, mission: Mission, profile: ProfileSnapshot, *, started_s: float, charge: float | None) -> None:
@@ -68,8 +72,9 @@ class Rationing:
         self._step_s = mission.hours * 3600.0 / REVIEWS
         self._next_s = started_s + self._step_s
         mean = mission.mean_mw(0.0, charge)
-        self.ration_mw: float | None = ration_mw(mean, profile)
-        if self.ration_mw <= 0:
+        ration = ration_mw(mean, profile)
+        self.ration_mw: float | None = max(ration, _LEAST_MW)
+        if ration <= 0 and not mission.under_way:
             raise BudgetError(
                 f"the battery does not last {mission.hours:g} h even if nothing is run: waiting takes "
                 f"{profile.idle_mw:g} mW, and the battery gives {mean:.3g} mW for so long (a tenth of it is kept)",

@@ -142,4 +142,5 @@ def rest_of_mission(field: FieldRun, rest: Rest) -> Mission | None:
     if hours <= 0:
         return None
     gauged = rest.board.status().battery is not None
-    return replace(mission, hours=hours, battery_mwh=mission.battery_mwh * (1.0 if gauged else hours / mission.hours))
+    battery_mwh = mission.battery_mwh * (1.0 if gauged else hours / mission.hours)
+    return replace(mission, hours=hours, battery_mwh=battery_mwh, under_way=True)

@@ -80,6 +80,14 @@ def test_a_battery_that_does_not_last_even_if_nothing_runs_is_refused() -> None:
     assert "--mission-hours" in str(error.value.hint)
 
 
+def test_one_that_is_under_way_goes_on_with_next_to_nothing() -> None:
+    mission = Mission(battery_mwh=240.0, hours=24.0, under_way=True)
+    rationing = Rationing(mission, profile(), started_s=0.0, charge=1.0)
+    power_mw = rationing.applied(Budget(), 1.0).power_mw
+    assert power_mw is not None
+    assert 0 < power_mw < 1e-3
+
+
 @given(charges=st.lists(st.floats(0.0, 1.0), min_size=REVIEWS, max_size=REVIEWS), own_mw=st.floats(0.1, 1e3))
 def test_a_budget_is_never_exceeded_and_a_ration_is_never_more_than_the_charge_gives(
     charges: list[float], own_mw: float

@@ -156,3 +156,18 @@ def test_a_mission_goes_on_after_a_loss_of_power_with_the_time_that_is_left(tami
     until_60_s = spent_uj("--mission-hours", 60 / 3600, "--battery-mwh", 0.45)  # the same power, for less long
     assert all_along < 0.6 * free
     assert all_along + 0.2 * free < until_60_s < free
+
+
+def test_a_mission_that_has_become_hopeless_is_no_reason_to_end_a_run_that_has_begun(
+    tamiyo: Any, own_bundle: Path
+) -> None:
+    outcome = tamiyo(  # at the start the battery gives 10.05 mW, and waiting takes 10 mW
+        *("run", own_bundle, "--device", "simulated?battery=li-ion-18650&charge=.101&supply_v=4", *RUN[2:]),
+        *("--mission-hours", 12 / 10.05, "--battery-mwh", 12_000),
+        *("--samples", 400, "--fault", "brown-out@10s+2s?boot_s=5"),
+    )
+    assert outcome.code == 0, outcome.err
+    data = json.loads(outcome.out)
+    assert len(data["restarts"]) == 1
+    assert data["samples"] > 200
+    assert data["inferences"] < data["samples"]

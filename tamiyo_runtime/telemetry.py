@@ -203,7 +203,7 @@ class Telemetry:
             self._spool.tick(at_once=True)
             self._uplink.pump(now_s, everything=True)
             if self._uplink.idle():
-                return self._spool.accounts().pending == 0
+                return self.waiting == 0
             if now_s >= deadline_s or not go_on():
                 return False
             connected = self._uplink.connected()
@@ -246,6 +246,11 @@ class Telemetry:
     def trouble(self) -> str | None:
         """Why records wait: the disk or the broker; None when neither complains."""
         return self._spool.trouble or self._uplink.trouble()
+
+    @property
+    def waiting(self) -> int:
+        """How many records of this boot and of earlier ones are committed and not stored by a collector."""
+        return self._spool.accounts().pending
 
     def counters(self) -> Counters:
         """Figures of this boot; of records, those committed."""

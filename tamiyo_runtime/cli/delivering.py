@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tamiyo_runtime.cli.render import note
+from tamiyo_runtime.contracts.units import plural
 from tamiyo_runtime.meters import Clock, VirtualClock
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class _Patience:
             self._away_since_s = now_s
         if not self._told and now_s - self._begun_s >= _SILENT_S:
             self._told = True
-            waiting = f"{self._telemetry.counters().pending} records wait"
+            count = self._telemetry.waiting
+            waiting = f"{plural(count, 'record')} {'waits' if count == 1 else 'wait'}"
             doing = f"{waiting} for the collector" if connected else f"{waiting} for a broker that does not answer"
             limit = self._limit if connected else f"{AWAY_S:g} s"
             self._tell(f"{doing}: trying for up to {limit}; Ctrl-C leaves them in the spool for the next start")

@@ -144,6 +144,7 @@ class FieldRun:
                     self._auditor.tell(Happened.STOP, samples=summary.samples, mode=summary.mode)
                 if on_end is not None:
                     on_end()
+                delivered = deliver(telemetry, self.board.clock, tell) if telemetry is not None else None
         if telemetry is None:
             return FieldResult(
                 summary=summary,
@@ -152,13 +153,13 @@ class FieldRun:
                 board_total=self._total,
                 restarts=self.rest.restarts if self.rest else (),
             )
-        delivered = deliver(telemetry, self.board.clock, tell)
         worst_hour_s = getattr(self.link, "worst_hour_s", None)
         return FieldResult(
             summary=summary,
             link=self.link.label,
             broker=self.broker,
             counters=telemetry.counters(),
+            waiting=telemetry.waiting,
             ledger=self._collector.store.ledger() if self._collector else None,
             delivered=delivered,
             trouble=None if delivered else telemetry.trouble(),

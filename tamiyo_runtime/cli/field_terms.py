@@ -58,7 +58,8 @@ class FieldRequest:
 class FieldResult:
     """What came of it. ``counters`` and ``ledger`` are None where there was no telemetry or no collector of ours.
 
-    ``delivered``: everything recorded was stored by a collector before the run ended; ``trouble``: why not, if known.
+    ``delivered``: a collector had stored all that the spool held before the run ended; ``trouble``: why not, if known;
+    ``waiting``: records of this and of earlier starts that stay in the spool.
     ``board_total``: what a meter saw of the whole board, pauses included; None without a meter. ``restarts``: losses of
     power of a simulated board; all else but the ledger is of the time since the last one.
     """
@@ -67,6 +68,7 @@ class FieldResult:
     link: str
     broker: str
     counters: Counters | None = None
+    waiting: int = 0
     ledger: list[DeviceLedger] | None = None
     delivered: bool | None = None
     trouble: str | None = None

@@ -31,6 +31,7 @@ def as_data(result: FieldResult) -> dict[str, Any]:
         data["telemetry"] = {
             **telemetry,
             "delivered": result.delivered,
+            "waiting": result.waiting,
             "trouble": result.trouble,
             "spool": str(result.spool),
         }
@@ -197,9 +198,7 @@ def _show_telemetry(result: FieldResult) -> None:
             "nothing that was sent was acknowledged: does a collector run?" if unheard else None
         )
         why = f" ({trouble})" if trouble else ""
-        say(
-            f"waiting          {counters.pending} records stay in {result.spool} and are sent after the next start{why}"
-        )
+        say(f"waiting          {result.waiting} records stay in {result.spool} and are sent after the next start{why}")
     if result.ledger:
         from tamiyo_runtime.spool import boot_name
 

@@ -15,12 +15,16 @@ from typing import Any
 
 import pytest
 
-from tamiyo_runtime.cli import delivering
+from tamiyo_runtime.bundle import Bundle
+from tamiyo_runtime.cli import delivering, field
 from tamiyo_runtime.cli.delivering import deliver, look_for_broker
+from tamiyo_runtime.cli.field import FieldRun
+from tamiyo_runtime.cli.field_terms import FieldRequest
 from tamiyo_runtime.contracts import wire
 from tamiyo_runtime.contracts.records import Ack, Event, EventRecord
 from tamiyo_runtime.link import Ethernet
 from tamiyo_runtime.meters import Clock, MonotonicClock
+from tamiyo_runtime.session import Plan
 from tamiyo_runtime.telemetry import Telemetry
 from tamiyo_runtime.telemetry_opening import open_telemetry
 from tamiyo_runtime.transport.broker import start_broker
@@ -133,7 +137,44 @@ def test_with_a_broker_and_no_collector_the_end_says_whom_the_records_wait_for(
     assert not deliver(telemetry, clock, told.append)
     telemetry.close()
     (line,) = told
-    assert line.startswith("1 records wait for the collector: trying for up to 0.5 s")
+    assert line.startswith("1 record waits for the collector: trying for up to 0.5 s")
+
+
+def test_what_earlier_starts_have_left_waits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivering, "FLUSH_S", 0.5)
+    monkeypatch.setattr(delivering, "_SILENT_S", 0.1)
+    earlier = telemetry_to("nobody", tmp_path, MonotonicClock())
+    for t_ms in (1, 2):
+        earlier.event(EventRecord(t_ms=t_ms, event=Event.START))
+    earlier.close()
+    clock = MonotonicClock()
+    telemetry = telemetry_to("nobody", tmp_path, clock)
+    told: list[str] = []
+    assert not deliver(telemetry, clock, told.append)
+    assert telemetry.waiting == 2
+    assert telemetry.counters().pending == 0
+    telemetry.close()
+    assert told[0].startswith("2 records wait for the collector: ")
+
+
+def test_between_samples_and_sending_there_is_no_moment_in_which_a_signal_would_kill(
+    own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unheard: list[int] = []
+
+    def signalled(*asked: Any) -> bool:
+        signal.raise_signal(signal.SIGTERM)
+        return deliver(*asked)
+
+    monkeypatch.setattr(field, "deliver", signalled)
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: unheard.append(number))
+    try:
+        request = FieldRequest(device="simulated", broker="memory://between", state_dir=tmp_path, plan=Plan(samples=2))
+        with FieldRun(Bundle.open(own_bundle), request) as run:
+            assert run.run(tell=lambda _: None).waiting > 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert unheard == []
 
 
 def test_a_broker_that_comes_back_in_time_gets_what_waits_for_it(tmp_path: Path) -> None:

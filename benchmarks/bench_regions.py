@@ -7,7 +7,8 @@
     python benchmarks/bench_regions.py table --out DIR [--levels held-out]
 
 ``explore`` and ``judge`` run until ``--seconds`` are over and keep every batch of episodes in DIR; each seed writes
-files of its own, so that many processes share the work. The fast policy is the shipped one, everywhere.
+files of its own, so that many processes share the work. The fast policy is the shipped one, everywhere; what is kept in
+``benchmarks/regions`` but ``check.json`` is of the one that was shipped before it.
 """
 
 from __future__ import annotations

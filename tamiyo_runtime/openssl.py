@@ -55,7 +55,7 @@ def valid_until(pem: bytes) -> datetime | None:
     if library is None:
         return None
     source = library.BIO_new_mem_buf(pem, len(pem))
-    certificate = library.PEM_read_bio_X509(source, None, None, None) if source else None
+    certificate = library.PEM_read_bio_X509(source, None, None, b"") if source else None  # b"": asks for no password
     fields = (_INT * 16)()  # a struct tm, which begins with nine ints, and room for what C libraries add to it
     try:
         if not certificate or library.ASN1_TIME_to_tm(library.X509_get0_notAfter(certificate), fields) != 1:

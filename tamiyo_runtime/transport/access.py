@@ -195,7 +195,7 @@ def _tls_hint(error: ssl.SSLError, access: Access) -> str:
 def _check_not_expired(path: Path, pem: bytes) -> None:
     until = valid_until(pem)
     if until is None:
-        with contextlib.suppress(ImportError):  # then the broker says so
+        with contextlib.suppress(ImportError, ValueError):  # then the broker says so
             from cryptography import x509
 
             until = x509.load_pem_x509_certificate(pem).not_valid_after_utc

@@ -87,6 +87,18 @@ def test_the_end_of_a_certificate_is_what_the_other_says(tmp_path: Path) -> None
     assert openssl.valid_until(b"") is None
 
 
+def test_nobody_is_asked_for_the_password_of_a_certificate() -> None:
+    pem = (
+        "-----BEGIN CERTIFICATE-----\nProc-Type: 4,ENCRYPTED\n"
+        f"DEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n{'A' * 64}\n-----END CERTIFICATE-----\n"
+    )
+    code = f"from tamiyo_runtime.openssl import valid_until; print(valid_until({pem.encode()!r}))"
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, input="", start_new_session=True
+    )
+    assert (told.stdout, told.stderr) == ("None\n", "")
+
+
 @pytest.fixture
 def hidden(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An OpenSSL that is linked into the interpreter: the module's file shows none of it."""

@@ -90,7 +90,7 @@ def simulate(
         costs = costs_of(asked.scenario)
     expected = forecast(resolved, workers=workers)
     if dry_run:
-        plan = simulate_view.plan(resolved, costs, expected)
+        plan = simulate_view.plan(resolved, costs, expected, workers=workers)
         emit_json(plan) if as_json else simulate_view.show_plan(plan, asked.notes)
         return
     check_memory(expected, available_bytes())

@@ -23,7 +23,9 @@ _PARTED = 0.01
 """Deliveries under the two rules of capture are both shown when they are further apart."""
 
 
-def plan(resolved: Resolved, costs: Sequence[Inference | None], expected: Forecast) -> dict[str, Any]:
+def plan(
+    resolved: Resolved, costs: Sequence[Inference | None], expected: Forecast, *, workers: int = 1
+) -> dict[str, Any]:
     """What ``--dry-run`` says, JSON-ready."""
     import numpy as np
 
@@ -74,7 +76,7 @@ def plan(resolved: Resolved, costs: Sequence[Inference | None], expected: Foreca
         "messages": round(expected.messages),
         "memory_bytes": round(expected.memory_bytes),
         "seconds": expected.seconds,
-        "detail_s": simulate_time.detail_s(resolved),
+        "detail_s": simulate_time.detail_s(resolved, workers=workers),
     }
 
 

@@ -83,6 +83,12 @@ def test_the_option_goes_before_the_file_and_0_runs_nothing_in_detail(
     assert len(told["detail"]["devices"]["device"]) == 4
     assert main(["simulate", str(valley), "--dry-run"]) == 0
     assert "2 of each group by the real runtime" in capsys.readouterr().out
+    plans = []
+    for workers in ("1", "2"):
+        assert main(["simulate", str(valley), "--dry-run", "--json", "--workers", workers]) == 0
+        plans.append(json.loads(capsys.readouterr().out))
+    assert plans[1]["detail_s"] == pytest.approx(plans[0]["detail_s"] / 2)
+    assert plans[1]["detail_s"] > 0
 
 
 def test_json_is_the_same_whatever_the_workers_and_a_folder_holds_a_row_a_device(

@@ -12,7 +12,14 @@ import typer
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Run a bundle as a service.")
 _HELP = {"help_option_names": ["-h", "--help"]}
 # What makes no sense for a service, or is the unit's to say: it is systemd that starts a service again.
-_NOT_HERE = ("dry_run", "as_json", "trace", "overwrite", "state_dir", "allow_downgrade", "supervise")
+_UNIT_SAYS = "leave it out; the unit says it in its own way"
+_ANEW = "a mission would begin anew with every start; hold its mean power by --power-mw"
+_NOT_HERE = {
+    **dict.fromkeys(
+        ("dry_run", "as_json", "trace", "overwrite", "state_dir", "allow_downgrade", "supervise"), _UNIT_SAYS
+    ),
+    **dict.fromkeys(("mission_hours", "battery_mwh"), _ANEW),
+}
 
 
 @app.callback()
@@ -100,10 +107,10 @@ def _checked(bundle: Path, words: list[str]) -> dict[str, Any]:
         for name, value in context.params.items()
         if name != "bundle" and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }
-    for name in _NOT_HERE:
+    for name, hint in _NOT_HERE.items():
         if name in given:
             option = next(item.opts[0] for item in context.command.params if item.name == name)
-            raise UsageError(f"{option} is not for a service", hint="leave it out; the unit says it in its own way")
+            raise UsageError(f"{option} is not for a service", hint=hint)
     return given
 
 

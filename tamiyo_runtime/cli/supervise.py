@@ -12,16 +12,25 @@ from pathlib import Path
 
 from tamiyo_runtime.audit import AuditLog, Happened
 from tamiyo_runtime.cli.render import note
-from tamiyo_runtime.contracts.errors import InputError
+from tamiyo_runtime.contracts.errors import InputError, UsageError
 from tamiyo_runtime.files import default_state_dir
 from tamiyo_runtime.supervisor import Crash, Supervisor
 
 OPTION = "--supervise"
+_MISSION = "--mission-hours"
 
 
 def supervised(arguments: Sequence[str]) -> int:
-    """Run ``tamiyo run`` with these arguments, the option left out, until it ends for good; returns its exit code."""
+    """Run ``tamiyo run`` with these arguments, the option left out, until it ends for good; returns its exit code.
+
+    Raises UsageError for a mission, which would begin anew with every start: the child knows of none before it.
+    """
     words = [word for word in arguments if word != OPTION]
+    if any(word.partition("=")[0] == _MISSION for word in words):
+        raise UsageError(
+            f"{_MISSION} is not for a run that is started again: every start would count the hours from itself",
+            hint=f"leave out {OPTION}, or give the mean power by --power-mw: `tamiyo run ... --dry-run` works it out",
+        )
     log = AuditLog(_state_dir(words))
     command = [sys.executable, "-m", "tamiyo_runtime.cli.main", "run", *words]
     return Supervisor(command, on_crash=lambda crash: _told(log, crash)).run()

@@ -141,6 +141,15 @@ def test_a_mission_that_cannot_be_meant_is_told_before_anything_runs(
     assert "hint: " in outcome.err
 
 
+@pytest.mark.parametrize("said", [("--mission-hours", 24), ("--mission-hours=24",)])
+def test_a_mission_would_begin_anew_with_every_start_of_a_supervised_run(
+    tamiyo: Any, own_bundle: Path, said: tuple[object, ...]
+) -> None:
+    outcome = tamiyo("run", own_bundle, *said, "--battery-mwh", 8000, "--supervise")
+    assert outcome.code == 2
+    assert "every start would count the hours from itself" in outcome.err
+
+
 def test_a_mission_goes_on_after_a_loss_of_power_with_the_time_that_is_left(tamiyo: Any, own_bundle: Path) -> None:
     run = (
         *("run", own_bundle, "--device", "simulated", "--period-ms", 10, "--samples", 8000, "--json"),

@@ -59,6 +59,7 @@ def test_a_serial_source_gets_its_device(tamiyo: Any, own_bundle: Path) -> None:
         (["--dry-run"], "--dry-run is not for a service"),
         (["--trace", "x.csv"], "--trace is not for a service"),
         (["--state-dir", "/x"], "--state-dir is not for a service"),
+        (["--mission-hours", "9", "--battery-mwh", "8"], "--mission-hours is not for a service"),
         (["--source", "tpc://x:1"], "did you mean tcp?"),
     ],
 )

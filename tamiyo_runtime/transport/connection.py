@@ -110,7 +110,7 @@ class Connection:
         self._rng = random.Random()  # noqa: S311 - spreads reconnects, guards nothing
         self._client: Client | None = None
         self._last_sent: MQTTMessageInfo | None = None
-        self._answered = self._refused = False
+        self._answered = self._refused = self._reaching = False
         self._up = threading.Event()
         self._stopping = threading.Event()
         self._changed = threading.Event()
@@ -194,12 +194,11 @@ class Connection:
 
     def stop(self, *, timeout_s: float = 5.0) -> None:
         """Disconnect cleanly (no will) and end the thread."""
-        goodbye = self._up.is_set()
         self._stopping.set()
         if self._client is not None:
             self._client.disconnect()
-        if self._thread.is_alive():  # without a connection it may be deep in a handshake that nobody answers
-            self._thread.join(timeout_s if goodbye else min(timeout_s, _NO_GOODBYE_S))
+        if self._thread.is_alive():  # deep in a handshake that nobody answers it has nothing to finish
+            self._thread.join(min(timeout_s, _NO_GOODBYE_S) if self._reaching else timeout_s)
 
     def _run(self) -> None:
         paho = _paho()
@@ -235,6 +234,7 @@ class Connection:
                 SessionExpiryInterval=SESSION_EXPIRY_S if self._persistent else None,
                 MaximumPacketSize=self._largest_packet_bytes,
             )
+        self._reaching = True
         try:
             if self._tls is not None:
                 self._access.show_identity(self._tls)
@@ -245,6 +245,11 @@ class Connection:
         except (OSError, ValueError) as exc:  # ValueError: a name that no resolver would take
             self.last_error = f"{self.host}:{self.port}: {exc}"
             return False
+        finally:
+            self._reaching = False
+        if self._stopping.is_set():  # meanwhile: `stop` found no line to hang up, and nobody waits for this one
+            client.disconnect()
+            return True
         try:
             if self._on_turn is None:
                 client.loop_forever()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import socket
 import sys
+import threading
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -144,6 +146,35 @@ def test_a_connection_outlives_what_the_client_library_raises(monkeypatch: pytes
     assert "malformed packet" in connection.last_error
     connection.stop()
     assert not connection.connected()
+
+
+def test_a_connection_that_comes_about_after_the_end_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would go on as long as the process, and throw out whoever follows under its name."""
+    asked, answered = threading.Event(), threading.Event()
+    dial = socket.create_connection
+
+    def late(*where: Any, **how: Any) -> socket.socket:
+        asked.set()
+        answered.wait(20.0)
+        return dial(*where, **how)
+
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        monkeypatch.setattr(socket, "create_connection", late)
+        url = f"mqtt://127.0.0.1:{broker.getsockname()[1]}"
+        connection = Connection(url, "me", subscriptions=[], on_message=lambda _: None)
+        connection.start()
+        assert asked.wait(20.0)
+        connection.stop()
+        assert connection._thread.is_alive()  # nobody waited for it
+        answered.set()
+        line, _ = broker.accept()
+        with line:
+            line.settimeout(20.0)
+            said = b"".join(iter(lambda: line.recv(1000), b""))
+    assert said[0] >> 4 == 1  # CONNECT
+    assert said[-2:] == bytes((14 << 4, 0))  # DISCONNECT
+    connection._thread.join(20.0)
+    assert not connection._thread.is_alive()
 
 
 def test_an_unknown_kind_of_broker_names_its_neighbours(tmp_path: Path) -> None:

@@ -269,7 +269,7 @@ class FieldRun:
             spool_reserve=request.spool_reserve,
         )
         stack.callback(self._hang_up)
-        if self._collector is None:
+        if self._collector is None and self.rest is None:  # told once, however often a board loses its power
             look_for_broker(self._telemetry, url, self._spool_path)
         if (why := self._telemetry.in_memory) is not None:
             note(

@@ -49,7 +49,7 @@ def test_a_broker_that_does_not_answer_is_told_once_and_waited_for_briefly(
     begun_s = time.monotonic()
     outcome = tamiyo(
         *("run", own_bundle, "--device", "simulated", "--broker", "mqtt://127.0.0.1:9"),
-        *("--state-dir", tmp_path, "--samples", 30, "--json"),
+        *("--state-dir", tmp_path, "--samples", 30, "--json", "--fault", "brown-out@1s+1s?boot_s=0.2"),
     )
     assert time.monotonic() - begun_s < 15.0  # it used to try for half a minute
     assert outcome.code == 0

@@ -91,6 +91,8 @@ class Rationing:
         if elapsed_s >= self._mission.hours * 3600.0:
             self.ration_mw = None
             return True
+        if charge is None:  # without a gauge, or with one that fails, nothing new is known
+            return False
         ration = max(ration_mw(self._mission.mean_mw(elapsed_s, charge), self._profile), _LEAST_MW)
         if abs(ration - self.ration_mw) < _NEWS * self.ration_mw:
             return False

@@ -112,6 +112,16 @@ def test_a_budget_is_never_exceeded_and_a_ration_is_never_more_than_the_charge_g
     assert not rationing.review(1e9, 0.5)
 
 
+def test_a_gauge_that_fails_leaves_the_ration_as_it_is() -> None:
+    rationing = Rationing(Mission(battery_mwh=1000.0, hours=10.0), profile(), started_s=0.0, charge=1.0)
+    assert rationing.review(5 * 3600.0, 0.3)
+    scarce_mw = rationing.ration_mw
+    assert not rationing.review(6 * 3600.0, None)
+    assert rationing.ration_mw == scarce_mw == pytest.approx((40.0 - 10.0) / 0.9)
+    assert rationing.review(36000.0, None)
+    assert rationing.ration_mw is None
+
+
 def test_where_there_is_no_energy_budget_the_bucket_holds_a_ration_of_some_length() -> None:
     rationing = Rationing(Mission(battery_mwh=1000.0, hours=10.0), profile(), started_s=0.0, charge=1.0)
     made = rationing.applied(Budget(latency_ms=5.0), 100.0)

@@ -2,8 +2,7 @@
 
 The signature covers the pre-authentication encoding of the payload (https://github.com/secure-systems-lab/dsse,
 protocol.md), so that bytes signed as one type cannot be passed off as another. Keys are PEM files that openssl reads
-as well. Signatures are verified by the OpenSSL that Python is linked to; ``cryptography`` (extra ``sign``) is imported
-where that cannot be reached, and to sign.
+as well. ``cryptography`` is imported on first use; verifying needs the extra ``sign``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from tamiyo_runtime.contracts.document import load, parse_json
 from tamiyo_runtime.contracts.errors import InputError, MissingExtraError, SchemaError, SignatureError
 from tamiyo_runtime.files import private_folder, read_bytes, write_atomic
-from tamiyo_runtime.openssl import ed25519_verifies
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -75,9 +73,6 @@ class PublicKey:
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether this key made that signature."""
-        verdict = ed25519_verifies(self.raw, signature, message)
-        if verdict is not None:
-            return verdict
         from cryptography.exceptions import InvalidSignature
 
         try:

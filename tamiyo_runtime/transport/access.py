@@ -19,7 +19,6 @@ from urllib.parse import SplitResult, urlsplit
 
 from tamiyo_runtime.contracts.errors import InputError, UsageError
 from tamiyo_runtime.files import read_bytes
-from tamiyo_runtime.openssl import valid_until
 
 if TYPE_CHECKING:
     import ssl
@@ -193,11 +192,9 @@ def _tls_hint(error: ssl.SSLError, access: Access) -> str:
 
 
 def _check_not_expired(path: Path, pem: bytes) -> None:
-    until = valid_until(pem)
-    if until is None:
-        with contextlib.suppress(ImportError, ValueError):  # then the broker says so
-            from cryptography import x509
+    with contextlib.suppress(ImportError):  # then the broker says so
+        from cryptography import x509
 
-            until = x509.load_pem_x509_certificate(pem).not_valid_after_utc
-    if until is not None and until < datetime.datetime.now(datetime.UTC):
-        raise InputError(f"the certificate {path} expired on {until:%Y-%m-%d}", hint="have it renewed")
+        until = x509.load_pem_x509_certificate(pem).not_valid_after_utc
+        if until < datetime.datetime.now(datetime.UTC):
+            raise InputError(f"the certificate {path} expired on {until:%Y-%m-%d}", hint="have it renewed")

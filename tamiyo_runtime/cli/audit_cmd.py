@@ -49,6 +49,7 @@ def verify(
         raise UsageError("--checkpoint is for the log of a device", hint="a run's log ends with its own hash")
     from tamiyo_train.audit import verify as verify_chain
     from tamiyo_train.audit_store import RECORD, load_log
+    from tamiyo_train.work import is_unfinished
 
     log = load_log(folder)
     verify_chain(log.entries)
@@ -63,8 +64,8 @@ def verify(
         return
     told = ", ".join(f"{count} {kind}" for kind, count in counts["kinds"].items())
     say(f"{log.file}: {len(log.entries)} entries follow one from the other ({told})")
-    if log.file.name != RECORD:
-        say("the run is not finished: its log is whole as far as it goes")
+    if is_unfinished(folder):
+        say("what was begun there is not finished: its log is whole as far as it goes")
     if head is not None:
         say(f"head {head}")
 

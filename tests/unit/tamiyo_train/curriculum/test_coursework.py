@@ -100,7 +100,9 @@ def test_a_course_begins_with_the_shipped_policy_where_that_knows_the_blueprints
     assert opening(replace(CLUSTERS.config(), taught=("no-op", "glu"))) is None
 
 
-def test_a_course_that_was_stopped_ends_as_one_that_was_not(course: Path, tmp_path: Path) -> None:
+def test_a_course_that_was_stopped_ends_as_one_that_was_not(
+    course: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "stopped"
 
     def stop(one: CourseRecord) -> None:
@@ -108,6 +110,8 @@ def test_a_course_that_was_stopped_ends_as_one_that_was_not(course: Path, tmp_pa
 
     with pytest.raises(StoppedError):
         do(folder, SHORT, on_round=stop)
+    assert main(["audit", "verify", str(folder)]) == ExitCode.OK
+    assert "what was begun there is not finished" in capsys.readouterr().out
     with pytest.raises(InputError, match="begun and not finished"):
         do(folder, SHORT)
     with pytest.raises(UsageError, match="seed = 5, not 6"):
@@ -247,6 +251,7 @@ def test_the_command_exits_with_3_when_a_gate_is_missed(capsys: pytest.CaptureFi
     assert main(["audit", "show", str(tmp_path / "c")]) == ExitCode.OK
     assert "stage 0: stop" in capsys.readouterr().out
     assert main(["audit", "verify", str(tmp_path / "c")]) == ExitCode.OK
+    assert "not finished" not in capsys.readouterr().out
 
 
 def test_the_line_of_an_examination_ends_before_its_table_and_faults_have_a_line_of_their_own(

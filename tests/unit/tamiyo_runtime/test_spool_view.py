@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,13 @@ from tamiyo_runtime.contracts.records import (
 from tamiyo_runtime.meters import VirtualClock
 from tamiyo_runtime.spool import Spool, boot_name
 from tamiyo_runtime.spool_file import FlashMeter
-from tamiyo_runtime.spool_view import SpoolReader
+from tamiyo_runtime.spool_view import BootView, SpoolReader
 from tests.records import decision
 from tests.unit.tamiyo_runtime.cli.conftest import Tamiyo, tamiyo  # noqa: F401 - a fixture
 
 WRITER = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tamiyo_runtime.contracts.records import Ack
 from tamiyo_runtime.spool import Spool
@@ -116,57 +118,59 @@ def test_every_look_at_a_spool_that_is_being_written_is_of_one_moment(tmp_path: 
         child.stdout.close()
 
 
+def look_while(monkeypatch: pytest.MonkeyPatch, spool: Spool, moment: int, happens: Callable[[], None]) -> BootView:
+    """What a reader sees when something ``happens`` once it has copied so many files; it copies anew then."""
+    copied: list[Path] = []
+    genuine = shutil.copyfile
+
+    def copy(source: Path, target: Path) -> None:
+        genuine(source, target)
+        copied.append(source)
+        if len(copied) == moment:
+            happens()
+
+    monkeypatch.setattr("tamiyo_runtime.spool_view.shutil.copyfile", copy)
+    with SpoolReader(spool.path) as reader:
+        (boot,) = reader.look().boots
+    assert len(copied) > 2
+    return boot
+
+
+def fill(spool: Spool, count: int) -> None:
+    for number in range(count):
+        spool.append(decision(number))
+    spool.commit()
+
+
 @pytest.mark.parametrize("moment", [1, 2])
 def test_a_checkpoint_during_the_copy_makes_it_be_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
     """Log and database of before and after one are not of one moment: records would come twice or not at all."""
-    copied: list[Path] = []
     with Spool(tmp_path / "d.spool", clock=VirtualClock(), group_records=5) as spool:
-        for number in range(1000):
-            spool.append(decision(number))
-        spool.commit()
+        fill(spool, 1000)
 
-        def copy(source: Path, target: Path) -> None:
-            genuine(source, target)
-            copied.append(source)
-            if len(copied) == moment:
-                spool.acked(Ack(spool.boot, ((0, 899),)))
-                for number in range(3000):
-                    spool.append(decision(number))
-                spool.commit()
+        def happens() -> None:
+            spool.acked(Ack(spool.boot, ((0, 899),)))
+            fill(spool, 3000)
 
-        genuine = shutil.copyfile
-        monkeypatch.setattr("tamiyo_runtime.spool_view.shutil.copyfile", copy)
-        with SpoolReader(spool.path) as reader:
-            (boot,) = reader.look().boots
-        assert (boot.created, boot.acked, boot.pending) == (4000, 900, 3100)
-        assert len(copied) > 2
+        boot = look_while(monkeypatch, spool, moment, happens)
+    assert (boot.created, boot.acked, boot.pending) == (4000, 900, 3100)
 
 
 def test_a_checkpoint_behind_which_the_log_has_not_begun_anew_is_noticed_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The header of the log is as before, and the database newer than a log that was copied before it."""
-    copied: list[Path] = []
     with Spool(tmp_path / "d.spool", clock=VirtualClock(), group_records=5) as spool:
-        for number in range(1000):
-            spool.append(decision(number))
-        spool.commit()
+        fill(spool, 1000)
 
-        def copy(source: Path, target: Path) -> None:
-            genuine(source, target)
-            copied.append(source)
-            if len(copied) == 1:
-                spool.acked(Ack(spool.boot, ((0, 99),)))
-                spool._rows.db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        def happens() -> None:
+            spool.acked(Ack(spool.boot, ((0, 99),)))
+            spool._rows.db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-        genuine = shutil.copyfile
-        monkeypatch.setattr("tamiyo_runtime.spool_view.shutil.copyfile", copy)
-        with SpoolReader(spool.path) as reader:
-            (boot,) = reader.look().boots
-        assert (boot.created, boot.acked, boot.pending) == (1000, 100, 900)
-        assert len(copied) > 2
+        boot = look_while(monkeypatch, spool, 1, happens)
+    assert (boot.created, boot.acked, boot.pending) == (1000, 100, 900)
 
 
 def test_flash_is_counted_by_the_kernel_and_shown_per_day(tmp_path: Path) -> None:

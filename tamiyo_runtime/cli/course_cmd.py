@@ -136,7 +136,7 @@ def _finish(folder: Path, report: Path, record: CourseRecord, *, as_json: bool) 
     else:
         _show_course(record)
         say(f"Look:  {report}")
-        grow = f"tamiyo train --task {CURRICULUM.stage(record.stages[-1]).task} --growth {folder}"
+        grow = f"tamiyo train --task {CURRICULUM.stage(record.rounds[-1].stage).task} --growth {folder}"
         say(f"Next:  tamiyo audit show {folder} | {grow}")
     if not record.complete:
         raise typer.Exit(3)

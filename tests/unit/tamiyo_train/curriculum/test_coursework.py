@@ -233,7 +233,7 @@ def test_the_command_exits_with_3_when_a_gate_is_missed(capsys: pytest.CaptureFi
         "--curriculum",
         str(tmp_path / "c"),
         "--to",
-        "0",
+        "1",
         "--smoke",
         "--networks",
         "2",
@@ -244,6 +244,7 @@ def test_the_command_exits_with_3_when_a_gate_is_missed(capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "accuracy   at least 0.99" in out
     assert "not passed" in out
+    assert "--task spirals --growth" in out, "no policy was taught for the stage that was not reached"
     page = (tmp_path / "c" / "report.html").read_text()
     assert "Stage 0: two spirals of 2.5 turns, not passed" in page
     assert "A smoke run" in page
